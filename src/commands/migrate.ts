@@ -1,0 +1,23 @@
+// Brings the database that DATABASE_URL names up to date.
+// `--retry <name>` first declares a failed migration rolled back, so that it is tried again.
+
+import { parseArgs } from 'node:util'
+import { openDatabase } from '../data/database.ts'
+
+async function migrate(): Promise<void> {
+  const { values } = parseArgs({ options: { retry: { type: 'string' } } })
+  const database = await openDatabase({ url: process.env['DATABASE_URL'] ?? 'pglite:./data' })
+  try {
+    const applied = await database.migrate(values.retry ? { retry: values.retry } : {})
+    console.log(applied.length ? applied.join('\n') : 'nothing to apply')
+  } finally {
+    await database.close()
+  }
+}
+
+try {
+  await migrate()
+} catch (error) {
+  console.error(`migrate: ${error instanceof Error ? error.message : error}`)
+  process.exitCode = 1
+}

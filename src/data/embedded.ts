@@ -1,0 +1,43 @@
+import { mkdir } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { PGlite } from '@electric-sql/pglite'
+import { PrismaPGlite } from 'pglite-prisma-adapter'
+import type { Engine } from './engine.ts'
+import { lockFolder } from './folder-lock.ts'
+
+/**
+ * Opens the database in `<folder>/pg`, creating what is missing; the first time takes seconds.
+ * A write that was acknowledged survives the death of the process, not that of the machine: PGlite
+ * never asks the disk to flush. Throws when another process has the folder open.
+ */
+export async function openEmbedded(folder: string): Promise<Engine> {
+  if (!folder) throw new Error('DATABASE_URL must name a folder after pglite:, as in pglite:./data')
+  const path = join(resolve(folder), 'pg')
+  // Secrets are sealed, but addresses and password hashes are not: nobody else may look inside.
+  await mkdir(path, { recursive: true, mode: 0o700 })
+  const unlock = await lockFolder(resolve(folder))
+  try {
+    const engine = embeddedEngine(await PGlite.create({ dataDir: path }))
+    return { ...engine, close: () => engine.close().finally(unlock) }
+  } catch (error) {
+    await unlock()
+    throw error
+  }
+}
+
+/** An engine on an instance already loaded, which the engine's `close` closes. */
+export function embeddedEngine(pglite: PGlite): Engine {
+  const adapter = new PrismaPGlite(pglite)
+  const runScript = async (sql: string) => {
+    await pglite.exec(sql)
+  }
+  return {
+    name: 'pglite',
+    adapter,
+    ping: () => runScript('SELECT 1'),
+    withMigrationConnection: (work) => work({ adapter, runScript }),
+    // The folder's lock has kept other processes out since the start.
+    exclusively: (work) => work(),
+    close: () => pglite.close()
+  }
+}

@@ -1,0 +1,132 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { PGlite } from '@electric-sql/pglite'
+import pg from 'pg'
+import type { Test } from 'tap'
+import manifest from '../../package.json' with { type: 'json' }
+import { type Database, openDatabase } from '../../src/data/database.ts'
+import { readMigrations } from '../../src/data/migrations.ts'
+
+/** `url` is there on a PostgreSQL server only: what is in memory has no second door. */
+export type TestDatabase = Database & { url?: string }
+
+const server = process.env['TEST_DATABASE_URL']
+// Beside what npm installed: the project's own, ignored by git, and not cleared between runs.
+const cache = fileURLToPath(new URL('../../node_modules/.cache/twostep/', import.meta.url))
+const STALE_AFTER_MS = 3_600_000
+
+/**
+ * A migrated, empty database of this test's own, gone with the test: in memory, or on the server
+ * of TEST_DATABASE_URL, whose role must be allowed to create databases.
+ */
+export async function openTestDatabase(t: Test): Promise<TestDatabase> {
+  return server ? openOnServer(t, server) : openInMemory(t)
+}
+
+/** An empty database on the server, not migrated, gone with the test; returns its URL. */
+export async function createEmptyDatabase(t: Test, serverUrl: string): Promise<string> {
+  return createOnServer(t, serverUrl, 'template0')
+}
+
+/** The content of all migrations in a few characters: what a template is good for. */
+async function fingerprint(): Promise<string> {
+  const engine = manifest.dependencies['@electric-sql/pglite']
+  const content = JSON.stringify([engine, await readMigrations()])
+  return createHash('sha256').update(content).digest('hex').slice(0, 12)
+}
+
+async function openInMemory(t: Test): Promise<TestDatabase> {
+  const pglite = await PGlite.create({ loadDataDir: await dump() })
+  const database = await openDatabase({ url: 'pglite:', pglite })
+  t.teardown(() => database.close())
+  return database
+}
+
+/** A migrated database as a file, made when there is none; two makers do no harm to each other. */
+async function dump(): Promise<Blob> {
+  const file = `template-${await fingerprint()}.tar`
+  const known = await readFile(join(cache, file)).catch(() => undefined)
+  if (known) return new Blob([known])
+  const pglite = await PGlite.create()
+  const database = await openDatabase({ url: 'pglite:', pglite })
+  await database.migrate()
+  const made = await pglite.dumpDataDir('none')
+  await database.close()
+  await mkdir(cache, { recursive: true })
+  const unfinished = join(cache, randomBytes(6).toString('hex'))
+  await writeFile(unfinished, made.stream())
+  await rename(unfinished, join(cache, file))
+  const others = (await readdir(cache)).filter((name) => /^template-/.test(name) && name !== file)
+  await Promise.all(others.map((name) => rm(join(cache, name), { force: true })))
+  return made
+}
+
+async function openOnServer(t: Test, serverUrl: string): Promise<TestDatabase> {
+  const template = await prepareTemplate(serverUrl)
+  const url = await createOnServer(t, serverUrl, template)
+  const database = await openDatabase({ url })
+  t.teardown(() => database.close())
+  return { ...database, url }
+}
+
+async function createOnServer(t: Test, serverUrl: string, template: string): Promise<string> {
+  // The time in the name tells a later run that a killed one left it.
+  const name = `twostep_test_${Date.now().toString(36)}_${randomBytes(4).toString('hex')}`
+  await onServer(serverUrl, (client) =>
+    client.query(`CREATE DATABASE ${name} TEMPLATE ${template}`)
+  )
+  t.teardown(() =>
+    onServer(serverUrl, (client) => client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`))
+  )
+  return urlOf(serverUrl, name)
+}
+
+/** The name of a migrated database to copy, made by the first process that finds none. */
+async function prepareTemplate(serverUrl: string): Promise<string> {
+  const template = `twostep_template_${await fingerprint()}`
+  await onServer(serverUrl, async (client) => {
+    const isThere = async () =>
+      (await client.query('SELECT FROM pg_database WHERE datname = $1', [template])).rowCount === 1
+    if (await isThere()) return
+    await client.query("SELECT pg_advisory_lock(hashtext('twostep_template'))")
+    if (await isThere()) return
+    await dropStale(client)
+    // Renamed once complete, so that a template that can be seen can be used.
+    await client.query('DROP DATABASE IF EXISTS twostep_unfinished WITH (FORCE)')
+    await client.query('CREATE DATABASE twostep_unfinished TEMPLATE template0')
+    const database = await openDatabase({ url: urlOf(serverUrl, 'twostep_unfinished') })
+    await database.migrate().finally(database.close)
+    await client.query(`ALTER DATABASE twostep_unfinished RENAME TO ${template}`)
+  })
+  return template
+}
+
+// Without FORCE: what somebody is still connected to is not stale.
+async function dropStale(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ datname: string }>(
+    "SELECT datname FROM pg_database WHERE datname ~ '^twostep_(template|test)_'"
+  )
+  for (const { datname } of rows) {
+    const [, time] = /^twostep_test_([0-9a-z]+)_/.exec(datname) ?? []
+    if (time && Number.parseInt(time, 36) > Date.now() - STALE_AFTER_MS) continue
+    await client.query(`DROP DATABASE IF EXISTS ${datname}`).catch(() => {})
+  }
+}
+
+async function onServer(serverUrl: string, work: (client: pg.Client) => Promise<unknown>) {
+  const client = new pg.Client({ connectionString: serverUrl })
+  await client.connect()
+  try {
+    await work(client)
+  } finally {
+    await client.end()
+  }
+}
+
+function urlOf(serverUrl: string, database: string): string {
+  const url = new URL(serverUrl)
+  url.pathname = `/${database}`
+  return url.href
+}

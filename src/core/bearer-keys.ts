@@ -1,0 +1,66 @@
+// Operator and API keys: opaque bearer secrets with a prefix that secret scanners know.
+import { createHash, randomBytes, randomInt, timingSafeEqual } from 'node:crypto'
+
+export type BearerKeyKind = 'operator' | 'api'
+
+export interface BearerKey {
+  kind: BearerKeyKind
+  /** Names the key in lists and logs; twelve lower-case letters or digits. */
+  id: string
+  /** 256 bits as 43 base64url characters. */
+  secret: string
+}
+
+/** What an API key may be allowed to do. */
+export const SCOPES = [
+  'users:read',
+  'users:write',
+  'users:reset',
+  'login:assert',
+  'login:assert-sso',
+  'policy:read',
+  'policy:write',
+  'audit:read',
+  'introspect',
+  'keys:write'
+] as const
+export type Scope = (typeof SCOPES)[number]
+
+const PREFIXES = { operator: 'tso', api: 'tsk' } as const satisfies Record<BearerKeyKind, string>
+const ID_ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789'
+const ID_LENGTH = 12
+const SECRET_BYTES = 32
+export const BEARER_KEY_ID_FORM = /^[a-z0-9]{12}$/
+const FORM = /^(tso|tsk)_([a-z0-9]{12})_([A-Za-z0-9_-]{43})$/
+
+/** A new key from the CSPRNG. */
+export function generateBearerKey(kind: BearerKeyKind): BearerKey {
+  const id = Array.from(
+    { length: ID_LENGTH },
+    () => ID_ALPHABET[randomInt(ID_ALPHABET.length)]
+  ).join('')
+  return { kind, id, secret: randomBytes(SECRET_BYTES).toString('base64url') }
+}
+
+/** The key as its holder sends it: `tsk_<id>_<secret>`. */
+export function formatBearerKey({ kind, id, secret }: BearerKey): string {
+  return `${PREFIXES[kind]}_${id}_${secret}`
+}
+
+/** Reads a key; null for anything that is not exactly of its form. */
+export function parseBearerKey(text: string): BearerKey | null {
+  const [, prefix, id, secret] = FORM.exec(text) ?? []
+  if (id === undefined || secret === undefined) return null
+  return { kind: prefix === PREFIXES.operator ? 'operator' : 'api', id, secret }
+}
+
+/** What is stored. One SHA-256 is enough for 256 random bits: there is no list to try. */
+export function hashBearerSecret(secret: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(createHash('sha256').update(secret).digest())
+}
+
+/** Whether a secret has this hash, compared in constant time. */
+export function isSecretOf(secret: string, hash: Uint8Array): boolean {
+  const given = hashBearerSecret(secret)
+  return given.length === hash.length && timingSafeEqual(given, hash)
+}

@@ -1,0 +1,52 @@
+// The real service on a real port, with a database in memory: nothing is left behind when it stops.
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
+import { PGlite } from '@electric-sql/pglite'
+import { buildApp } from '../../app.ts'
+import { loadConfig } from '../../config.ts'
+import { formatBearerKey, generateBearerKey } from '../../core/bearer-keys.ts'
+import { openDatabase } from '../../data/database.ts'
+
+export interface Deployment {
+  /** Where it listens, which is also its issuer. */
+  url: string
+  operatorKey: string
+  stop(): Promise<void>
+}
+
+/** Starts what `npm start` starts, on a free port of this machine and with keys of its own. */
+export async function startDeployment(): Promise<Deployment> {
+  const port = await freePort()
+  const operatorKey = formatBearerKey(generateBearerKey('operator'))
+  const config = loadConfig({
+    MASTER_KEYS: `demo:${randomBytes(32).toString('base64')}`,
+    OPERATOR_KEY: operatorKey,
+    PORT: String(port),
+    ISSUER: `http://127.0.0.1:${port}`
+  })
+  const database = await openDatabase({ url: 'pglite:memory', pglite: new PGlite() })
+  try {
+    await database.migrate()
+    const app = await buildApp({ config, database, now: () => new Date() })
+    await app.listen({ port, host: '127.0.0.1' })
+    const stop = async () => {
+      await app.close()
+      await database.close()
+    }
+    return { url: config.issuer, operatorKey, stop }
+  } catch (error) {
+    await database.close()
+    throw error
+  }
+}
+
+// The issuer is part of every token, so the port must be known before there is anything that listens on it.
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}

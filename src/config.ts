@@ -1,0 +1,237 @@
+// The environment contract, declared once: what may be set, what each key means, and one frozen Config.
+import { isIP } from 'node:net'
+import { envSchema } from 'env-schema'
+import { type Static, Type } from 'typebox'
+import { type AttemptLimits, CODE_ATTEMPTS } from './core/attempts.ts'
+import { hashBearerSecret, parseBearerKey } from './core/bearer-keys.ts'
+import type { MasterKey, MasterKeys } from './core/sealing.ts'
+import { type LocalKeys, readLocalKeys } from './local-keys.ts'
+
+/** Every key of the environment that the service reads. `.env.example` lists the same. */
+export const Environment = Type.Object({
+  NODE_ENV: Type.String({ default: 'development' }),
+  DATABASE_URL: Type.Optional(Type.String({ pattern: '^(pglite:.+|postgres(ql)?://.+)$' })),
+  MASTER_KEYS: Type.Optional(Type.String({ minLength: 1 })),
+  ISSUER: Type.Optional(Type.String({ minLength: 1 })),
+  OPERATOR_KEY: Type.Optional(Type.String({ minLength: 1 })),
+  PORT: Type.Integer({ default: 3000, minimum: 0, maximum: 65535 }),
+  HOST: Type.String({ default: '127.0.0.1', minLength: 1 }),
+  REDIS_URL: Type.Optional(Type.String({ pattern: '^rediss?://.+$' })),
+  TRUSTED_PROXIES: Type.String({ default: '' }),
+  RATE_LIMIT_PER_MINUTE: Type.Integer({ default: 120, minimum: 1, maximum: 100_000_000 }),
+  CODE_ATTEMPTS_PER_STEP_TOKEN: Type.Integer({
+    default: CODE_ATTEMPTS.perStepToken,
+    minimum: 1,
+    maximum: 10
+  }),
+  CODE_ATTEMPTS_BEFORE_LOCK: Type.Integer({
+    default: CODE_ATTEMPTS.beforeLock,
+    minimum: 3,
+    maximum: 20
+  }),
+  CODE_LOCK_SECONDS: Type.Integer({
+    default: CODE_ATTEMPTS.lockSeconds,
+    minimum: 60,
+    maximum: 86_400
+  }),
+  // NIST SP 800-63B-4 §3.2.2: never more than 100 in a row.
+  CODE_ATTEMPTS_BEFORE_DISABLED: Type.Integer({
+    default: CODE_ATTEMPTS.beforeDisabled,
+    minimum: 10,
+    maximum: 100
+  }),
+  CORS_ORIGINS: Type.String({ default: '' }),
+  LOG_LEVEL: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
+    default: 'info'
+  })
+})
+type Environment = Static<typeof Environment>
+
+export interface Config {
+  readonly isProduction: boolean
+  readonly databaseUrl: string
+  readonly masterKeys: MasterKeys
+  /** The `iss` of every token, and the base of the public URLs. */
+  readonly issuer: string
+  readonly operatorKey: { readonly id: string; readonly secretHash: Uint8Array }
+  readonly port: number
+  readonly host: string
+  /** Null: request limits are counted in this process alone. */
+  readonly redisUrl: string | null
+  /** Addresses and networks whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies: readonly string[]
+  readonly rateLimitPerMinute: number
+  readonly codeAttempts: AttemptLimits
+  readonly corsOrigins: readonly string[]
+  readonly logLevel: Environment['LOG_LEVEL']
+  /** Keys that were made for this start because the environment had none; to be shown once. */
+  readonly newLocalKeys: LocalKeys | null
+}
+
+/** What a bad environment stops the start with. The message names the key and never shows its value. */
+export class ConfigError extends Error {
+  override name = 'ConfigError'
+}
+
+const DEFAULT_DATA_FOLDER = './data'
+const REQUIRED_IN_PRODUCTION = ['DATABASE_URL', 'MASTER_KEYS', 'ISSUER', 'OPERATOR_KEY'] as const
+const MASTER_KEY_BYTES = 32
+
+/**
+ * Reads the environment. Outside production, missing keys are made once and kept in the data folder. Throws
+ * `ConfigError` at the first value that can't be used.
+ */
+export function loadConfig(env: NodeJS.ProcessEnv): Config {
+  const environment = readEnvironment(env)
+  const isProduction = environment.NODE_ENV === 'production'
+  if (isProduction) {
+    for (const key of REQUIRED_IN_PRODUCTION) {
+      if (environment[key] === undefined) throw new ConfigError(`${key} is required in production`)
+    }
+  }
+  const databaseUrl = environment.DATABASE_URL ?? `pglite:${DEFAULT_DATA_FOLDER}`
+  const lacksKeys = !environment.MASTER_KEYS || !environment.OPERATOR_KEY
+  const local = lacksKeys ? readLocalKeys(dataFolder(databaseUrl)) : null
+  const masterKeys = environment.MASTER_KEYS ?? local?.keys.masterKeys ?? ''
+  const operatorKey = environment.OPERATOR_KEY ?? local?.keys.operatorKey ?? ''
+
+  return Object.freeze({
+    isProduction,
+    databaseUrl,
+    masterKeys: parseMasterKeys(masterKeys),
+    issuer: parseIssuer(environment.ISSUER ?? `http://localhost:${environment.PORT}`),
+    operatorKey: parseOperatorKey(operatorKey),
+    port: environment.PORT,
+    host: environment.HOST,
+    redisUrl: environment.REDIS_URL ?? null,
+    trustedProxies: parseProxies(environment.TRUSTED_PROXIES),
+    rateLimitPerMinute: environment.RATE_LIMIT_PER_MINUTE,
+    codeAttempts: Object.freeze({
+      perStepToken: environment.CODE_ATTEMPTS_PER_STEP_TOKEN,
+      beforeLock: environment.CODE_ATTEMPTS_BEFORE_LOCK,
+      lockSeconds: environment.CODE_LOCK_SECONDS,
+      beforeDisabled: environment.CODE_ATTEMPTS_BEFORE_DISABLED
+    }),
+    corsOrigins: parseOrigins(environment.CORS_ORIGINS),
+    logLevel: environment.LOG_LEVEL,
+    newLocalKeys: local?.isNew ? local.keys : null
+  })
+}
+
+/** Where the embedded database, local keys and mails of a development start are kept. */
+export function dataFolder(databaseUrl: string): string {
+  return databaseUrl.startsWith('pglite:')
+    ? databaseUrl.slice('pglite:'.length)
+    : DEFAULT_DATA_FOLDER
+}
+
+function readEnvironment(env: NodeJS.ProcessEnv): Environment {
+  // An empty value means "not set": that is how compose files and shells pass on what they don't have.
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
+  try {
+    return envSchema<Environment>({ schema: Environment, data: given, env: false })
+  } catch (error) {
+    throw new ConfigError(namedByKey(error))
+  }
+}
+
+interface SchemaErrors {
+  errors: { instancePath: string; message?: string }[]
+}
+
+function namedByKey(error: unknown): string {
+  const { errors } = error as Error & SchemaErrors
+  if (!Array.isArray(errors)) return String(error)
+  return errors
+    .map(({ instancePath, message }) => `${instancePath.slice(1) || 'environment'} ${message}`)
+    .join('; ')
+}
+
+function parseMasterKeys(text: string): MasterKeys {
+  const [newest, ...older] = text.split(',').map(parseMasterKey)
+  if (!newest) throw new ConfigError('MASTER_KEYS must list at least one key')
+  const ring: MasterKeys = [newest, ...older]
+  if (new Set(ring.map(({ id }) => id)).size < ring.length) {
+    throw new ConfigError('MASTER_KEYS must not use a key id twice')
+  }
+  if (new Set(ring.map(({ key }) => Buffer.from(key).toString('hex'))).size < ring.length) {
+    throw new ConfigError('MASTER_KEYS must not list the same key twice')
+  }
+  return ring
+}
+
+function parseMasterKey(text: string): MasterKey {
+  const [, id, encoded] = /^\s*([A-Za-z0-9_-]{1,32}):([A-Za-z0-9+/]+={0,2})\s*$/.exec(text) ?? []
+  if (id === undefined || encoded === undefined) {
+    throw new ConfigError('MASTER_KEYS must be id:key[,id:key], each key in padded standard base64')
+  }
+  const key = Buffer.from(encoded, 'base64')
+  if (key.length !== MASTER_KEY_BYTES || key.toString('base64') !== encoded) {
+    throw new ConfigError(
+      `MASTER_KEYS: key "${id}" must be ${MASTER_KEY_BYTES} bytes in padded base64`
+    )
+  }
+  // Random bytes hardly ever repeat this much; a key made by hand ("aaaa…", zeros) does.
+  if (new Set(key).size < MASTER_KEY_BYTES / 2) {
+    throw new ConfigError(`MASTER_KEYS: key "${id}" is not random`)
+  }
+  return { id, key }
+}
+
+function parseIssuer(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : null
+  const isIssuer =
+    url && /^https?:$/.test(url.protocol) && !url.search && !url.hash && !url.username
+  if (!isIssuer || text.endsWith('/')) {
+    throw new ConfigError(
+      'ISSUER must be an http(s) URL without a query, a fragment or a slash at its end'
+    )
+  }
+  return text
+}
+
+function parseOperatorKey(text: string): Config['operatorKey'] {
+  const key = parseBearerKey(text)
+  if (key?.kind !== 'operator') {
+    throw new ConfigError(
+      'OPERATOR_KEY must be tso_<12 characters a-z0-9>_<43 characters base64url>'
+    )
+  }
+  if (new Set(key.secret).size < 16) throw new ConfigError('OPERATOR_KEY is not random')
+  return Object.freeze({ id: key.id, secretHash: hashBearerSecret(key.secret) })
+}
+
+function parseProxies(text: string): readonly string[] {
+  const proxies = listOf(text)
+  for (const proxy of proxies) {
+    const [address = '', bits] = proxy.split('/')
+    const family = isIP(address)
+    const isNetwork =
+      bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
+    if (family === 0 || !isNetwork) {
+      throw new ConfigError('TRUSTED_PROXIES must list addresses or networks such as 10.0.0.0/8')
+    }
+    // Whoever is behind a network this wide could write any address into X-Forwarded-For.
+    if (bits !== undefined && Number(bits) < 8) {
+      throw new ConfigError('TRUSTED_PROXIES must not trust (nearly) every address')
+    }
+  }
+  return Object.freeze(proxies)
+}
+
+function listOf(text: string): string[] {
+  return text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '')
+}
+
+function parseOrigins(text: string): readonly string[] {
+  const origins = listOf(text)
+  for (const origin of origins) {
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin) {
+      throw new ConfigError(`CORS_ORIGINS must list exact origins such as https://app.example.com`)
+    }
+  }
+  return Object.freeze(origins)
+}

@@ -1,0 +1,75 @@
+import type { Scope } from '../core/bearer-keys.ts'
+import { type Page, type PageRequest, pageOf } from '../core/pages.ts'
+import type { PrismaClient } from '../generated/prisma/client.ts'
+
+export interface ApiKey {
+  accountId: string
+  id: string
+  name: string
+  scopes: Scope[]
+  createdAt: Date
+  expiresAt: Date | null
+  lastUsedAt: Date | null
+}
+
+export interface NewApiKey {
+  accountId: string
+  id: string
+  secretHash: Uint8Array<ArrayBuffer>
+  name: string
+  scopes: Scope[]
+  createdAt: Date
+  expiresAt: Date | null
+}
+
+/** How stale `lastUsedAt` may get: one write a minute is enough to see whether a key is in use. */
+const LAST_USED_PRECISION_SECONDS = 60
+
+export type ApiKeys = ReturnType<typeof createApiKeys>
+
+export function createApiKeys(prisma: PrismaClient) {
+  return {
+    async create(apiKey: NewApiKey): Promise<ApiKey> {
+      return asApiKey(await prisma.apiKey.create({ data: apiKey, omit: { secretHash: true } }))
+    },
+
+    /** With the hash, for the one place that compares it. Null: no such key. */
+    async findWithHash(id: string): Promise<(ApiKey & { secretHash: Uint8Array }) | null> {
+      const row = await prisma.apiKey.findUnique({ where: { id } })
+      return row && asApiKey(row)
+    },
+
+    /** Of one account, or of all for the operator (null). Ordered by id, which is random: no order but a stable one. */
+    async list(accountId: string | null, { limit, after }: PageRequest): Promise<Page<ApiKey>> {
+      const rows = await prisma.apiKey.findMany({
+        where: { ...(accountId ? { accountId } : {}), ...(after ? { id: { gt: after } } : {}) },
+        orderBy: { id: 'asc' },
+        take: limit + 1,
+        omit: { secretHash: true }
+      })
+      return pageOf(rows.map(asApiKey), limit)
+    },
+
+    /** Of one account, or of any for the operator (null). False: no such key. */
+    async revoke(accountId: string | null, id: string): Promise<boolean> {
+      const revoked = await prisma.apiKey.deleteMany({
+        where: { ...(accountId ? { accountId } : {}), id }
+      })
+      return revoked.count === 1
+    },
+
+    /** Notes that the key was used, to the minute. */
+    async noteUse({ accountId, id }: Pick<ApiKey, 'accountId' | 'id'>, now: Date): Promise<void> {
+      const stale = new Date(now.getTime() - LAST_USED_PRECISION_SECONDS * 1000)
+      await prisma.apiKey.updateMany({
+        where: { accountId, id, OR: [{ lastUsedAt: null }, { lastUsedAt: { lt: stale } }] },
+        data: { lastUsedAt: now }
+      })
+    }
+  }
+}
+
+/** Scopes are a text array in the database; only `create` writes it, from the typed list. */
+function asApiKey<Row extends { scopes: string[] }>(row: Row): Row & { scopes: Scope[] } {
+  return { ...row, scopes: row.scopes as Scope[] }
+}

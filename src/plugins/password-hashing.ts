@@ -1,0 +1,56 @@
+// Argon2id with a bounded queue. Hashing runs on libuv's four threads, which all other asynchronous crypto,
+// DNS and files share: unbounded, a burst of sign-ins stalls everything behind it.
+import { hash, verify } from '@node-rs/argon2'
+import pLimit from 'p-limit'
+import { normalizePassword } from '../core/passwords.ts'
+import { Problem } from '../problems.ts'
+
+/** OWASP Password Storage Cheat Sheet: argon2id (the library's 2) with m = 19 MiB, t = 2, p = 1. */
+const ARGON2ID = {
+  algorithm: 2,
+  memoryCost: 19_456,
+  timeCost: 2,
+  parallelism: 1
+} as const
+
+/** One of libuv's four threads stays free. */
+const AT_ONCE = 3
+/** At about 25 ms a hash and three at once, the last in the queue waits some 0.2 s. */
+const WAITING_MAX = 20
+const RETRY_AFTER_SECONDS = 1
+
+export interface PasswordHashing {
+  /** The hash to store, in PHC format. Throws `unavailable` when the queue is full. */
+  hash(password: string): Promise<string>
+  /**
+   * Whether the password has this hash. Without one (nobody there, or no password set) a decoy is hashed, and
+   * the answer is false after the same time. Throws `unavailable` when the queue is full, whoever asks.
+   */
+  isPassword(password: string, phc: string | null): Promise<boolean>
+}
+
+export async function createPasswordHashing(): Promise<PasswordHashing> {
+  const limit = pLimit(AT_ONCE)
+  const decoy = await hash('the password of nobody', ARGON2ID)
+
+  function enqueue<Result>(work: () => Promise<Result>): Promise<Result> {
+    if (limit.pendingCount >= WAITING_MAX) {
+      throw new Problem('unavailable', {
+        detail: 'Too many sign-ins at once.',
+        headers: { 'retry-after': String(RETRY_AFTER_SECONDS) }
+      })
+    }
+    return limit(work)
+  }
+
+  return {
+    async hash(password) {
+      return enqueue(() => hash(normalizePassword(password), ARGON2ID))
+    },
+
+    async isPassword(password, phc) {
+      const isRight = await enqueue(() => verify(phc ?? decoy, normalizePassword(password)))
+      return isRight && phc !== null
+    }
+  }
+}

@@ -1,0 +1,116 @@
+// Turns whatever goes wrong into a problem document for the caller and a cause in the log, and keeps the two apart.
+import type { Socket } from 'node:net'
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import fastifyPlugin from 'fastify-plugin'
+import { v7 as uuidv7 } from 'uuid'
+import { Problem, type ProblemCode, problemDocument, problemKind } from '../problems.ts'
+
+export const PROBLEM_MEDIA_TYPE = 'application/problem+json'
+
+/** Set here too, since what Fastify refuses before routing has met no hook. */
+const PROBLEM_HEADERS = {
+  'content-type': PROBLEM_MEDIA_TYPE,
+  'cache-control': 'no-store',
+  'x-content-type-options': 'nosniff'
+}
+
+const RETRY_AFTER_SECONDS = 1
+
+/** What Fastify refuses by itself, as problems of ours. */
+const FASTIFY_PROBLEMS: Record<string, ProblemCode> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'body-too-large',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported-media-type',
+  FST_ERR_NOT_FOUND: 'not-found'
+}
+
+export interface ProblemHandlingOptions {
+  /** Whether an error says that the database can't be reached or can't take more. */
+  isDatabaseUnavailable(error: unknown): boolean
+}
+
+export const problemHandling = fastifyPlugin<ProblemHandlingOptions>(
+  async (app, { isDatabaseUnavailable }) => {
+    app.setErrorHandler((error: FastifyError, request, reply) => {
+      const problem = asProblem(error, isDatabaseUnavailable)
+      log(request, problem, error)
+      return sendProblem(request, reply, problem)
+    })
+
+    app.setNotFoundHandler((request, reply) =>
+      sendProblem(request, reply, new Problem('not-found'))
+    )
+  },
+  { name: 'problem-handling' }
+)
+
+export function sendProblem(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  problem: Problem
+): FastifyReply {
+  return reply
+    .code(problemKind(problem.code).status)
+    .headers({ ...PROBLEM_HEADERS, 'x-request-id': request.id, ...problem.headers })
+    .send(JSON.stringify(problemDocument(problem, request.id)))
+}
+
+/** Answers what is not even HTTP (a broken request line, headers without end), and hangs up. */
+export function refuseMalformed(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return
+  }
+  const requestId = uuidv7()
+  const problem = new Problem('invalid-request', { extras: { errors: [] } })
+  const body = JSON.stringify(problemDocument(problem, requestId))
+  const headers = { ...PROBLEM_HEADERS, 'x-request-id': requestId, connection: 'close' }
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+  const length = Buffer.byteLength(body)
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\n${lines.join('')}content-length: ${length}\r\n\r\n${body}`
+  )
+}
+
+function asProblem(
+  error: FastifyError,
+  isDatabaseUnavailable: (error: unknown) => boolean
+): Problem {
+  if (error instanceof Problem) return error
+  if (error.validation) return invalidRequest(error)
+  const known = FASTIFY_PROBLEMS[error.code]
+  if (known) return new Problem(known)
+  if (isDatabaseUnavailable(error)) {
+    return new Problem('unavailable', { headers: { 'retry-after': String(RETRY_AFTER_SECONDS) } })
+  }
+  // What remains of Fastify's own refusals (bad JSON, bad URL, poisoned keys) is about the request's form.
+  if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {
+    return new Problem('invalid-request', {
+      extras: { errors: [{ pointer: '', message: 'can’t be read' }] }
+    })
+  }
+  return new Problem('internal')
+}
+
+function invalidRequest({ validation, validationContext }: FastifyError): Problem {
+  const errors = (validation ?? []).map(({ keyword, instancePath, params, message }) => ({
+    pointer: `${instancePath}${pointerBeyond(keyword, params)}`,
+    message: message ?? 'is not as expected'
+  }))
+  return new Problem('invalid-request', {
+    detail: `The ${validationContext ?? 'request'} is not of the expected form.`,
+    extras: { errors }
+  })
+}
+
+/** Ajv reports a missing or unknown member at its parent; the caller wants the member named. */
+function pointerBeyond(keyword: string, params: Record<string, unknown>): string {
+  const member = keyword === 'required' ? params['missingProperty'] : params['additionalProperty']
+  if (typeof member !== 'string') return ''
+  return `/${member.replaceAll('~', '~0').replaceAll('/', '~1')}`
+}
+
+function log(request: FastifyRequest, { code, cause }: Problem, error: Error): void {
+  const { status } = problemKind(code)
+  if (status >= 500) request.log.error({ err: cause ?? error, code }, 'request failed')
+  else request.log.info({ code }, 'request refused')
+}

@@ -1,0 +1,237 @@
+// openapi.yaml, made from the routes: what a route declares once (schema, credentials, problems) is all there is.
+import { STATUS_CODES } from 'node:http'
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import type { FastifyInstance, FastifySchema, RouteOptions } from 'fastify'
+import fastifyPlugin from 'fastify-plugin'
+import { Type } from 'typebox'
+import { PROBLEM_CODES, type ProblemCode, problemKind } from '../problems.ts'
+import { NAMED_SCHEMAS } from '../schemas.ts'
+import type { CredentialRule } from './credentials.ts'
+import { PROBLEM_MEDIA_TYPE } from './problem-handling.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** What this route answers beside what its credentials and its body imply. */
+    problems?: readonly ProblemCode[]
+  }
+}
+
+export interface SpecOptions {
+  version: string
+}
+
+/** A response as routes declare it: its schema, and the headers that belong to it. */
+interface ResponseSchema {
+  type?: string
+  headers?: object
+}
+
+const DESCRIPTION = `Two-step sign-in for any product: a password, then a code from an authenticator app.
+
+Every failure is an RFC 9457 problem document with a stable \`code\`; \`GET /docs/problems\` lists them all with their cures.`
+
+const SECURITY_SCHEMES = {
+  operatorKey: {
+    type: 'http',
+    scheme: 'bearer',
+    description: '`tso_<id>_<secret>`: whoever runs the deployment.'
+  },
+  apiKey: {
+    type: 'http',
+    scheme: 'bearer',
+    description: '`tsk_<id>_<secret>`: a back-end service of one account, with scopes.'
+  },
+  stepToken: {
+    type: 'http',
+    scheme: 'bearer',
+    bearerFormat: 'JWT',
+    description: 'Leads from the first step to the second, and nowhere else.'
+  },
+  accessToken: {
+    type: 'http',
+    scheme: 'bearer',
+    bearerFormat: 'JWT',
+    description: 'RFC 9068, ES256, 15 minutes: a signed-in person.'
+  }
+} as const
+
+export const spec = fastifyPlugin<SpecOptions>(
+  async (app, { version }) => {
+    for (const schema of NAMED_SCHEMAS) app.addSchema(schema)
+    for (const code of PROBLEM_CODES) app.addSchema(problemSchema(code))
+    await app.register(swagger, {
+      openapi: {
+        openapi: '3.1.0',
+        info: {
+          title: 'twostep',
+          version,
+          description: DESCRIPTION,
+          license: { name: 'Apache-2.0', identifier: 'Apache-2.0' }
+        },
+        servers: [{ url: '/' }],
+        components: { securitySchemes: SECURITY_SCHEMES }
+      },
+      refResolver: {
+        buildLocalReference: (json, _baseUri, _fragment, index) =>
+          typeof json['$id'] === 'string' ? json['$id'] : `def-${index}`
+      },
+      transform: ({ schema, url, route }) => ({ schema: described(schema, route), url })
+    })
+    await app.register(documentRoutes)
+  },
+  { name: 'spec' }
+)
+
+async function documentRoutes(app: FastifyInstance): Promise<void> {
+  const hidden = {
+    config: { limit: 'address', credentials: 'none' },
+    schema: { hide: true }
+  } as const
+
+  app.get('/openapi.json', hidden, async () => app.swagger())
+
+  app.get('/openapi.yaml', hidden, async (_request, reply) =>
+    reply.type('application/yaml').send(app.swagger({ yaml: true }))
+  )
+
+  app.get('/docs/problems', hidden, async (_request, reply) =>
+    reply.type('application/json').send({
+      items: PROBLEM_CODES.map((code) => {
+        const { status, title, cure } = problemKind(code)
+        return { code, type: `urn:twostep:problem:${code}`, status, title, cure }
+      })
+    })
+  )
+
+  await app.register(async (docs) => {
+    // The reference page's own routes; they hold nothing that is not in the spec.
+    docs.addHook('onRoute', (route) => {
+      route.config = { ...route.config, limit: 'address', credentials: 'none' }
+    })
+    await docs.register(swaggerUi, { routePrefix: '/docs', staticCSP: true })
+  })
+}
+
+function described(schema: FastifySchema, route: RouteOptions): FastifySchema {
+  const { credentials, limit, problems = [] } = route.config ?? {}
+  if (schema.hide || credentials === undefined) return schema
+  const rule = credentials === 'none' ? null : credentials
+  const codes = new Set<ProblemCode>([
+    ...(rule ? problemsOfRule(rule) : []),
+    ...(schema.body || schema.querystring || schema.params ? (['invalid-request'] as const) : []),
+    ...(limit === 'none' ? [] : (['rate-limited'] as const)),
+    ...(schema.body ? (['body-too-large', 'unsupported-media-type'] as const) : []),
+    ...problems,
+    'unavailable'
+  ])
+  return {
+    ...schema,
+    description: [schema.description, rule && describeRule(rule)].filter(Boolean).join('\n\n'),
+    security: rule ? securityOf(rule) : [],
+    response: {
+      ...successResponses(schema.response as Record<string, ResponseSchema>),
+      ...problemResponses([...codes])
+    }
+  }
+}
+
+function problemsOfRule({ accessToken }: CredentialRule): ProblemCode[] {
+  return [
+    'invalid-credential',
+    'insufficient-scope',
+    ...(accessToken && accessToken.holder !== 'anyone' ? (['limited-access'] as const) : []),
+    ...(accessToken?.fresh ? (['step-up-required'] as const) : [])
+  ]
+}
+
+function securityOf({ operator, apiKey, step, accessToken }: CredentialRule) {
+  return [
+    ...(operator ? [{ operatorKey: [] }] : []),
+    // OpenAPI 3.1 lets any scheme list the roles it needs.
+    ...(apiKey ?? []).map((scope) => ({ apiKey: [scope] })),
+    ...(step ? [{ stepToken: [step] }] : []),
+    ...(accessToken ? [{ accessToken: [] }] : [])
+  ]
+}
+
+const HOLDERS = {
+  anyone: 'an access token',
+  admin: "an admin's access token",
+  self: "the user's own access token",
+  'self-or-admin': "the user's own or an admin's access token"
+} as const
+
+function describeRule({ operator, apiKey, step, accessToken }: CredentialRule): string {
+  const isFresh = accessToken?.fresh !== undefined
+  const taken = [
+    operator && 'the operator key',
+    apiKey && `an API key with ${apiKey.map((scope) => `\`${scope}\``).join(' or ')}`,
+    step && `a step token of purpose \`${step}\``,
+    accessToken && `${HOLDERS[accessToken.holder]}${isFresh ? ' of a fresh sign-in' : ''}`
+  ]
+  return `Takes ${taken.filter(Boolean).join(', or ')}.`
+}
+
+/** Every answer needs a description in OpenAPI; the reason phrase will do. */
+function successResponses(responses: Record<string, ResponseSchema>): Record<string, object> {
+  return Object.fromEntries(
+    Object.entries(responses).map(([status, { headers, ...schema }]) => {
+      const description = STATUS_CODES[status]
+      if (schema.type === 'null') return [status, { description, type: 'null' }]
+      const content = { 'application/json': { schema } }
+      return [status, { description, content, ...(headers && { headers }) }]
+    })
+  )
+}
+
+/** One response for each status; its schema is the problem, or the choice among those that share the status. */
+function problemResponses(codes: ProblemCode[]): Record<string, unknown> {
+  const statuses = [...new Set(codes.map((code) => problemKind(code).status))].sort()
+  return Object.fromEntries(
+    statuses.map((status) => {
+      const sharing = codes.filter((code) => problemKind(code).status === status)
+      const [only, ...others] = sharing.map((code) => Type.Ref(problemSchemaName(code)))
+      const schema =
+        others.length === 0
+          ? only
+          : { oneOf: [only, ...others], discriminator: discriminatorOf(sharing) }
+      return [
+        status,
+        {
+          description: sharing.map((code) => `\`${code}\`: ${problemKind(code).title}.`).join(' '),
+          content: { [PROBLEM_MEDIA_TYPE]: { schema } }
+        }
+      ]
+    })
+  )
+}
+
+function discriminatorOf(codes: ProblemCode[]) {
+  const mapping = Object.fromEntries(
+    codes.map((code) => [code, `#/components/schemas/${problemSchemaName(code)}`])
+  )
+  return { propertyName: 'code', mapping }
+}
+
+/** `code-rejected` -> `CodeRejectedProblem` */
+function problemSchemaName(code: ProblemCode): string {
+  const words = code.split('-').map((word) => `${word.charAt(0).toUpperCase()}${word.slice(1)}`)
+  return `${words.join('')}Problem`
+}
+
+function problemSchema(code: ProblemCode) {
+  const { status, title, cure, extras = {} } = problemKind(code)
+  return Type.Object(
+    {
+      type: Type.Literal(`urn:twostep:problem:${code}`),
+      title: Type.String({ examples: [title] }),
+      status: Type.Literal(status),
+      detail: Type.String({ description: 'For people; may change.', examples: [`${title}.`] }),
+      code: Type.Literal(code, { description: 'Stable; for programs.' }),
+      requestId: Type.String({ description: 'Names this request in our log.' }),
+      ...extras
+    },
+    { $id: problemSchemaName(code), description: cure }
+  )
+}

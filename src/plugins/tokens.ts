@@ -1,0 +1,196 @@
+// Two kinds of JWT, each with its own key, type and audience, so that neither can pass for the other
+// (RFC 8725 §3.11): step tokens (HS256, ours alone) and access tokens (ES256, for everyone with the JWKS).
+import fastifyJwt from '@fastify/jwt'
+import { createSigner } from 'fast-jwt'
+import type { FastifyRequest } from 'fastify'
+import fastifyPlugin from 'fastify-plugin'
+import { v7 as uuidv7 } from 'uuid'
+import {
+  ACCESS_TOKEN_TTL_SECONDS,
+  ACCESS_TOKEN_TYPE,
+  type AccessClaims,
+  type Authentication,
+  accessClaims,
+  judgeAccessClaims,
+  judgeStepClaims,
+  STEP_TOKEN_AUDIENCE,
+  STEP_TOKEN_TYPE,
+  type StepClaims,
+  type StepPurpose,
+  stepClaims,
+  type TokenSubject
+} from '../core/claims.ts'
+import { deriveKey, type MasterKeys } from '../core/sealing.ts'
+import type { SigningKeys } from './signing-keys.ts'
+
+declare module '@fastify/jwt' {
+  interface FastifyJWT {
+    namespaces: 'step' | 'access'
+  }
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The JWT that is looked at: the bearer token, or the one an introspection asks about. */
+    presentedToken: string
+    stepJwtVerify(): Promise<unknown>
+    accessJwtVerify(): Promise<unknown>
+  }
+}
+
+const REQUIRED_CLAIMS = ['iss', 'aud', 'sub', 'exp', 'iat', 'jti']
+
+export interface TokensOptions {
+  issuer: string
+  masterKeys: MasterKeys
+  signingKeys: SigningKeys
+  now: () => Date
+}
+
+export interface Tokens {
+  /** A step token, and for how many seconds it is good. */
+  issueStepToken(
+    subject: TokenSubject,
+    purpose: StepPurpose,
+    amr: readonly string[]
+  ): { stepToken: string; expiresInSeconds: number }
+  /** An access token, and for how many seconds it is good. */
+  issueAccessToken(
+    subject: TokenSubject,
+    authentication: Authentication
+  ): { accessToken: string; expiresIn: number }
+  /** The claims, when the token is a living step token of ours; otherwise null. */
+  readStepToken(request: FastifyRequest, token: string): Promise<StepClaims | null>
+  /** The claims, when the token is a living access token of ours; otherwise null. */
+  readAccessToken(request: FastifyRequest, token: string): Promise<AccessClaims | null>
+}
+
+/** Registers how tokens are verified. `createTokens` makes and reads them. */
+export const tokenVerification = fastifyPlugin<TokensOptions>(
+  async (app, { issuer, masterKeys, signingKeys }) => {
+    const stepKeys = new Map(masterKeys.map((masterKey) => [masterKey.id, stepKeyOf(masterKey)]))
+
+    // Expiry is judged by core/claims on the injected clock, together with every other claim.
+    app.decorateRequest('presentedToken', '')
+    const shared = {
+      extractToken: ({ presentedToken }: FastifyRequest) => presentedToken,
+      allowedIss: issuer,
+      requiredClaims: REQUIRED_CLAIMS,
+      ignoreExpiration: true,
+      ignoreNotBefore: true,
+      cache: false
+    }
+    await app.register(fastifyJwt, {
+      namespace: 'step',
+      secret: {
+        private: '',
+        public: async (_request: FastifyRequest, token: unknown) =>
+          keyFor(stepKeys.get(kidOf(token)))
+      },
+      decode: { complete: true },
+      verify: {
+        ...shared,
+        algorithms: ['HS256'],
+        allowedAud: STEP_TOKEN_AUDIENCE,
+        checkTyp: STEP_TOKEN_TYPE
+      }
+    })
+    await app.register(fastifyJwt, {
+      namespace: 'access',
+      secret: {
+        private: '',
+        public: async (_request: FastifyRequest, token: unknown) =>
+          keyFor(await signingKeys.publicKeyPem(kidOf(token)))
+      },
+      decode: { complete: true },
+      verify: {
+        ...shared,
+        algorithms: ['ES256'],
+        allowedAud: issuer,
+        checkTyp: ACCESS_TOKEN_TYPE
+      }
+    })
+  },
+  { name: 'token-verification' }
+)
+
+export function createTokens({ issuer, masterKeys, signingKeys, now }: TokensOptions): Tokens {
+  const [newest] = masterKeys
+  const signStep = createSigner({
+    key: stepKeyOf(newest),
+    algorithm: 'HS256',
+    kid: newest.id,
+    header: { alg: 'HS256', typ: STEP_TOKEN_TYPE }
+  })
+  // A signer parses its PEM once; made anew for every token that would cost ten times the signature.
+  const accessSigners = new Map<string, ReturnType<typeof accessSigner>>()
+
+  function signAccess(claims: AccessClaims): string {
+    const { kid, privateKeyPem } = signingKeys.current()
+    const sign = accessSigners.get(kid) ?? accessSigner(kid, privateKeyPem)
+    accessSigners.set(kid, sign)
+    return sign({ ...claims })
+  }
+
+  return {
+    issueStepToken(subject, purpose, amr) {
+      const claims = stepClaims(subject, purpose, { issuer, jti: uuidv7(), amr, now: now() })
+      return { stepToken: signStep({ ...claims }), expiresInSeconds: claims.exp - claims.iat }
+    },
+
+    issueAccessToken(subject, authentication) {
+      const claims = accessClaims(subject, authentication, { issuer, jti: uuidv7(), now: now() })
+      return { accessToken: signAccess(claims), expiresIn: ACCESS_TOKEN_TTL_SECONDS }
+    },
+
+    async readStepToken(request, token) {
+      request.presentedToken = token
+      const payload = await verified(() => request.stepJwtVerify())
+      return judgeStepClaims(payload, { issuer, now: now() })
+    },
+
+    async readAccessToken(request, token) {
+      request.presentedToken = token
+      const payload = await verified(() => request.accessJwtVerify())
+      return judgeAccessClaims(payload, { issuer, now: now() })
+    }
+  }
+}
+
+function accessSigner(kid: string, privateKeyPem: string) {
+  return createSigner({
+    key: privateKeyPem,
+    algorithm: 'ES256',
+    kid,
+    header: { alg: 'ES256', typ: ACCESS_TOKEN_TYPE }
+  })
+}
+
+class UnknownKey extends Error {
+  readonly code = 'FST_JWT_UNKNOWN_KEY'
+}
+
+// An empty key would verify what was signed with an empty key: an unknown kid has to end here.
+function keyFor(key: string | null | undefined): string {
+  if (!key) throw new UnknownKey('no such key')
+  return key
+}
+
+function kidOf(token: unknown): string {
+  const { header } = token as { header?: { kid?: unknown } }
+  return typeof header?.kid === 'string' ? header.kid : ''
+}
+
+// Whatever is wrong with a token is the caller's problem; anything else (the database gone) is not.
+async function verified(verify: () => Promise<unknown>): Promise<unknown> {
+  try {
+    return await verify()
+  } catch (error) {
+    if (/^(FAST|FST)_JWT_/.test((error as { code?: string }).code ?? '')) return null
+    throw error
+  }
+}
+
+function stepKeyOf(masterKey: MasterKeys[number]): string {
+  return deriveKey(masterKey, 'step-token').toString('base64url')
+}

@@ -1,0 +1,158 @@
+// Accounts belong to the operator: a new one comes with its first API key, which is shown only then.
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { v7 as uuidv7 } from 'uuid'
+import {
+  formatBearerKey,
+  generateBearerKey,
+  hashBearerSecret,
+  SCOPES
+} from '../core/bearer-keys.ts'
+import { pageAnswer, UUID_FORM } from '../core/pages.ts'
+import type { Account, Accounts } from '../data/accounts.ts'
+import type { CredentialRule } from '../plugins/credentials.ts'
+import { Problem } from '../problems.ts'
+import {
+  Audience,
+  Instant,
+  Name,
+  NextCursor,
+  PageQuery,
+  pageRequestOf,
+  ScopeList,
+  Slug,
+  Uuid
+} from '../schemas.ts'
+
+export interface AccountsOptions {
+  accounts: Accounts
+  now: () => Date
+}
+
+const OPERATOR = { operator: true } as const satisfies CredentialRule
+
+const AccountAnswer = Type.Object({
+  id: Uuid,
+  slug: Slug,
+  name: Name,
+  audience: Audience,
+  createdAt: Instant
+})
+
+const NewAccountAnswer = Type.Object({
+  ...AccountAnswer.properties,
+  apiKey: Type.Object({
+    id: Type.String(),
+    key: Type.String({ description: 'Every scope; shown only here.' }),
+    name: Name,
+    scopes: ScopeList,
+    createdAt: Instant
+  })
+})
+
+const AccountParams = Type.Object({ accountId: Uuid })
+
+const accounts: FastifyPluginAsyncTypebox<AccountsOptions> = async (app, { accounts, now }) => {
+  app.post(
+    '/v1/accounts',
+    {
+      config: { limit: 'address', credentials: OPERATOR, problems: ['slug-taken'] },
+      schema: {
+        operationId: 'createAccount',
+        summary: 'Create an account and its first API key',
+        tags: ['Operator'],
+        body: Type.Object(
+          { slug: Slug, name: Name, audience: Type.Optional(Audience) },
+          { additionalProperties: false }
+        ),
+        response: { 201: NewAccountAnswer }
+      }
+    },
+    async (request, reply) => {
+      const { slug, name, audience } = request.body
+      const id = uuidv7()
+      const createdAt = now()
+      const bearerKey = generateBearerKey('api')
+      const apiKey = { id: bearerKey.id, name: 'First key', scopes: [...SCOPES], createdAt }
+      const account = await accounts.create(
+        { id, slug, name, audience: audience ?? `urn:twostep:account:${id}`, createdAt },
+        { ...apiKey, secretHash: hashBearerSecret(bearerKey.secret), expiresAt: null }
+      )
+      if (!account) throw new Problem('slug-taken')
+      return reply.code(201).send({
+        ...asAnswer(account),
+        apiKey: {
+          ...apiKey,
+          key: formatBearerKey(bearerKey),
+          createdAt: createdAt.toISOString()
+        }
+      })
+    }
+  )
+
+  app.get(
+    '/v1/accounts',
+    {
+      config: { limit: 'address', credentials: OPERATOR },
+      schema: {
+        operationId: 'listAccounts',
+        summary: 'List the accounts, oldest first',
+        tags: ['Operator'],
+        querystring: PageQuery,
+        response: { 200: Type.Object({ items: Type.Array(AccountAnswer), nextCursor: NextCursor }) }
+      }
+    },
+    async (request) => {
+      const page = await accounts.list(pageRequestOf(request.query, UUID_FORM))
+      return pageAnswer(page, asAnswer)
+    }
+  )
+
+  app.get(
+    '/v1/accounts/:accountId',
+    {
+      config: { limit: 'address', credentials: OPERATOR, problems: ['account-not-found'] },
+      schema: {
+        operationId: 'getAccount',
+        summary: 'Read an account',
+        tags: ['Operator'],
+        params: AccountParams,
+        response: { 200: AccountAnswer }
+      }
+    },
+    async (request) => {
+      const account = await accounts.find(request.params.accountId)
+      if (!account) throw new Problem('account-not-found')
+      return asAnswer(account)
+    }
+  )
+
+  app.patch(
+    '/v1/accounts/:accountId',
+    {
+      config: { limit: 'address', credentials: OPERATOR, problems: ['account-not-found'] },
+      schema: {
+        operationId: 'changeAccount',
+        summary: 'Change the name or the audience of an account',
+        tags: ['Operator'],
+        params: AccountParams,
+        body: Type.Object(
+          { name: Type.Optional(Name), audience: Type.Optional(Audience) },
+          { additionalProperties: false, minProperties: 1 }
+        ),
+        response: { 200: AccountAnswer }
+      }
+    },
+    async (request) => {
+      const account = await accounts.change(request.params.accountId, request.body)
+      if (!account) throw new Problem('account-not-found')
+      return asAnswer(account)
+    }
+  )
+}
+
+export default accounts
+
+function asAnswer({ createdAt, ...account }: Account) {
+  return { ...account, createdAt: createdAt.toISOString() }
+}

@@ -1,0 +1,118 @@
+// The first step: who it is, by password, or by the word of a back end that has checked for itself.
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { BY_PASSWORD } from '../core/claims.ts'
+import type { Subjects } from '../data/subjects.ts'
+import type { Limits } from '../plugins/limits.ts'
+import type { PasswordHashing } from '../plugins/password-hashing.ts'
+import type { SignIns } from '../plugins/sign-ins.ts'
+import { Problem } from '../problems.ts'
+import { DeviceToken, Email, Password, refTo, type SignIn, Slug, Uuid } from '../schemas.ts'
+
+export interface LoginOptions {
+  subjects: Subjects
+  passwordHashing: PasswordHashing
+  limits: Limits
+  signIns: SignIns
+}
+
+const LoginBody = Type.Object(
+  {
+    account: Slug,
+    email: Email,
+    password: Password,
+    deviceToken: Type.Optional(DeviceToken)
+  },
+  { additionalProperties: false }
+)
+
+const AssertionBody = Type.Object(
+  {
+    userId: Type.Optional(Uuid),
+    email: Type.Optional(Email),
+    firstFactor: Type.Enum(['pwd', 'sso'], {
+      description: 'How your back end has checked who it is.'
+    }),
+    deviceToken: Type.Optional(DeviceToken)
+  },
+  {
+    additionalProperties: false,
+    oneOf: [{ required: ['userId'] }, { required: ['email'] }]
+  }
+)
+
+const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
+  app,
+  { subjects, passwordHashing, limits, signIns }
+) => {
+  app.post(
+    '/v1/login',
+    {
+      config: {
+        limit: 'address',
+        credentials: 'none',
+        problems: ['invalid-credentials', 'too-many-attempts']
+      },
+      schema: {
+        operationId: 'login',
+        summary: 'Sign in with a password',
+        description:
+          'The answer is an access token, or a step token for the second step. An unknown account, an unknown user, a wrong password and a disabled user get the same answer after the same time.',
+        tags: ['Signing in'],
+        body: LoginBody,
+        response: { 200: refTo<SignIn>('SignIn') }
+      }
+    },
+    async (request) => {
+      const { account, password } = request.body
+      const tried = { account, email: request.body.email.toLowerCase() }
+      await limits.requirePasswordPause(request, tried)
+      const found = await subjects.findForLogin(account, tried.email)
+      const isRight = await passwordHashing.isPassword(password, found?.passwordHash ?? null)
+      if (!found || !isRight || found.subject.isDisabled) {
+        await limits.countFailedPassword(request, tried)
+        throw invalidCredentials()
+      }
+      return signIns.afterFirstStep(found.subject, BY_PASSWORD)
+    }
+  )
+
+  app.post(
+    '/v1/login/assertion',
+    {
+      config: {
+        limit: 'address',
+        credentials: { apiKey: ['login:assert', 'login:assert-sso'] },
+        problems: ['user-not-found', 'sso-not-enabled']
+      },
+      schema: {
+        operationId: 'assertLogin',
+        summary: 'Continue a sign-in whose first step your back end has checked',
+        description:
+          '`firstFactor: "pwd"` needs the scope `login:assert`, `"sso"` needs `login:assert-sso`.',
+        tags: ['Signing in'],
+        body: AssertionBody,
+        response: { 200: refTo<SignIn>('SignIn') }
+      }
+    },
+    async (request) => {
+      const credential = request.credentialOf('apiKey')
+      const { userId, email = '', firstFactor } = request.body
+      const scope = firstFactor === 'pwd' ? 'login:assert' : 'login:assert-sso'
+      if (!credential.scopes.includes(scope)) throw new Problem('insufficient-scope')
+      const accountId = credential.accountId
+      const subject = userId
+        ? await subjects.find({ accountId, userId })
+        : await subjects.findByEmail(accountId, email.toLowerCase())
+      if (!subject || subject.isDisabled) throw new Problem('user-not-found')
+      if (firstFactor === 'sso') throw new Problem('sso-not-enabled')
+      return signIns.afterFirstStep(subject, BY_PASSWORD)
+    }
+  )
+}
+
+export default login
+
+function invalidCredentials(): Problem {
+  return new Problem('invalid-credentials', { headers: { 'www-authenticate': 'Bearer' } })
+}

@@ -1,0 +1,89 @@
+// What an account demands of its users. Nobody changes it unseen: every change names the version it was made from.
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { isMatchedBy, strongEtag } from '../core/etags.ts'
+import { isTwoFactorRequired } from '../core/policy.ts'
+import type { Policies, Policy } from '../data/policies.ts'
+import { Problem } from '../problems.ts'
+import { Instant, TwoFactorPolicy } from '../schemas.ts'
+
+export interface PolicyOptions {
+  policies: Policies
+  now: () => Date
+}
+
+const PolicyAnswer = Type.Object({
+  twoFactor: TwoFactorPolicy,
+  effective: Type.Enum(['optional', 'required'], { description: 'What holds now, all told.' }),
+  updatedAt: Instant
+})
+
+const ETagHeader = {
+  ETag: { type: 'string', description: 'Strong; send it in `If-Match` to change the policy.' }
+}
+
+const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies, now }) => {
+  app.get(
+    '/v1/policy',
+    {
+      config: {
+        limit: 'address',
+        credentials: { apiKey: ['policy:read'], accessToken: { holder: 'anyone' } }
+      },
+      schema: {
+        operationId: 'getPolicy',
+        summary: 'Read the account policy',
+        tags: ['Policy'],
+        response: { 200: { ...PolicyAnswer, headers: ETagHeader } }
+      }
+    },
+    async (request, reply) => {
+      const accountId = request.credentialOf('apiKey', 'accessToken').accountId
+      const current = await policies.find(accountId)
+      return reply.header('etag', strongEtag(current.version)).send(asAnswer(current))
+    }
+  )
+
+  app.patch(
+    '/v1/policy',
+    {
+      config: {
+        limit: 'address',
+        credentials: {
+          apiKey: ['policy:write'],
+          accessToken: { holder: 'admin', fresh: 'second-factor' }
+        },
+        problems: ['precondition-required', 'etag-mismatch']
+      },
+      schema: {
+        operationId: 'changePolicy',
+        summary: 'Change the account policy',
+        description: 'A merge patch (RFC 7396) from the version that `If-Match` names.',
+        tags: ['Policy'],
+        headers: Type.Object({ 'if-match': Type.Optional(Type.String()) }),
+        body: Type.Object(
+          { twoFactor: Type.Optional(TwoFactorPolicy) },
+          { additionalProperties: false }
+        ),
+        response: { 200: { ...PolicyAnswer, headers: ETagHeader } }
+      }
+    },
+    async (request, reply) => {
+      const accountId = request.credentialOf('apiKey', 'accessToken').accountId
+      const ifMatch = request.headers['if-match']
+      if (ifMatch === undefined) throw new Problem('precondition-required')
+      const { version } = await policies.find(accountId)
+      if (!isMatchedBy(ifMatch, version)) throw new Problem('etag-mismatch')
+      const changed = await policies.changeFrom({ accountId, version }, request.body, now())
+      if (!changed) throw new Problem('etag-mismatch')
+      return reply.header('etag', strongEtag(changed.version)).send(asAnswer(changed))
+    }
+  )
+}
+
+export default policy
+
+function asAnswer({ twoFactor, updatedAt }: Policy) {
+  const effective = isTwoFactorRequired({ twoFactor }) ? 'required' : 'optional'
+  return { twoFactor, effective, updatedAt: updatedAt.toISOString() } as const
+}

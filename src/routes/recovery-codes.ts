@@ -1,0 +1,72 @@
+// The spare way in: how many codes are left, and ten new ones.
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { generateRecoveryCodes, type RecoveryCodeHasher } from '../core/recovery-codes.ts'
+import type { RecoveryCodes } from '../data/recovery-codes.ts'
+import { Problem } from '../problems.ts'
+import { UserParams } from '../schemas.ts'
+
+export interface RecoveryCodesOptions {
+  recoveryCodes: RecoveryCodes
+  recoveryCodeHasher: RecoveryCodeHasher
+}
+
+const Remaining = Type.Integer({ minimum: 0, description: 'Codes that are still good.' })
+
+const recoveryCodeRoutes: FastifyPluginAsyncTypebox<RecoveryCodesOptions> = async (
+  app,
+  { recoveryCodes, recoveryCodeHasher }
+) => {
+  app.get(
+    '/v1/users/:userId/recovery-codes',
+    {
+      config: { limit: 'address', credentials: { accessToken: { holder: 'self' } } },
+      schema: {
+        operationId: 'countRecoveryCodes',
+        summary: 'How many recovery codes are left',
+        tags: ['Users'],
+        params: UserParams,
+        response: { 200: Type.Object({ recoveryCodesRemaining: Remaining }) }
+      }
+    },
+    async (request) => {
+      const { subject } = request.credentialOf('accessToken')
+      return { recoveryCodesRemaining: subject.recoveryCodesRemaining }
+    }
+  )
+
+  app.post(
+    '/v1/users/:userId/recovery-codes',
+    {
+      config: {
+        limit: 'address',
+        credentials: { accessToken: { holder: 'self', fresh: 'second-factor' } },
+        problems: ['invalid-credential']
+      },
+      schema: {
+        operationId: 'regenerateRecoveryCodes',
+        summary: 'Replace all recovery codes by ten new ones',
+        description: 'The old ones are dead at once; the new ones are shown only here.',
+        tags: ['Users'],
+        params: UserParams,
+        response: {
+          200: Type.Object({
+            recoveryCodes: Type.Array(Type.String()),
+            recoveryCodesRemaining: Remaining
+          })
+        }
+      }
+    },
+    async (request) => {
+      const { subject } = request.credentialOf('accessToken')
+      const codes = generateRecoveryCodes()
+      const hashes = codes.map((code) => recoveryCodeHasher.hash(code, subject))
+      const isReplaced = await recoveryCodes.replaceAll(subject, hashes)
+      // Reset or disabled since the credential was read, which is dead with it.
+      if (!isReplaced) throw new Problem('invalid-credential')
+      return { recoveryCodes: codes, recoveryCodesRemaining: codes.length }
+    }
+  )
+}
+
+export default recoveryCodeRoutes

@@ -44,6 +44,8 @@ import verifyRoutes from './routes/verify/verify.ts'
 import { VERSION } from './version.ts'
 
 const BODY_LIMIT_BYTES = 16 * 1024
+/** Above Node's own 16 KiB, so that an absurd token is refused as a token and not as a header. */
+const HEADERS_LIMIT_BYTES = 64 * 1024
 /** Whoever sends a request this slowly is not sending a request (slowloris). */
 const REQUEST_TIMEOUT_MS = 10_000
 
@@ -99,6 +101,7 @@ export async function buildApp({
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
     clientErrorHandler: refuseMalformed,
+    http: { maxHeaderSize: HEADERS_LIMIT_BYTES },
     trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
     frameworkErrors: (error, request, reply) => {
       request.log.info({ code: error.code }, 'request refused')
@@ -106,6 +109,8 @@ export async function buildApp({
     }
   }).withTypeProvider<TypeBoxTypeProvider>()
 
+  // Fastify reads plain text by default; nothing here is plain text.
+  app.removeContentTypeParser('text/plain')
   app.setValidatorCompiler(createValidatorCompiler())
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id)
@@ -140,7 +145,7 @@ export async function buildApp({
     codeAttempts: config.codeAttempts
   })
   await app.register(enrollRoutes, { enrollments, secretSealer, recoveryCodeHasher, signIns, now })
-  await app.register(userRoutes, { users, policies, passwordHashing, now })
+  await app.register(userRoutes, { users, policies, passwordHashing, limits, now })
   await app.register(recoveryCodeRoutes, { recoveryCodes, recoveryCodeHasher })
   await app.register(policyRoutes, { policies, now })
   await app.register(accountRoutes, { accounts, now })

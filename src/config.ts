@@ -180,11 +180,12 @@ function parseMasterKey(text: string): MasterKey {
 
 function parseIssuer(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : null
-  const isIssuer =
-    url && /^https?:$/.test(url.protocol) && !url.search && !url.hash && !url.username
-  if (!isIssuer || text.endsWith('/')) {
+  // Compared byte for byte by everyone who checks `iss`, so only the spelling that URL parsers agree on.
+  const isNormal = url && (url.href === text || url.href === `${text}/`) && !text.endsWith('/')
+  const isIssuer = isNormal && /^https?:\/\/[^?#@]+$/.test(text)
+  if (!isIssuer) {
     throw new ConfigError(
-      'ISSUER must be an http(s) URL without a query, a fragment or a slash at its end'
+      'ISSUER must be an http(s) URL in its normal form, without credentials, a query, a fragment or a slash at its end'
     )
   }
   return text
@@ -204,11 +205,11 @@ function parseOperatorKey(text: string): Config['operatorKey'] {
 function parseProxies(text: string): readonly string[] {
   const proxies = listOf(text)
   for (const proxy of proxies) {
-    const [address = '', bits] = proxy.split('/')
+    const [address = '', bits, ...more] = proxy.split('/')
     const family = isIP(address)
     const isNetwork =
       bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
-    if (family === 0 || !isNetwork) {
+    if (family === 0 || !isNetwork || more.length > 0) {
       throw new ConfigError('TRUSTED_PROXIES must list addresses or networks such as 10.0.0.0/8')
     }
     // Whoever is behind a network this wide could write any address into X-Forwarded-For.
@@ -229,7 +230,8 @@ function listOf(text: string): string[] {
 function parseOrigins(text: string): readonly string[] {
   const origins = listOf(text)
   for (const origin of origins) {
-    if (!URL.canParse(origin) || new URL(origin).origin !== origin) {
+    const isExact = URL.canParse(origin) && new URL(origin).origin === origin
+    if (!isExact || !/^https?:\/\/[^*]+$/.test(origin)) {
       throw new ConfigError(`CORS_ORIGINS must list exact origins such as https://app.example.com`)
     }
   }

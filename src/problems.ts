@@ -154,6 +154,11 @@ const PROBLEMS = {
       )
     }
   },
+  'password-rejected': {
+    status: 422,
+    title: 'The current password is wrong',
+    cure: 'Let the person enter it again.'
+  },
   'weak-password': {
     status: 422,
     title: 'The password is too easy to guess',

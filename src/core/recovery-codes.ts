@@ -11,14 +11,13 @@ export const RECOVERY_CODES_COUNT = 10
  * without stretching, and exactly 24 base32 characters: six groups of four without padding.
  */
 const RECOVERY_CODE_BYTES = 15
-const GROUPS_OF_FOUR = /.{4}/g
+const FOUR_BEFORE_MORE = /.{4}(?=.)/g
 
 /** Ten fresh codes from the CSPRNG in Crockford's base32, which has no I, L, O or U, grouped to be typed. */
 export function generateRecoveryCodes(): string[] {
-  return Array.from({ length: RECOVERY_CODES_COUNT }, () => {
-    const text = base32crockford.encode(randomBytes(RECOVERY_CODE_BYTES))
-    return (text.match(GROUPS_OF_FOUR) ?? []).join('-')
-  })
+  return Array.from({ length: RECOVERY_CODES_COUNT }, () =>
+    base32crockford.encode(randomBytes(RECOVERY_CODE_BYTES)).replace(FOUR_BEFORE_MORE, '$&-')
+  )
 }
 
 /** The one form that is hashed: case, spaces and hyphens don't count, and o, i, l read as 0, 1, 1. */

@@ -19,9 +19,11 @@ export async function openEmbedded(folder: string): Promise<Engine> {
   try {
     const engine = embeddedEngine(await PGlite.create({ dataDir: path }))
     return { ...engine, close: () => engine.close().finally(unlock) }
-  } catch (error) {
+  } catch (cause) {
     await unlock()
-    throw error
+    const reason = cause instanceof Error ? cause.message : cause
+    // The likeliest reason that PGlite doesn't name: the files are of another major version.
+    throw new Error(`the database in ${path} can't be opened: ${reason}`, { cause })
   }
 }
 

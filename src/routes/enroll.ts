@@ -92,6 +92,10 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
         credentials: ENROLLING,
         problems: ['authenticator-not-found', 'name-taken', 'too-many-authenticators']
       },
+      // Every member is optional, so the body is too.
+      preValidation: async (request) => {
+        request.body ??= {}
+      },
       schema: {
         operationId: 'enroll',
         summary: 'Start the set-up of an authenticator app',

@@ -23,6 +23,12 @@ const ETagHeader = {
 }
 
 const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies, now }) => {
+  app.addContentTypeParser(
+    'application/merge-patch+json',
+    { parseAs: 'string' },
+    app.getDefaultJsonParser('error', 'error')
+  )
+
   app.get(
     '/v1/policy',
     {
@@ -60,6 +66,7 @@ const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies,
         summary: 'Change the account policy',
         description: 'A merge patch (RFC 7396) from the version that `If-Match` names.',
         tags: ['Policy'],
+        consumes: ['application/json', 'application/merge-patch+json'],
         headers: Type.Object({ 'if-match': Type.Optional(Type.String()) }),
         body: Type.Object(
           { twoFactor: Type.Optional(TwoFactorPolicy) },

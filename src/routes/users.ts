@@ -1,5 +1,6 @@
 // The account's people: made by its back end, seen by its admins, each also by themselves.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { v7 as uuidv7 } from 'uuid'
 import { pageAnswer, UUID_FORM } from '../core/pages.ts'
@@ -8,8 +9,9 @@ import { decide, isTwoFactorRequired } from '../core/policy.ts'
 import type { Policies } from '../data/policies.ts'
 import type { RosterUser, UserChange, Users } from '../data/users.ts'
 import type { Credential } from '../plugins/credentials.ts'
+import type { Limits } from '../plugins/limits.ts'
 import type { PasswordHashing } from '../plugins/password-hashing.ts'
-import { Problem } from '../problems.ts'
+import { invalidMember, Problem } from '../problems.ts'
 import {
   Email,
   ExternalId,
@@ -28,6 +30,7 @@ export interface UsersOptions {
   users: Users
   policies: Policies
   passwordHashing: PasswordHashing
+  limits: Limits
   now: () => Date
 }
 
@@ -56,7 +59,7 @@ type UserChangeBody = Static<typeof UserChangeBody>
 
 const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
   app,
-  { users, policies, passwordHashing, now }
+  { users, policies, passwordHashing, limits, now }
 ) => {
   app.post(
     '/v1/users',
@@ -147,7 +150,15 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
           apiKey: ['users:write'],
           accessToken: { holder: 'self-or-admin', fresh: 'second-factor' }
         },
-        problems: ['user-not-found', 'limited-access', 'email-taken', 'last-admin', 'weak-password']
+        problems: [
+          'user-not-found',
+          'limited-access',
+          'email-taken',
+          'last-admin',
+          'password-rejected',
+          'weak-password',
+          'too-many-attempts'
+        ]
       },
       schema: {
         operationId: 'changeUser',
@@ -167,7 +178,7 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
       const user = await users.find(key)
       if (!user) throw new Problem('user-not-found')
       if (credential.kind === 'accessToken' && request.body.password !== undefined) {
-        await requireCurrentPassword(key, request.body.currentPassword ?? '')
+        await requireCurrentPassword(request, user, request.body.currentPassword)
       }
       const outcome = await users.change(key, await changeOf(request.body, user))
       if (outcome.changed) return asAnswer(outcome.user)
@@ -218,13 +229,19 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     return passwordHashing.hash(password)
   }
 
+  // Whoever holds a stolen token may not find out the password with it: the same delays as at sign-in.
   async function requireCurrentPassword(
-    key: { accountId: string; userId: string },
-    password: string
+    request: FastifyRequest,
+    { accountId, id, email }: RosterUser,
+    password: string | undefined
   ): Promise<void> {
-    const phc = await users.findPasswordHash(key)
+    if (password === undefined) throw invalidMember('/currentPassword', 'is required')
+    const tried = { account: accountId, email }
+    await limits.requirePasswordPause(request, tried)
+    const phc = await users.findPasswordHash({ accountId, userId: id })
     if (await passwordHashing.isPassword(password, phc)) return
-    throw new Problem('limited-access', { detail: 'The current password is wrong.' })
+    await limits.countFailedPassword(request, tried)
+    throw new Problem('password-rejected')
   }
 
   async function changeOf(body: UserChangeBody, user: RosterUser): Promise<UserChange> {
@@ -267,7 +284,10 @@ function requireFieldsAllowed(credential: Caller, userId: string, body: UserChan
         ? ['password', 'currentPassword']
         : ['role', 'disabled']
   const named = Object.keys(body) as (keyof UserChangeBody)[]
-  if (named.some((field) => !allowed.includes(field))) throw new Problem('limited-access')
+  const refused = named.find((field) => !allowed.includes(field))
+  if (refused === undefined) return
+  if (credential.kind === 'accessToken') throw new Problem('limited-access')
+  throw invalidMember(`/${refused}`, 'is for people who change their own password')
 }
 
 function userAnswer(

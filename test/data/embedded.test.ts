@@ -87,6 +87,16 @@ t.test('an embedded database belongs to one process, and outlives it', async (t)
   )
 })
 
+t.test('a database of another version is refused by its folder, which stays free', async (t) => {
+  const folder = await makeFolder(t)
+  await mkdir(join(folder, 'pg'))
+  await writeFile(join(folder, 'pg/PG_VERSION'), '9\n')
+  await t.rejects(openDatabase({ url: `pglite:${folder}` }), {
+    message: `the database in ${join(folder, 'pg')} can't be opened: `
+  })
+  t.same(await claimsIn(folder), [])
+})
+
 t.test('of processes that start at one moment exactly one gets the folder', async (t) => {
   const folder = await makeFolder(t)
   const at = Date.now() + 3000
@@ -101,16 +111,19 @@ t.test('of processes that start at one moment exactly one gets the folder', asyn
   t.same(answers.sort(), ['mine', 'refused', 'refused', 'refused'])
 })
 
-t.test('of many claims in one process never do two win, and the folder is free afterwards', async (t) => {
-  const folder = await makeFolder(t)
-  for (let round = 0; round < 6; round += 1) {
-    const answers = await Promise.allSettled(Array.from({ length: 8 }, () => lockFolder(folder)))
-    const winners = answers.filter((answer) => answer.status === 'fulfilled')
-    t.ok(winners.length <= 1, 'never two')
-    for (const { value: unlock } of winners) await unlock()
-    await (await lockFolder(folder))()
+t.test(
+  'of many claims in one process never do two win, and the folder is free afterwards',
+  async (t) => {
+    const folder = await makeFolder(t)
+    for (let round = 0; round < 6; round += 1) {
+      const answers = await Promise.allSettled(Array.from({ length: 8 }, () => lockFolder(folder)))
+      const winners = answers.filter((answer) => answer.status === 'fulfilled')
+      t.ok(winners.length <= 1, 'never two')
+      for (const { value: unlock } of winners) await unlock()
+      await (await lockFolder(folder))()
+    }
   }
-})
+)
 
 t.test('without a socket a claim is judged by its process', async (t) => {
   const folder = await makeFolder(t)

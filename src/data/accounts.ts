@@ -31,7 +31,7 @@ export function createAccounts(prisma: PrismaClient) {
           }
         })
       } catch (error) {
-        if (isUniqueViolation(error, 'slug')) return null
+        if (isUniqueViolation(error, 'Account_slug_key')) return null
         throw error
       }
     },

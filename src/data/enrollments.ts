@@ -90,7 +90,8 @@ export function createEnrollments(prisma: PrismaClient) {
         )
       } catch (error) {
         if (error instanceof Refused) return { confirmed: false, reason: error.reason }
-        if (isUniqueViolation(error, 'name')) return { confirmed: false, reason: 'name-taken' }
+        if (isUniqueViolation(error, 'Authenticator_accountId_userId_name_key'))
+          return { confirmed: false, reason: 'name-taken' }
         throw error
       }
     }

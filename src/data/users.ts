@@ -63,7 +63,7 @@ export function createUsers(prisma: PrismaClient) {
       try {
         return await prisma.user.create({ data: user, ...inRoster })
       } catch (error) {
-        if (isUniqueViolation(error, 'email')) return null
+        if (isUniqueViolation(error, 'User_accountId_email_key')) return null
         throw error
       }
     },
@@ -121,7 +121,8 @@ export function createUsers(prisma: PrismaClient) {
           return { changed: true, user }
         })
       } catch (error) {
-        if (isUniqueViolation(error, 'email')) return { changed: false, reason: 'email-taken' }
+        if (isUniqueViolation(error, 'User_accountId_email_key'))
+          return { changed: false, reason: 'email-taken' }
         throw error
       }
     },

@@ -1,5 +1,5 @@
 // The environment contract, declared once: what may be set, what each key means, and one frozen Config.
-import { isIP } from 'node:net'
+import { isIP, isIPv6 } from 'node:net'
 import { envSchema } from 'env-schema'
 import { type Static, Type } from 'typebox'
 import { type AttemptLimits, CODE_ATTEMPTS } from './core/attempts.ts'
@@ -99,7 +99,9 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     isProduction,
     databaseUrl,
     masterKeys: parseMasterKeys(masterKeys),
-    issuer: parseIssuer(environment.ISSUER ?? `http://localhost:${environment.PORT}`),
+    issuer: parseIssuer(
+      environment.ISSUER ?? new URL(`http://localhost:${environment.PORT}`).origin
+    ),
     operatorKey: parseOperatorKey(operatorKey),
     port: environment.PORT,
     host: environment.HOST,
@@ -128,8 +130,18 @@ export function dataFolder(databaseUrl: string): string {
 function readEnvironment(env: NodeJS.ProcessEnv): Environment {
   // An empty value means "not set": that is how compose files and shells pass on what they don't have.
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
+  const environment = readBySchema(given)
+  // Ajv reads "Infinity" as an integer, and compares no bounds with it.
+  for (const [key, value] of Object.entries(environment)) {
+    const isBoundless = typeof value === 'number' && !Number.isFinite(value)
+    if (isBoundless) throw new ConfigError(`${key} must be finite`)
+  }
+  return environment
+}
+
+function readBySchema(data: NodeJS.ProcessEnv): Environment {
   try {
-    return envSchema<Environment>({ schema: Environment, data: given, env: false })
+    return envSchema<Environment>({ schema: Environment, data, env: false })
   } catch (error) {
     throw new ConfigError(namedByKey(error))
   }
@@ -205,19 +217,22 @@ function parseOperatorKey(text: string): Config['operatorKey'] {
 function parseProxies(text: string): readonly string[] {
   const proxies = listOf(text)
   for (const proxy of proxies) {
-    const [address = '', bits, ...more] = proxy.split('/')
+    const [, address = '', bits] = /^([0-9a-f.:]+)(?:\/(\d{1,3}))?$/i.exec(proxy) ?? []
     const family = isIP(address)
-    const isNetwork =
-      bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
-    if (family === 0 || !isNetwork || more.length > 0) {
+    if (family === 0 || Number(bits ?? 0) > (family === 4 ? 32 : 128)) {
       throw new ConfigError('TRUSTED_PROXIES must list addresses or networks such as 10.0.0.0/8')
     }
     // Whoever is behind a network this wide could write any address into X-Forwarded-For.
-    if (bits !== undefined && Number(bits) < 8) {
+    if (bits !== undefined && (Number(bits) < 8 || isAmongMapped(address))) {
       throw new ConfigError('TRUSTED_PROXIES must not trust (nearly) every address')
     }
   }
   return Object.freeze(proxies)
+}
+
+// In ::/8, where every IPv4 address has its IPv6 twin: ::ffff:0:0/96 is all of IPv4.
+function isAmongMapped(address: string): boolean {
+  return isIPv6(address) && /^\[(::|[0-9a-f]{1,2}:)/.test(new URL(`http://[${address}]`).hostname)
 }
 
 function listOf(text: string): string[] {

@@ -237,6 +237,13 @@ export function invalidMember(pointer: string, message: string): Problem {
   return new Problem('invalid-request', { extras: { errors: [{ pointer, message }] } })
 }
 
+/** `invalid-credential` for one that has died since it was read: a reset, a disabling, a change of authenticators. */
+export function deadCredential(): Problem {
+  return new Problem('invalid-credential', {
+    headers: { 'www-authenticate': 'Bearer error="invalid_token"' }
+  })
+}
+
 /** The RFC 9457 document of a problem. */
 export function problemDocument(problem: Problem, requestId: string) {
   const { status, title } = problemKind(problem.code)

@@ -39,14 +39,31 @@ export type Enrollments = ReturnType<typeof createEnrollments>
 
 export function createEnrollments(prisma: PrismaClient) {
   return {
-    /** Makes this the user's one pending enrolment; an earlier one is discarded. */
-    async start(enrollment: Enrollment): Promise<void> {
-      const { accountId, userId, ...pending } = enrollment
-      await prisma.enrollment.upsert({
-        where: { accountId_userId: { accountId, userId } },
-        create: enrollment,
-        update: pending
-      })
+    /**
+     * Makes this the user's one pending enrolment; an earlier one is discarded. False: the user was reset or
+     * disabled since the read, or got an authenticator; the lock on their row makes it wait for whoever is at that.
+     */
+    async start({ epoch }: Subject, enrollment: Enrollment): Promise<boolean> {
+      const { accountId, userId, authenticatorId, name, sealedSecret, replaces } = enrollment
+      const { wrongTries, createdAt, expiresAt } = enrollment
+      const started = await prisma.$executeRaw`
+        WITH "user" AS (
+          SELECT "accountId", id FROM "User"
+          WHERE "accountId" = ${accountId}::uuid AND id = ${userId}::uuid
+            AND epoch = ${epoch} AND "disabledAt" IS NULL
+          FOR SHARE
+        )
+        INSERT INTO "Enrollment" ("accountId", "userId", "authenticatorId", name, "sealedSecret",
+          replaces, "wrongTries", "createdAt", "expiresAt")
+        SELECT "accountId", id, ${authenticatorId}::uuid, ${name}, ${sealedSecret},
+          ${replaces}::uuid, ${wrongTries}, ${createdAt}::timestamptz, ${expiresAt}::timestamptz
+        FROM "user"
+        ON CONFLICT ("accountId", "userId") DO UPDATE SET
+          "authenticatorId" = EXCLUDED."authenticatorId", name = EXCLUDED.name,
+          "sealedSecret" = EXCLUDED."sealedSecret", replaces = EXCLUDED.replaces,
+          "wrongTries" = EXCLUDED."wrongTries", "createdAt" = EXCLUDED."createdAt",
+          "expiresAt" = EXCLUDED."expiresAt"`
+      return started === 1
     },
 
     /** The pending enrolment of that authenticator, expired or not; null for none. */

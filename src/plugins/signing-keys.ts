@@ -81,7 +81,9 @@ export async function openSigningKeys({
 
     async publicKeyPem(kid) {
       const find = () => opened.find((key) => key.kid === kid)?.publicKeyPem ?? null
-      if (find() || now().getTime() - loadedAt < RELOAD_SECONDS * 1000) return find()
+      // Either way: a clock that was set back must not put the next look off until it has caught up.
+      const elapsedMs = Math.abs(now().getTime() - loadedAt)
+      if (find() || elapsedMs < RELOAD_SECONDS * 1000) return find()
       loadedAt = now().getTime()
       opened = await load()
       return find()

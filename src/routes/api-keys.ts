@@ -107,7 +107,7 @@ const apiKeysRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
   app.get(
     '/v1/api-keys',
     {
-      config: { limit: 'address', credentials: KEY_MAKERS },
+      config: { limit: 'address', credentials: KEY_MAKERS, problems: ['account-not-found'] },
       schema: {
         operationId: 'listApiKeys',
         summary: 'List API keys, and when each was last used',

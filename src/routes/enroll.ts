@@ -21,7 +21,7 @@ import type { ConfirmOutcome, Enrollment, Enrollments } from '../data/enrollment
 import type { Subject } from '../data/subjects.ts'
 import type { CredentialRule } from '../plugins/credentials.ts'
 import type { SignIns } from '../plugins/sign-ins.ts'
-import { Problem } from '../problems.ts'
+import { deadCredential, Problem } from '../problems.ts'
 import { AuthenticatorName, Code, Instant, refTo, type SignIn, Uuid } from '../schemas.ts'
 
 export interface EnrollOptions {
@@ -117,11 +117,12 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
       const uri = otpauthUri({ secret, issuer, accountName })
       const createdAt = now()
       const expiresAt = new Date(createdAt.getTime() + ENROLLMENT_TTL_SECONDS * 1000)
-      await enrollments.start({
+      const isStarted = await enrollments.start(subject, {
         ...{ accountId, userId, authenticatorId, name, replaces, createdAt, expiresAt },
         sealedSecret: secretSealer.seal(secret, [accountId, userId, authenticatorId]),
         wrongTries: 0
       })
+      if (!isStarted) throw deadCredential()
       return reply.code(201).send({
         ...{ authenticatorId, issuer, accountName, otpauthUri: uri },
         setupKey: setupKey(secret),

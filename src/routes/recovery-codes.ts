@@ -3,7 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { generateRecoveryCodes, type RecoveryCodeHasher } from '../core/recovery-codes.ts'
 import type { RecoveryCodes } from '../data/recovery-codes.ts'
-import { Problem } from '../problems.ts'
+import { deadCredential } from '../problems.ts'
 import { UserParams } from '../schemas.ts'
 
 export interface RecoveryCodesOptions {
@@ -62,8 +62,7 @@ const recoveryCodeRoutes: FastifyPluginAsyncTypebox<RecoveryCodesOptions> = asyn
       const codes = generateRecoveryCodes()
       const hashes = codes.map((code) => recoveryCodeHasher.hash(code, subject))
       const isReplaced = await recoveryCodes.replaceAll(subject, hashes)
-      // Reset or disabled since the credential was read, which is dead with it.
-      if (!isReplaced) throw new Problem('invalid-credential')
+      if (!isReplaced) throw deadCredential()
       return { recoveryCodes: codes, recoveryCodesRemaining: codes.length }
     }
   )

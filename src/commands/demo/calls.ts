@@ -24,7 +24,7 @@ export interface Calls {
   expect<Body>(status: number, call: Call): Promise<Answer<Body>>
 }
 
-/** Longer than an id or an audience; keys and tokens are longer still. */
+/** Longer than an id or an audience; keys and JWTs are longer still. */
 const SHOWN_CHARACTERS = 59
 const SHORTENED_TO = 16
 /** Never shown whole, however short. What the demo wants seen, it prints itself. */
@@ -77,7 +77,7 @@ export function createCalls(baseUrl: string, print: Print): Calls {
 function shortenSecrets(member: string) {
   return (name: string, value: unknown): unknown => {
     if (SECRETS.has(name || member)) return Array.isArray(value) ? ['…'] : '…'
-    // Problems explain themselves in sentences, which have spaces; keys and tokens have none.
+    // Problems explain themselves in sentences, which have spaces; keys and JWTs have none.
     const isLong = typeof value === 'string' && value.length > SHOWN_CHARACTERS
     return isLong && !value.includes(' ') ? shortened(value) : value
   }

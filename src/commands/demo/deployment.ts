@@ -41,7 +41,7 @@ export async function startDeployment(): Promise<Deployment> {
   }
 }
 
-// The issuer is part of every token, so the port must be known before there is anything that listens on it.
+// The issuer is part of every access token, so the port must be known before there is anything that listens on it.
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -5,8 +5,16 @@ import type { Print } from './calls.ts'
 import { hasColors, paint } from './paint.ts'
 import type { Phone, SetUp } from './phone.ts'
 
-export function openPerson(print: Print): Phone {
-  const terminal = createInterface({ input: process.stdin, output: process.stdout })
+export interface Terminal {
+  input: NodeJS.ReadableStream
+  output: NodeJS.WritableStream
+}
+
+export function openPerson(
+  print: Print,
+  { input, output }: Terminal = { input: process.stdin, output: process.stdout }
+): Phone {
+  const terminal = createInterface({ input, output })
   const closed = new AbortController()
   terminal.once('close', () => closed.abort())
 

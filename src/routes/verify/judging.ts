@@ -16,7 +16,7 @@ import { matchCode } from '../../core/totp.ts'
 import type { RecoveryCodes } from '../../data/recovery-codes.ts'
 import type { Subject, Subjects } from '../../data/subjects.ts'
 import type { StepTokenKey, Verdicts } from '../../data/verdicts.ts'
-import { Problem } from '../../problems.ts'
+import { deadCredential, Problem } from '../../problems.ts'
 
 export interface JudgingOptions {
   subjects: Subjects
@@ -118,11 +118,7 @@ export function createJudging({
 
   async function readAgain(judged: Subject, stepToken: StepTokenKey | null): Promise<Subject> {
     const subject = await subjects.find(judged, stepToken?.jti ?? null)
-    if (!subject || subject.isDisabled || subject.epoch !== judged.epoch) {
-      throw new Problem('invalid-credential', {
-        headers: { 'www-authenticate': 'Bearer error="invalid_token"' }
-      })
-    }
+    if (!subject || subject.isDisabled || subject.epoch !== judged.epoch) throw deadCredential()
     // The step token was good when this request came in; its success belongs to another request now.
     if (subject.stepToken?.isConsumed) throw codeRejected(0, now())
     return subject

@@ -101,7 +101,8 @@ export async function buildApp({
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
     clientErrorHandler: refuseMalformed,
-    http: { maxHeaderSize: HEADERS_LIMIT_BYTES },
+    // A missing Host is refused below: Node would do it without a problem document.
+    http: { maxHeaderSize: HEADERS_LIMIT_BYTES, requireHostHeader: false },
     trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
     frameworkErrors: (error, request, reply) => {
       request.log.info({ code: error.code }, 'request refused')
@@ -116,6 +117,10 @@ export async function buildApp({
     reply.header('x-request-id', request.id)
     // Nearly every answer holds a credential or a person's data; those that may be kept say so themselves.
     reply.header('cache-control', 'no-store')
+    // RFC 9112 §3.2.
+    if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
+      throw new Problem('invalid-request', { extras: { errors: [] } })
+    }
   })
   await app.register(helmet, {
     contentSecurityPolicy: {

@@ -1,6 +1,6 @@
 // Keys for a start without any, outside production: made once, kept in the data folder, never in the log.
 import { randomBytes } from 'node:crypto'
-import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { formatBearerKey, generateBearerKey } from './core/bearer-keys.ts'
 
@@ -16,7 +16,7 @@ const FILE_NAME = 'keys.json'
 /** The folder's keys, made when it has none (mode 0600). Processes that start at once agree on one file. */
 export function readLocalKeys(folder: string): { keys: LocalKeys; isNew: boolean } {
   const file = join(folder, FILE_NAME)
-  const isNew = makeKeys(folder, file)
+  const isNew = !existsSync(file) && makeKeys(folder, file)
   return { keys: JSON.parse(readFileSync(file, 'utf8')), isNew }
 }
 

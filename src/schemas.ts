@@ -92,6 +92,8 @@ export const PageQuery = Type.Object(
 
 /** The page that a list's query asks for. Throws `invalid-request` for a cursor that we never made. */
 export function pageRequestOf(query: Static<typeof PageQuery>, idForm: RegExp): PageRequest {
+  // Ajv reads 1e999 as an integer, an infinite one, which no maximum stops then.
+  if (!Number.isFinite(query.limit)) throw invalidMember('/limit', 'must be <= 200')
   const page = readPageRequest(query, idForm)
   if (page) return page
   throw invalidMember('/cursor', 'must be a nextCursor of this list')

@@ -94,7 +94,7 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
       },
       // Every member is optional, so the body is too.
       preValidation: async (request) => {
-        request.body ??= {}
+        if (request.body === undefined) request.body = {}
       },
       schema: {
         operationId: 'enroll',

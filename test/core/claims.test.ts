@@ -1,0 +1,245 @@
+import { inspect } from 'node:util'
+import t from 'tap'
+import {
+  type AccessClaims,
+  accessClaims,
+  BY_PASSWORD,
+  FRESH_SECONDS,
+  isFresh,
+  isRecent,
+  judgeAccessClaims,
+  judgeStepClaims,
+  type StepClaims,
+  stepClaims,
+  withCode,
+  withRecoveryCode
+} from '../../src/core/claims.ts'
+
+const ISSUER = 'https://id.example.com'
+const SUBJECT = {
+  accountId: '018f4e3c-0000-7000-8000-000000000001',
+  audience: 'https://api.acme.example',
+  userId: '018f4e3c-0000-7000-8000-000000000002',
+  email: 'ada@acme.example',
+  role: 'admin',
+  epoch: 3
+} as const
+const JTI = '018f4e3c-0000-7000-8000-000000000003'
+const OTHER_ID = '018f4e3c-0000-7000-8000-00000000000f'
+/** Not on a whole second: a NumericDate is cut, never rounded up. */
+const NOON = new Date('2030-01-02T12:00:00.999Z')
+const IAT = Date.parse('2030-01-02T12:00:00Z') / 1000
+const atSecond = (seconds: number, ms = 0) => new Date(seconds * 1000 + ms)
+
+const verifyClaims = stepClaims(SUBJECT, 'verify', {
+  ...{ issuer: ISSUER, jti: JTI, amr: ['pwd'], now: NOON }
+})
+const signedIn = accessClaims(SUBJECT, withCode(['pwd']), { issuer: ISSUER, jti: JTI, now: NOON })
+
+t.test('a step token says who, what for, and for how long', async (t) => {
+  const expected = {
+    iss: ISSUER,
+    aud: 'urn:twostep:step',
+    sub: SUBJECT.userId,
+    account: SUBJECT.accountId,
+    purpose: 'verify',
+    amr: ['pwd'],
+    epoch: 3,
+    jti: JTI,
+    iat: IAT,
+    exp: IAT + 300
+  }
+  t.strictSame(verifyClaims, expected)
+  t.strictSame(
+    stepClaims(SUBJECT, 'enroll', { issuer: ISSUER, jti: JTI, amr: ['pwd'], now: NOON }),
+    { ...expected, purpose: 'enroll', exp: IAT + 600 }
+  )
+})
+
+t.test('an access token has the claims of RFC 9068, and ours', async (t) => {
+  const expected = {
+    iss: ISSUER,
+    aud: [ISSUER, 'https://api.acme.example'],
+    client_id: SUBJECT.accountId,
+    sub: SUBJECT.userId,
+    account: SUBJECT.accountId,
+    role: 'admin',
+    email: 'ada@acme.example',
+    amr: ['pwd', 'otp', 'mfa'],
+    acr: 'urn:twostep:acr:2',
+    auth_time: IAT,
+    epoch: 3,
+    jti: JTI,
+    iat: IAT,
+    exp: IAT + 900
+  }
+  t.strictSame(signedIn, expected)
+  t.strictSame(accessClaims(SUBJECT, BY_PASSWORD, { issuer: ISSUER, jti: JTI, now: NOON }), {
+    ...{ ...expected, amr: ['pwd'], acr: 'urn:twostep:acr:1' }
+  })
+})
+
+t.test('claims share nothing with what they were made of', async (t) => {
+  const amr = ['pwd']
+  const claims = stepClaims(SUBJECT, 'verify', { issuer: ISSUER, jti: JTI, amr, now: NOON })
+  amr.push('otp')
+  t.strictSame(claims.amr, ['pwd'])
+})
+
+const judgeStep = (payload: unknown, now = NOON) =>
+  judgeStepClaims(payload, { issuer: ISSUER, now })
+const judgeAccess = (payload: unknown, now = NOON) =>
+  judgeAccessClaims(payload, { issuer: ISSUER, now })
+
+t.test('claims of ours are given back as they are, members we don’t know included', async (t) => {
+  t.strictSame(judgeStep(verifyClaims), verifyClaims)
+  t.strictSame(judgeStep({ ...verifyClaims, purpose: 'enroll' })?.purpose, 'enroll')
+  t.strictSame(judgeAccess(signedIn), signedIn)
+  t.strictSame(judgeAccess({ ...signedIn, role: 'member' })?.role, 'member')
+  t.ok(judgeAccess({ ...signedIn, scope: 'x' }))
+  t.ok(judgeAccess({ ...signedIn, aud: [...signedIn.aud].reverse() }), 'in any order')
+})
+
+/** What a claim of any name may not be. */
+const MISTYPED = [undefined, null, true, {}, [[]], 1.5, -1, Number.NaN, Number.POSITIVE_INFINITY]
+const NUMERIC = ['epoch', 'iat', 'exp', 'auth_time']
+
+/** Claims of which one is missing, mistyped, or has a plausible foreign value. */
+function mutationsOf(claims: object, foreign: Record<string, unknown[]>): [string, object][] {
+  return Object.entries(claims).flatMap(([name, value]) => {
+    const { [name]: _, ...without } = claims as Record<string, unknown>
+    const isNumeric = NUMERIC.includes(name)
+    const mistyped = [...MISTYPED, ...(isNumeric ? ['', String(value), [value]] : [7, [7]])]
+    const mutated = [...mistyped, ...(foreign[name] ?? [])].map((wrong): [string, object] => [
+      `${name}: ${inspect(wrong)}`,
+      { ...claims, [name]: wrong }
+    ])
+    return [[`without ${name}`, without], ...mutated] as [string, object][]
+  })
+}
+
+const FOREIGN_IDS = [
+  ...[
+    JTI.toUpperCase(),
+    `${JTI}\n`,
+    ` ${JTI}`,
+    `{${JTI}}`,
+    JTI.replaceAll('-', ''),
+    [JTI],
+    'admin',
+    ''
+  ]
+]
+const SHARED_FOREIGN = {
+  iss: [
+    `${ISSUER}/`,
+    'http://id.example.com',
+    'https://ID.example.com',
+    'https://evil.example',
+    [ISSUER],
+    ''
+  ],
+  sub: FOREIGN_IDS,
+  account: FOREIGN_IDS,
+  jti: FOREIGN_IDS,
+  amr: ['pwd', [7], ['pwd', null], { 0: 'pwd' }],
+  epoch: ['3', 3.000001],
+  iat: [1e300, 253_402_300_800],
+  exp: [IAT, IAT - 1, 0, 1e300, 253_402_300_800, -Number.MAX_VALUE]
+}
+
+t.test('a step token with any claim missing, mistyped or foreign is refused', async (t) => {
+  const mutations = mutationsOf(verifyClaims, {
+    ...SHARED_FOREIGN,
+    aud: ['urn:twostep:Step', ISSUER, ['urn:twostep:step'], 'urn:twostep:step '],
+    purpose: ['Verify', 'reset', 'verify ', ['verify']]
+  })
+  t.ok(mutations.length >= 25)
+  for (const [name, payload] of mutations) t.equal(judgeStep(payload), null, name)
+})
+
+t.test('an access token with any claim missing, mistyped or foreign is refused', async (t) => {
+  const mutations = mutationsOf(signedIn, {
+    ...SHARED_FOREIGN,
+    aud: [ISSUER, [SUBJECT.audience], [`${ISSUER}/`], [ISSUER, 7], [[ISSUER]]],
+    client_id: [...FOREIGN_IDS, OTHER_ID],
+    account: [...FOREIGN_IDS, OTHER_ID],
+    role: ['Admin', 'operator', 'root', ['admin'], 'admin '],
+    acr: ['urn:twostep:acr:3', '2', 2, ['urn:twostep:acr:2']],
+    auth_time: [1e300]
+  })
+  t.ok(mutations.length >= 25)
+  for (const [name, payload] of mutations) t.equal(judgeAccess(payload), null, name)
+})
+
+t.test('what is no object of claims is refused, and so is the other kind of token', async (t) => {
+  for (const payload of [undefined, null, 0, '', 'x', [], [verifyClaims], () => verifyClaims, {}]) {
+    t.equal(judgeStep(payload), null)
+    t.equal(judgeAccess(payload), null)
+  }
+  t.equal(judgeStep(signedIn), null)
+  t.equal(judgeAccess(verifyClaims), null)
+  t.equal(judgeStep({ ...signedIn, purpose: 'verify' }), null)
+})
+
+t.test('a token dies with its last second', async (t) => {
+  for (const [claims, judge] of [
+    [verifyClaims, judgeStep],
+    [signedIn, judgeAccess]
+  ] as const) {
+    t.ok(judge(claims, atSecond(claims.exp, -1)))
+    t.equal(judge(claims, atSecond(claims.exp)), null)
+    t.equal(judge(claims, atSecond(claims.exp, 999)), null)
+    t.equal(judge(claims, atSecond(claims.exp + 86_400 * 365)), null)
+    t.ok(judge(claims, atSecond(claims.iat - 5)), 'a replica whose clock is behind believes it')
+  }
+})
+
+t.test('a token with nbf was not made here, whatever it says', async (t) => {
+  for (const nbf of [0, IAT - 1, IAT, IAT + 1, IAT + 1e6, '0', null, Number.NaN, [], {}]) {
+    t.equal(judgeStep({ ...verifyClaims, nbf }), null, `${JSON.stringify(nbf)}`)
+    t.equal(judgeAccess({ ...signedIn, nbf }), null, `${JSON.stringify(nbf)}`)
+  }
+})
+
+t.test('a sign-in is fresh for ten minutes to the second, with two factors only', async (t) => {
+  const claims = signedIn
+  const byPassword = { ...claims, acr: 'urn:twostep:acr:1' } as const
+  t.equal(FRESH_SECONDS, 600)
+  for (const [now, fresh] of [
+    [atSecond(IAT), true],
+    [atSecond(IAT + 599), true],
+    [atSecond(IAT + 600, 999), true],
+    [atSecond(IAT + 601), false],
+    [atSecond(IAT + 86_400), false]
+  ] as const) {
+    t.equal(isRecent(claims, now), fresh, now.toISOString())
+    t.equal(isFresh(claims, now), fresh, now.toISOString())
+    t.equal(isRecent(byPassword, now), fresh, 'one factor can be recent')
+    t.equal(isFresh(byPassword, now), false, 'and is never fresh')
+  }
+})
+
+t.test('freshness counts from the sign-in, not from the token', async (t) => {
+  const old: AccessClaims = { ...signedIn, iat: IAT + 1000, exp: IAT + 1900 }
+  t.equal(isFresh(old, atSecond(IAT + 1000)), false)
+})
+
+t.test('amr names every method once', async (t) => {
+  t.strictSame(BY_PASSWORD, { amr: ['pwd'], twoFactors: false })
+  const byCode = withCode(BY_PASSWORD.amr)
+  const byRecoveryCode = withRecoveryCode(BY_PASSWORD.amr)
+  t.strictSame(byCode, { amr: ['pwd', 'otp', 'mfa'], twoFactors: true })
+  t.strictSame(byRecoveryCode, { amr: ['pwd', 'mfa', 'rc'], twoFactors: true })
+  t.strictSame(withCode(byRecoveryCode.amr), byCode, 'stepping up from a recovery code')
+  t.strictSame(withCode(byCode.amr), byCode, 'and again')
+  t.strictSame(withRecoveryCode(byCode.amr), byRecoveryCode)
+  t.strictSame(withRecoveryCode(byRecoveryCode.amr), byRecoveryCode)
+  t.strictSame(withCode([]), { amr: ['otp', 'mfa'], twoFactors: true })
+  t.strictSame(withCode(['sso', 'pwd']).amr, ['sso', 'pwd', 'otp', 'mfa'], 'the first step stays')
+})
+
+t.test('what one method gives is what the token says', async (t) => {
+  const amrOf = (claims: StepClaims) => withCode(claims.amr).amr
+  t.strictSame(amrOf(verifyClaims), signedIn.amr)
+})

@@ -1,0 +1,116 @@
+import { deepStrictEqual } from 'node:assert/strict'
+import fc from 'fast-check'
+import t from 'tap'
+import {
+  judgePassword,
+  normalizePassword,
+  PASSWORD_LENGTH_MAX,
+  PASSWORD_LENGTH_MIN
+} from '../../src/core/passwords.ts'
+
+const EMAIL = 'ada.lovelace@example.com'
+const judge = (password: string, email = EMAIL) => judgePassword(password, { email })
+const ACCEPTABLE = { acceptable: true }
+const refused = (reason: string) => ({ acceptable: false, reason })
+
+const COMPOSED = 'Ünïcödé-Würd'
+const DECOMPOSED = COMPOSED.normalize('NFD')
+
+t.test('eight characters to 128 are right, whatever they are', async (t) => {
+  t.equal(PASSWORD_LENGTH_MIN, 8)
+  t.equal(PASSWORD_LENGTH_MAX, 128)
+  const long = 'ab '.repeat(43)
+  for (const password of [
+    ...[
+      'xK4;pq2!',
+      'correct horse battery staple',
+      '        x',
+      '日本語のパスワード',
+      '🙈🙉🙊🐵🐒🦍🦧🐶'
+    ],
+    ...[
+      long.slice(0, 128),
+      'nodigitsnorcapitals',
+      '48151623',
+      COMPOSED,
+      DECOMPOSED,
+      '\0'.repeat(7).concat('a')
+    ]
+  ]) {
+    t.strictSame(judge(password), ACCEPTABLE, password)
+  }
+  for (const password of ['', 'a', 'xK4;pq2', '🙈🙉🙊🐵🐒🦍🦧']) {
+    t.strictSame(judge(password), refused('must have at least 8 characters'), password)
+  }
+  t.strictSame(judge(long), refused('must have at most 128 characters'))
+})
+
+t.test('length counts code points of the composed form, not units or bytes', async (t) => {
+  const sevenDecomposed = 'äöüßéèê'.normalize('NFD')
+  t.ok(sevenDecomposed.length > 8)
+  t.match(judge(sevenDecomposed), { acceptable: false })
+  t.strictSame(judge('äöüßéèêñ'.normalize('NFD')), ACCEPTABLE)
+  t.strictSame(judge('🙈🐒'.repeat(64)), ACCEPTABLE, '128 code points in 256 units')
+  t.match(judge('🙈🐒'.repeat(64).concat('a')), { acceptable: false })
+})
+
+t.test('the e-mail address is no password, in any spelling', async (t) => {
+  const reason = refused('must not be the e-mail address')
+  for (const password of [EMAIL, EMAIL.toUpperCase(), 'ada.lovelace', 'Ada.Lovelace']) {
+    t.strictSame(judge(password), reason, password)
+  }
+  t.strictSame(judge(EMAIL, EMAIL.toUpperCase()), reason)
+  const email = 'zoë.brontë@example.com'
+  t.strictSame(judge(email.normalize('NFD'), email.normalize('NFC')), reason)
+  t.strictSame(judge('zoë.brontë', email.normalize('NFD')), reason)
+  t.strictSame(judge('ada.lovelace1'), ACCEPTABLE)
+  t.strictSame(judge('example.com'), ACCEPTABLE)
+})
+
+t.test('one character repeated is no password', async (t) => {
+  const reason = refused('must not be one character repeated')
+  for (const one of ['a', '0', ' ', '*', '🙈', 'é', 'e\u0301', '日']) {
+    t.strictSame(judge(one.repeat(8)), reason, one)
+  }
+  t.strictSame(judge('aAaAaAaA'), reason, 'in either case')
+  t.strictSame(judge('ababababab'), ACCEPTABLE)
+  t.strictSame(judge('aaaaaaab'), ACCEPTABLE)
+})
+
+t.test('what attackers try first is no password, in any case', async (t) => {
+  const reason = refused('is among the passwords tried first')
+  for (const password of [
+    '12345678',
+    'password',
+    'PassWord1',
+    'QWERTYUIOP',
+    'p@ssw0rd',
+    'corvette'
+  ]) {
+    t.strictSame(judge(password), reason, password)
+  }
+  t.strictSame(judge('password-of-mine'), ACCEPTABLE)
+})
+
+t.test('a reason never repeats the password', async () => {
+  fc.assert(
+    fc.property(fc.string({ maxLength: 200 }), (password) => {
+      const verdict = judge(`#${password}`)
+      if (!verdict.acceptable) deepStrictEqual(verdict.reason.includes(`#${password}`), false)
+    })
+  )
+})
+
+t.test('composed and decomposed spellings are one password', async (t) => {
+  t.not(COMPOSED, DECOMPOSED)
+  t.equal(normalizePassword(DECOMPOSED), COMPOSED)
+  t.equal(normalizePassword('ﬁ²Å'), 'ﬁ²Å', 'compatibility forms stay: NFC, not NFKC')
+  t.equal(normalizePassword(' A '), ' A ', 'neither trimmed nor folded')
+  const strings = fc.string({ unit: 'grapheme' })
+  fc.assert(
+    fc.property(strings, (text) => {
+      deepStrictEqual(normalizePassword(text.normalize('NFD')), normalizePassword(text))
+      deepStrictEqual(judge(text.normalize('NFD')), judge(text))
+    })
+  )
+})

@@ -137,7 +137,8 @@ export async function buildApp({
   }
   await app.register(problemHandling, { isDatabaseUnavailable })
   await app.register(tokenVerification, { issuer, masterKeys, signingKeys, now })
-  const redis = config.redisUrl === null ? null : openRedis(config.redisUrl, redisErrors(app.log))
+  const redis =
+    config.redisUrl === null ? null : await openRedis(config.redisUrl, redisErrors(app.log))
   app.addHook('onClose', async () => redis?.disconnect())
   const limits = await createLimits(app, { perMinute: config.rateLimitPerMinute, redis })
   await app.register(credentials, { operatorKey, apiKeys, subjects, tokens, limits, now })

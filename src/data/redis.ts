@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { Redis } from 'ioredis'
 
 /** Whoever waits for a limit waits with a person; past this the answer is 503. */
@@ -7,9 +8,10 @@ const RECONNECT_MAX_MS = 1000
 
 /**
  * A Redis that fails fast: no queue while it is away, no retries, 300 ms a command. It reconnects by itself; until
- * then every command throws at once.
+ * then every command throws at once. Resolves when it is connected, or after half a second all the same: a service
+ * whose Redis is away starts, and answers 503 where it would have to count.
  */
-export function openRedis(url: string, onError: (error: Error) => void): Redis {
+export async function openRedis(url: string, onError: (error: Error) => void): Promise<Redis> {
   const redis = new Redis(url, {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
@@ -19,5 +21,7 @@ export function openRedis(url: string, onError: (error: Error) => void): Redis {
   })
   // Without a listener an error on an idle connection would end the process.
   redis.on('error', onError)
+  const patience = AbortSignal.timeout(CONNECT_TIMEOUT_MS)
+  await once(redis, 'ready', { signal: patience }).catch(() => {})
   return redis
 }

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { PGlite } from '@electric-sql/pglite'
@@ -23,6 +24,19 @@ const STALE_AFTER_MS = 3_600_000
  */
 export async function openTestDatabase(t: Test): Promise<TestDatabase> {
   return server ? openOnServer(t, server) : openInMemory(t)
+}
+
+/**
+ * A migrated, empty database of this test's own, for other processes to open: on the server of TEST_DATABASE_URL, or
+ * in a folder. Returns its URL.
+ */
+export async function createTestDatabase(t: Test): Promise<string> {
+  if (server) return createOnServer(t, server, await prepareTemplate(server))
+  const folder = await mkdtemp(join(tmpdir(), 'twostep-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const dataDir = join(folder, 'pg')
+  await (await PGlite.create({ dataDir, loadDataDir: await dump() })).close()
+  return `pglite:${folder}`
 }
 
 /** An empty database on the server, not migrated, gone with the test; returns its URL. */

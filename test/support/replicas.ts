@@ -1,0 +1,38 @@
+import type { Test } from 'tap'
+import { ON_SERVER, startApp, startTwoApps, type TestApp } from './app.ts'
+
+/** Applications that share one database and one time; `of(n)` is where the n-th request goes. */
+export interface Replicas {
+  first: TestApp
+  of(request: number): TestApp
+}
+
+/** How often a race is run, of the rounds that it is worth on two replicas. */
+export type Rounds = (onTwoReplicas: number) => number
+
+/**
+ * Runs the same races twice: on two replicas with a database server between them, and, with an eighth of the rounds,
+ * in one process, which with the embedded database is what a development start and the smallest deployment are.
+ */
+export function race(
+  t: Test,
+  run: (t: Test, replicas: Replicas, rounds: Rounds) => Promise<void>
+): void {
+  t.test('two replicas on one server', ON_SERVER, async (t) => {
+    const [first, second] = await startTwoApps(t)
+    const of = (request: number) => (request % 2 === 0 ? first : second)
+    await run(t, { first, of }, (rounds) => rounds)
+  })
+  t.test('one process', async (t) => {
+    const first = await startApp(t)
+    await run(t, { first, of: () => first }, (rounds) => Math.ceil(rounds / 8))
+  })
+}
+
+/** So many calls at once, each with its number. */
+export function atOnce<Result>(
+  count: number,
+  call: (index: number) => Promise<Result>
+): Promise<Result[]> {
+  return Promise.all(Array.from({ length: count }, (_, index) => call(index)))
+}

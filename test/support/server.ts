@@ -1,0 +1,92 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { access } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+import { testEnvironment } from './app.ts'
+
+const ENTRY = fileURLToPath(new URL('../../dist/server.js', import.meta.url))
+/** A cold start of the embedded database on a busy machine. */
+const READY_WITHIN_MS = 60_000
+
+export interface Server {
+  url: string
+  /** All that it has written so far: its log, and what it says to the terminal. */
+  output(): string
+  /** `kill -9`, and wait until it is gone. */
+  kill(): Promise<void>
+  /** `SIGTERM`, and wait until it is gone. Returns its exit code. */
+  stop(): Promise<number | null>
+}
+
+/** The built service in a process of its own, ready to serve; killed with the test at the latest. */
+export async function startServer(t: Test, env: NodeJS.ProcessEnv): Promise<Server> {
+  const port = await freePort()
+  const { child, output } = await launch(t, { ...env, PORT: String(port) })
+  const kill = () => killed(child)
+  const stop = async () => {
+    const ended = once(child, 'exit')
+    child.kill('SIGTERM')
+    return (await ended)[0]
+  }
+  const url = `http://127.0.0.1:${port}`
+  try {
+    await isReady(url, child)
+  } catch (error) {
+    throw new Error(output(), { cause: error })
+  }
+  return { url, output, kill, stop }
+}
+
+/** Starts the service where it must not start. Returns its exit code and what it said. */
+export async function failToStart(t: Test, env: NodeJS.ProcessEnv) {
+  const { child, output } = await launch(t, env)
+  if (child.exitCode === null) await once(child, 'close')
+  return { code: child.exitCode, output: output() }
+}
+
+async function launch(t: Test, env: NodeJS.ProcessEnv) {
+  await access(ENTRY).catch(() => {
+    throw new Error('dist/server.js is missing: npm run build')
+  })
+  const child = spawn(process.execPath, [ENTRY], {
+    env: { PATH: process.env['PATH'], ...testEnvironment({ LOG_LEVEL: 'warn', ...env }) },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  t.teardown(() => killed(child))
+  const heard: Buffer[] = []
+  child.stdout.on('data', (part) => heard.push(part))
+  child.stderr.on('data', (part) => heard.push(part))
+  return { child, output: () => Buffer.concat(heard).toString() }
+}
+
+/** A port that nobody listens on just now. */
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const address = probe.address()
+  probe.close()
+  await once(probe, 'close')
+  return typeof address === 'object' && address ? address.port : 0
+}
+
+/** Ends a process at once, and waits until it is gone. */
+export async function killed(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const gone = once(child, 'exit')
+  child.kill('SIGKILL')
+  await gone
+}
+
+async function isReady(url: string, child: ChildProcess): Promise<void> {
+  const deadline = performance.now() + READY_WITHIN_MS
+  while (performance.now() < deadline) {
+    if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}`)
+    const answer = await fetch(`${url}/health/ready`).catch(() => null)
+    if (answer?.ok) return
+    await sleep(50)
+  }
+  throw new Error('the server did not get ready')
+}

@@ -20,6 +20,7 @@ import { createSubjects } from './data/subjects.ts'
 import { createUsers } from './data/users.ts'
 import { createVerdicts } from './data/verdicts.ts'
 import { credentials } from './plugins/credentials.ts'
+import { draining } from './plugins/draining.ts'
 import health from './plugins/health.ts'
 import { housekeeping } from './plugins/housekeeping.ts'
 import { createLimits } from './plugins/limits.ts'
@@ -100,6 +101,8 @@ export async function buildApp({
     requestIdHeader: false,
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    // What comes in while we stop is still answered (plugins/draining), not turned away without a problem.
+    return503OnClosing: false,
     clientErrorHandler: refuseMalformed,
     // A missing Host is refused below: Node would do it without a problem document.
     http: { maxHeaderSize: HEADERS_LIMIT_BYTES, requireHostHeader: false },
@@ -135,6 +138,7 @@ export async function buildApp({
       exposedHeaders: EXPOSED_HEADERS
     })
   }
+  await app.register(draining)
   await app.register(problemHandling, { isDatabaseUnavailable })
   await app.register(tokenVerification, { issuer, masterKeys, signingKeys, now })
   const redis =

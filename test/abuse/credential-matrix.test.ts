@@ -1,0 +1,424 @@
+// S8, S10, S12: every kind of credential on every route. The table below is the contract (docs: "Problems" and the
+// route tables), written a second time; a route that it does not know fails the test.
+import { subscribe } from 'node:diagnostics_channel'
+import type { FastifyInstance } from 'fastify'
+import t from 'tap'
+import { SCOPES, type Scope } from '../../src/core/bearer-keys.ts'
+import { type Answer, OPERATOR_KEY, startApp, type TestUser } from '../support/app.ts'
+
+interface Taken {
+  operator?: true
+  /** API keys with any of these. */
+  scopes?: Scope[]
+  step?: 'verify' | 'enroll'
+  person?: 'anyone' | 'admin' | 'self' | 'self or admin'
+  /** A second factor at most 600 s ago; when enrolling the first app, a password at most 600 s ago. */
+  fresh?: 'second factor' | 'enrolling'
+  /** Nobody does this to themself. */
+  othersOnly?: true
+}
+
+const EVERYONE = 'everyone'
+const ENROLLING = { step: 'enroll', person: 'anyone', fresh: 'enrolling' } as const
+const OPERATOR = { operator: true } as const
+const KEY_MAKERS = { operator: true, scopes: ['keys:write'] } as const satisfies Taken
+
+const CONTRACT: Record<string, Taken | typeof EVERYONE> = {
+  'POST /v1/login': EVERYONE,
+  'POST /v1/login/assertion': { scopes: ['login:assert', 'login:assert-sso'] },
+  'POST /v1/verify': { step: 'verify', person: 'anyone' },
+  'POST /v1/enroll': ENROLLING,
+  'POST /v1/enroll/confirm': ENROLLING,
+  'GET /v1/users': { scopes: ['users:read'], person: 'admin' },
+  'POST /v1/users': { scopes: ['users:write'] },
+  'GET /v1/users/:userId': { scopes: ['users:read'], person: 'self or admin' },
+  'PATCH /v1/users/:userId': {
+    scopes: ['users:write'],
+    person: 'self or admin',
+    fresh: 'second factor'
+  },
+  'DELETE /v1/users/:userId': {
+    scopes: ['users:write'],
+    person: 'admin',
+    fresh: 'second factor',
+    othersOnly: true
+  },
+  'GET /v1/users/:userId/recovery-codes': { person: 'self' },
+  'POST /v1/users/:userId/recovery-codes': { person: 'self', fresh: 'second factor' },
+  'GET /v1/policy': { scopes: ['policy:read'], person: 'anyone' },
+  'PATCH /v1/policy': { scopes: ['policy:write'], person: 'admin', fresh: 'second factor' },
+  'POST /v1/accounts': OPERATOR,
+  'GET /v1/accounts': OPERATOR,
+  'GET /v1/accounts/:accountId': OPERATOR,
+  'PATCH /v1/accounts/:accountId': OPERATOR,
+  'POST /v1/api-keys': KEY_MAKERS,
+  'GET /v1/api-keys': KEY_MAKERS,
+  'DELETE /v1/api-keys/:apiKeyId': KEY_MAKERS,
+  'POST /v1/introspect': { scopes: ['introspect'] },
+  'GET /.well-known/jwks.json': EVERYONE,
+  'GET /.well-known/oauth-authorization-server': EVERYONE,
+  'GET /health/live': EVERYONE,
+  'GET /health/ready': EVERYONE,
+  'GET /openapi.json': EVERYONE,
+  'GET /openapi.yaml': EVERYONE,
+  'GET /docs/problems': EVERYONE,
+  'GET /docs': EVERYONE,
+  'GET /docs/json': EVERYONE,
+  'GET /docs/yaml': EVERYONE,
+  'GET /docs/static/index.html': EVERYONE,
+  'GET /docs/static/swagger-initializer.js': EVERYONE,
+  'GET /docs/static/*': EVERYONE
+}
+
+/** What the bearer is, for the contract. */
+type Bearer =
+  | { kind: 'dead' }
+  | { kind: 'operator' }
+  | { kind: 'key'; scopes: readonly Scope[] }
+  | { kind: 'step'; purpose: 'verify' | 'enroll' }
+  | {
+      kind: 'person'
+      role: 'member' | 'admin'
+      secondsAgo: number
+      hasSecondFactor: boolean
+      hasAuthenticator: boolean
+    }
+
+type Person = Extract<Bearer, { kind: 'person' }>
+
+const INVALID = '401 invalid-credential'
+const CHALLENGE =
+  'Bearer error="insufficient_user_authentication", acr_values="urn:twostep:acr:2", max_age=600'
+
+/** The contract's order: 401, then 403 for the kind and the scope, 403 for the role, 401 for the freshness. */
+function expected(bearer: Bearer, taken: Taken | typeof EVERYONE, isOwn: boolean): string {
+  if (taken === EVERYONE) return 'admitted'
+  switch (bearer.kind) {
+    case 'dead':
+      return INVALID
+    case 'step':
+      return taken.step === bearer.purpose ? 'admitted' : INVALID
+    case 'operator':
+      return taken.operator ? 'admitted' : '403 insufficient-scope'
+    case 'key':
+      return taken.scopes?.some((scope) => bearer.scopes.includes(scope))
+        ? 'admitted'
+        : '403 insufficient-scope'
+    case 'person':
+      return expectedOfPerson(bearer, taken, isOwn)
+  }
+}
+
+function expectedOfPerson(person: Person, taken: Taken, isOwn: boolean): string {
+  if (!taken.person) return '403 insufficient-scope'
+  const isAdmin = person.role === 'admin'
+  const isHolder = {
+    anyone: true,
+    admin: isAdmin,
+    self: isOwn,
+    'self or admin': isOwn || isAdmin
+  }[taken.person]
+  if (!isHolder) return '403 limited-access'
+  if (taken.fresh && !isFreshFor(taken.fresh, person)) {
+    const otherwise = person.secondsAgo <= 600 ? 'enroll' : 'login'
+    return `401 step-up-required ${person.hasAuthenticator ? 'verify' : otherwise}`
+  }
+  return taken.othersOnly && isOwn ? '403 limited-access' : 'admitted'
+}
+
+function isFreshFor(
+  purpose: 'second factor' | 'enrolling',
+  { secondsAgo, hasSecondFactor, hasAuthenticator }: Person
+): boolean {
+  if (secondsAgo > 600) return false
+  return hasSecondFactor || (purpose === 'enrolling' && !hasAuthenticator)
+}
+
+const registered = new Set<string>()
+subscribe('fastify.initialization', (message) => {
+  const { fastify } = message as { fastify: FastifyInstance }
+  fastify.addHook('onRoute', ({ method, url }) => {
+    for (const each of [method].flat()) registered.add(`${each} ${url}`)
+  })
+})
+
+const service = await startApp(t)
+const { app, call, clock, createAccount, createApiKey, createUser, enrolledUser, verify } = service
+const { assertedToken, changePolicy, confirm, enroll, database } = service
+
+const account = await createAccount()
+const strict = await createAccount()
+await changePolicy(strict, { twoFactor: 'required' })
+const stranger = await createAccount()
+
+/** Another member of the account, as the target of what is only read, and an id of nobody for the rest. */
+const target = await createUser({ account })
+const NOBODY = '01980000-0000-7000-8000-000000000000'
+
+// What is to be old is made first: 901, 601 and 600 seconds before the requests.
+const member = { account }
+const admin = { account, role: 'admin' } as const
+const expiredKey = await keyUntil(new Date(clock.now().getTime() + 60_000))
+const expiredVerifyStep = await stepTokenOf(await enrolledUser(member))
+const expiredEnrollStep = await stepTokenOf(await createUser({ account: strict }))
+const expiredAccess = await (await enrolledUser(member)).accessToken()
+clock.advance({ seconds: 300 })
+const staleMember = await (await enrolledUser(member)).accessToken()
+const staleAdmin = await (await enrolledUser(admin)).accessToken()
+const stalePassword = await assertedToken(await createUser(member))
+clock.advance({ seconds: 1 })
+const oldestFresh = await (await enrolledUser(member)).accessToken()
+clock.advance({ seconds: 600 })
+
+const freshMember = await enrolledUser(member)
+const memberToken = await freshMember.accessToken()
+const verifyStep = await stepTokenOf(freshMember)
+const enrollStep = await stepTokenOf(await createUser({ account: strict }))
+
+const person = {
+  kind: 'person',
+  role: 'member',
+  secondsAgo: 0,
+  hasSecondFactor: true,
+  hasAuthenticator: true
+} as const
+const byPassword = { ...person, hasSecondFactor: false, hasAuthenticator: false } as const
+const dead = { kind: 'dead' } as const
+
+interface Held {
+  /** The whole header. */
+  authorization?: string
+  bearer: Bearer
+}
+
+const held = new Map<string, Held>()
+const hold = (name: string, token: string, bearer: Bearer) =>
+  held.set(name, { authorization: `Bearer ${token}`, bearer })
+
+held.set('nothing', { bearer: dead })
+held.set('an empty bearer', { authorization: 'Bearer', bearer: dead })
+held.set('another scheme', { authorization: `Basic ${memberToken}`, bearer: dead })
+held.set('two tokens', { authorization: `Bearer ${memberToken} ${memberToken}`, bearer: dead })
+held.set('the scheme in lower case', { authorization: `bearer ${memberToken}`, bearer: person })
+hold('garbage', 'garbage', dead)
+hold('garbage like a JWT', 'e30.e30.AA', dead)
+hold('a very long bearer', 'a'.repeat(8000), dead)
+
+hold('the operator key', OPERATOR_KEY, { kind: 'operator' })
+hold('the operator key with another secret', withOtherEnd(OPERATOR_KEY), dead)
+hold('the operator key with another id', OPERATOR_KEY.replace('0001', '0002'), dead)
+hold('the operator key as an API key', OPERATOR_KEY.replace('tso', 'tsk'), dead)
+
+hold('an API key of every scope', account.apiKey, { kind: 'key', scopes: SCOPES })
+hold('an API key with another secret', withOtherEnd(account.apiKey), dead)
+hold('an API key as the operator key', account.apiKey.replace('tsk', 'tso'), dead)
+hold('an API key of another account', stranger.apiKey, { kind: 'key', scopes: SCOPES })
+hold('an API key that has expired', expiredKey, dead)
+hold('an API key that was revoked', await revokedKey(), dead)
+for (const scope of SCOPES) {
+  const key = await createApiKey(account, scope)
+  hold(`an API key for ${scope}`, key, { kind: 'key', scopes: [scope] })
+}
+
+hold('a step token to verify', verifyStep, { kind: 'step', purpose: 'verify' })
+hold('a step token to verify, expired', expiredVerifyStep, dead)
+hold('a step token to verify, used up', await usedUpVerifyStep(), dead)
+hold('a step token to verify, of an old epoch', await ofOldEpoch(await enrolledUser(member)), dead)
+hold('a step token to verify, altered', withOtherEnd(verifyStep), dead)
+hold('a step token to enroll', enrollStep, { kind: 'step', purpose: 'enroll' })
+hold('a step token to enroll, expired', expiredEnrollStep, dead)
+hold('a step token to enroll, used up', await usedUpEnrollStep(), dead)
+hold(
+  'a step token to enroll, of an old epoch',
+  await ofOldEpoch(await createUser({ account: strict })),
+  dead
+)
+
+hold('a member after a password', await assertedToken(await createUser(member)), byPassword)
+hold('a member after a password 601 s ago', stalePassword, { ...byPassword, secondsAgo: 601 })
+hold('a member after a code', memberToken, person)
+hold('a member after a code 600 s ago', oldestFresh, { ...person, secondsAgo: 600 })
+hold('a member after a code 601 s ago', staleMember, { ...person, secondsAgo: 601 })
+hold('a member after a code 901 s ago', expiredAccess, dead)
+hold('a member, altered', withOtherEnd(memberToken), dead)
+hold('a member of an old epoch', await ofOldEpoch(await createUser(member)), dead)
+hold('a member who was disabled', await ofDisabled(await createUser(member)), dead)
+hold('a member who was deleted', await ofDeleted(await createUser(member)), dead)
+hold('a member who was an admin', await ofDemoted(), person)
+hold('an admin after a password', await assertedToken(await createUser(admin)), {
+  ...byPassword,
+  role: 'admin'
+})
+hold('an admin after a code', await (await enrolledUser(admin)).accessToken(), {
+  ...person,
+  role: 'admin'
+})
+hold('an admin after a code 601 s ago', staleAdmin, { ...person, role: 'admin', secondsAgo: 601 })
+hold(
+  'an admin of another account',
+  await (await enrolledUser({ account: stranger, role: 'admin' })).accessToken(),
+  { ...person, role: 'admin' }
+)
+
+t.test('S30: the contract knows every registered route', async (t) => {
+  const routes = [...registered].filter((route) => !route.startsWith('HEAD '))
+  t.same(routes.sort(), Object.keys(CONTRACT).sort())
+})
+
+const before = await rows()
+for (const [name, { authorization, bearer }] of held) {
+  t.test(`S8: ${name}: admitted and refused as the contract orders it`, async (t) => {
+    const headers: Record<string, string> = authorization ? { authorization } : {}
+    const wanted: Record<string, string> = {}
+    const found: Record<string, string> = {}
+    for (const [route, taken] of Object.entries(CONTRACT)) {
+      for (const { cell, method, url, isOwn } of requestsTo(route)) {
+        const body = ['GET', 'DELETE'].includes(method) ? {} : { body: { 'no such member': 1 } }
+        wanted[cell] = expected(bearer, taken, isOwn)
+        found[cell] = verdict(await call(method, url, { headers, ...body }), authorization)
+      }
+    }
+    t.same(found, wanted)
+  })
+}
+
+t.test('S8: HEAD is admitted where GET is, and nowhere else', async (t) => {
+  const cells = Object.entries(CONTRACT)
+    .filter(([route]) => /^GET /.test(route) && registered.has(route.replace('GET', 'HEAD')))
+    .flatMap(([route, taken]) => requestsTo(route).map((request) => ({ ...request, taken })))
+  t.ok(cells.length > 10)
+  for (const name of ['nothing', 'a step token to verify', 'an API key for introspect']) {
+    const { authorization, bearer } = held.get(name) ?? { bearer: dead }
+    const headers = authorization ? { authorization } : {}
+    for (const { cell, url, isOwn, taken } of cells) {
+      const { statusCode } = await app.inject({ method: 'HEAD', url, headers })
+      const [status = ''] = expected(bearer, taken, isOwn).split(' ')
+      t.match(String(statusCode), status === 'admitted' ? /^[23]/ : status, `${name}: ${cell}`)
+    }
+  }
+})
+
+t.test('S8: whoever was refused has changed nothing', async (t) => {
+  t.same(await rows(), before)
+})
+
+t.test('S12: 403 for an API key that asserts by a factor it has no scope for', async (t) => {
+  for (const [scope, firstFactor] of [
+    ['login:assert', 'sso'],
+    ['login:assert-sso', 'pwd']
+  ] as const) {
+    const { authorization = '' } = held.get(`an API key for ${scope}`) ?? {}
+    const body = { userId: target.id, firstFactor }
+    const answer = await call('POST', '/v1/login/assertion', { headers: { authorization }, body })
+    t.equal(verdict(answer, authorization), '403 insufficient-scope')
+  }
+})
+
+/** One request to a route, or one for each kind of user that its path may name. */
+function requestsTo(route: string) {
+  const [method = '', path = ''] = route.split(' ')
+  const url = path
+    .replace(':accountId', account.id)
+    .replace(':apiKeyId', 'nosuchapikey')
+    .replace('*', 'index.css')
+  if (!url.includes(':userId')) return [{ cell: route, method, url, isOwn: true }]
+  return [
+    { id: 'me', isOwn: true },
+    { id: method === 'DELETE' ? NOBODY : target.id, isOwn: false }
+  ].map(({ id, isOwn }) => ({
+    cell: `${route} (${isOwn ? 'me' : 'another'})`,
+    method,
+    url: url.replace(':userId', id),
+    isOwn
+  }))
+}
+
+/** `admitted`, or the refusal; a 401 without its challenge is none that the contract knows. */
+function verdict({ statusCode, headers, body }: Answer, authorization?: string): string {
+  if (statusCode < 400) return 'admitted'
+  const { code, next } = JSON.parse(body)
+  // The body is wrong on purpose, and nothing is looked at before the credential.
+  if (code === 'invalid-request' || /not-found$/.test(code)) return 'admitted'
+  const refusal = [statusCode, code, next].filter(Boolean).join(' ')
+  if (statusCode !== 401) return refusal
+  const challenge = authorization ? 'Bearer error="invalid_token"' : 'Bearer'
+  const wanted = code === 'step-up-required' ? CHALLENGE : challenge
+  const sent = headers['www-authenticate']
+  return sent === wanted ? refusal : `${refusal} with WWW-Authenticate: ${sent}`
+}
+
+async function rows() {
+  const { prisma } = database
+  return {
+    accounts: await prisma.account.findMany({ orderBy: { id: 'asc' } }),
+    policies: await prisma.policy.findMany({ orderBy: { accountId: 'asc' } }),
+    apiKeys: await prisma.apiKey.findMany({ omit: { lastUsedAt: true }, orderBy: { id: 'asc' } }),
+    users: await prisma.user.findMany({ omit: { codePathVersion: true }, orderBy: { id: 'asc' } }),
+    authenticators: await prisma.authenticator.findMany({ orderBy: { id: 'asc' } }),
+    enrollments: await prisma.enrollment.count(),
+    stepTokens: await prisma.stepToken.findMany({ orderBy: { jti: 'asc' } })
+  }
+}
+
+function stepTokenOf(user: TestUser): Promise<string> {
+  return assertedToken(user)
+}
+
+/** The last character but one changed: of the very last, not every bit counts. */
+function withOtherEnd(token: string): string {
+  return `${token.slice(0, -2)}${token.at(-2) === 'A' ? 'B' : 'A'}${token.at(-1)}`
+}
+
+async function keyUntil(expiresAt: Date): Promise<string> {
+  const body = { accountId: account.id, name: 'Short', scopes: SCOPES, expiresAt }
+  return (await call('POST', '/v1/api-keys', { as: OPERATOR_KEY, body })).json().key
+}
+
+async function revokedKey(): Promise<string> {
+  const key = await createApiKey(account, 'users:read')
+  await call('DELETE', `/v1/api-keys/${key.split('_')[1]}`, { as: OPERATOR_KEY })
+  return key
+}
+
+async function usedUpVerifyStep(): Promise<string> {
+  const user = await enrolledUser(member)
+  const token = await stepTokenOf(user)
+  await verify(token, user.nextCode())
+  return token
+}
+
+async function usedUpEnrollStep(): Promise<string> {
+  const token = await stepTokenOf(await createUser({ account: strict }))
+  const { authenticatorId, setupKey } = (await enroll(token)).json()
+  await confirm(token, authenticatorId, service.codeAt(setupKey, clock.now()))
+  return token
+}
+
+/** The token of a user after this has been done to them by their account's back end. */
+async function tokenBefore(user: TestUser, method: string, body?: object): Promise<string> {
+  const token = await assertedToken(user)
+  const change = { as: user.account.apiKey, ...(body && { body }) }
+  const { statusCode } = await call(method, `/v1/users/${user.id}`, change)
+  if (statusCode >= 300) throw new Error(`answered ${statusCode}`)
+  return token
+}
+
+function ofOldEpoch(user: TestUser): Promise<string> {
+  return tokenBefore(user, 'PATCH', { password: 'another horse, another battery' })
+}
+
+function ofDisabled(user: TestUser): Promise<string> {
+  return tokenBefore(user, 'PATCH', { disabled: true })
+}
+
+function ofDeleted(user: TestUser): Promise<string> {
+  return tokenBefore(user, 'DELETE')
+}
+
+/** The role in the token is not the one that counts. */
+async function ofDemoted(): Promise<string> {
+  const user = await enrolledUser(admin)
+  const token = await user.accessToken()
+  await call('PATCH', `/v1/users/${user.id}`, { as: account.apiKey, body: { role: 'member' } })
+  return token
+}

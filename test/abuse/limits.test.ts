@@ -1,0 +1,417 @@
+// S6, S8, S20, S21: limits on requests. The window is a minute of the machine's own clock, so every test comes from
+// addresses of its own.
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { type Answer, type Call, OPERATOR_KEY, startApp, type TestUser } from '../support/app.ts'
+import { openTestDatabase } from '../support/database.ts'
+import { tally, verdictOf, wrongCode } from '../support/guesses.ts'
+import { isProblem } from '../support/problems.ts'
+
+const PER_MINUTE = 20
+const PER_MINUTE_OF_USER = 5
+const PROXY = '127.0.0.1'
+
+const database = await openTestDatabase(t)
+const env = { RATE_LIMIT_PER_MINUTE: String(PER_MINUTE) }
+/** Behind a proxy that it trusts, so that a header says where a request comes from. */
+const behindProxy = await startApp(t, { database, env: { ...env, TRUSTED_PROXIES: PROXY } })
+const inTheOpen = await startApp(t, { database, env, clock: behindProxy.clock })
+/** Where the limits on requests are out of the way. */
+const { clock, ...service } = await startApp(t, {
+  database,
+  env: { TRUSTED_PROXIES: PROXY },
+  clock: behindProxy.clock
+})
+
+const account = await service.createAccount()
+const strict = await service.createAccount()
+await service.changePolicy(strict, { twoFactor: 'required' })
+
+let addresses = 0
+/** An address that nobody has come from. */
+function newAddress(): string {
+  addresses += 1
+  return `198.51.${Math.floor(addresses / 250)}.${(addresses % 250) + 1}`
+}
+
+const from = (address: string): Call => ({ headers: { 'x-forwarded-for': address } })
+const wrongBody = { body: { 'no such member': 1 } }
+
+/** So many requests, one after the other, all from one address. */
+async function ask(count: number, request: () => Promise<Answer>): Promise<Answer[]> {
+  const answers: Answer[] = []
+  for (let index = 0; index < count; index += 1) answers.push(await request())
+  return answers
+}
+
+/** The last of these was one too many, and the only one. */
+function onlyLastIsLimited(t: Test, answers: Answer[], limit: number, message: string): void {
+  const last = answers.at(-1)
+  if (!last) throw new Error('no answers')
+  t.equal(tally(answers.slice(0, -1))['429 rate-limited'], undefined, message)
+  isProblem(t, last, 429, 'rate-limited')
+  const { 'retry-after': retryAfter, 'ratelimit-reset': reset, ...headers } = last.headers
+  t.match(headers, { 'ratelimit-limit': String(limit), 'ratelimit-remaining': '0' }, message)
+  for (const seconds of [retryAfter, reset].map(Number)) {
+    t.ok(seconds >= 1 && seconds <= 60, `${message}: within the minute`, { seconds })
+  }
+}
+
+t.test(
+  '429 for an address, on each route by itself, before anything else is looked at',
+  async (t) => {
+    for (const [method, url] of [
+      ['POST', '/v1/login'],
+      ['POST', '/v1/login/assertion'],
+      ['POST', '/v1/verify'],
+      ['POST', '/v1/enroll'],
+      ['POST', '/v1/enroll/confirm'],
+      ['GET', '/v1/users'],
+      ['PATCH', '/v1/users/me'],
+      ['POST', '/v1/users/me/recovery-codes'],
+      ['GET', '/v1/policy'],
+      ['POST', '/v1/accounts'],
+      ['POST', '/v1/api-keys'],
+      ['POST', '/v1/introspect'],
+      ['GET', '/.well-known/jwks.json'],
+      ['GET', '/.well-known/oauth-authorization-server'],
+      ['GET', '/openapi.yaml'],
+      ['GET', '/docs/problems']
+    ] as const) {
+      const call = { ...from(newAddress()), ...(method === 'GET' ? {} : wrongBody) }
+      const answers = await ask(PER_MINUTE + 1, () => behindProxy.call(method, url, call))
+      onlyLastIsLimited(t, answers, PER_MINUTE, `${method} ${url}`)
+    }
+    const headers = from(newAddress()).headers ?? {}
+    const unknown = await ask(PER_MINUTE + 1, () =>
+      behindProxy.app.inject({ url: '/nothing/here', headers })
+    )
+    onlyLastIsLimited(t, unknown, PER_MINUTE, 'a path that does not exist')
+  }
+)
+
+t.test('429 for an address counts over all routes, and the headers count down', async (t) => {
+  const call = from(newAddress())
+  const paths = ['/v1/users', '/v1/policy', '/.well-known/jwks.json', '/docs/problems']
+  const answers: Answer[] = []
+  for (let index = 0; index <= PER_MINUTE; index += 1) {
+    answers.push(await behindProxy.call('GET', paths[index % paths.length] ?? '', call))
+  }
+  onlyLastIsLimited(t, answers, PER_MINUTE, 'over all routes')
+  t.same(
+    answers.map(({ headers }) => headers['ratelimit-remaining']),
+    answers.map((_, index) => String(Math.max(0, PER_MINUTE - 1 - index)))
+  )
+  const other = await behindProxy.call('GET', '/v1/users', from(newAddress()))
+  t.equal(verdictOf(other), '401 invalid-credential', 'another address is not held up')
+})
+
+t.test('probes answer however many ask', async (t) => {
+  const call = from(newAddress())
+  const answers = await ask(PER_MINUTE * 2, () => behindProxy.call('GET', '/health/live', call))
+  t.same(tally(answers), { '200': PER_MINUTE * 2 })
+  t.equal(answers[0]?.headers['ratelimit-limit'], undefined)
+})
+
+t.test('429 for a user, from however many addresses, before the code is judged', async (t) => {
+  const user = await service.enrolledUser({ account })
+  const other = await service.enrolledUser({ account })
+  const setUp = await service.createUser({ account: strict })
+  for (const [url, holder] of [
+    ['/v1/verify', user],
+    ['/v1/enroll', setUp],
+    ['/v1/enroll/confirm', await service.createUser({ account: strict })]
+  ] as const) {
+    const answers: Answer[] = []
+    for (let index = 0; index <= PER_MINUTE_OF_USER; index += 1) {
+      // Another address, another token: neither is another budget.
+      const as = await service.assertedToken(holder)
+      const call = { as, ...from(newAddress()), ...wrongBody }
+      answers.push(await behindProxy.call('POST', url, call))
+    }
+    onlyLastIsLimited(t, answers, PER_MINUTE_OF_USER, url)
+  }
+
+  const as = await service.assertedToken(user)
+  const right = { as, body: { code: user.codeAt(clock.now()) } }
+  const limited = await behindProxy.call('POST', '/v1/verify', { ...right, ...from(newAddress()) })
+  isProblem(t, limited, 429, 'rate-limited')
+  t.equal(verdictOf(await service.call('POST', '/v1/verify', right)), '200', 'it was not used up')
+  const stepToken = await service.assertedToken(other)
+  const body = { code: other.codeAt(clock.now()) }
+  const unhindered = { as: stepToken, body, ...from(newAddress()) }
+  t.equal(verdictOf(await behindProxy.call('POST', '/v1/verify', unhindered)), '200')
+})
+
+t.test('a user is not held up on other routes by what they did with codes', async (t) => {
+  const user = await service.enrolledUser({ account })
+  const as = await user.accessToken()
+  const codes = { as, ...wrongBody }
+  const answers = await ask(PER_MINUTE_OF_USER + 1, () =>
+    behindProxy.call('POST', '/v1/verify', { ...codes, ...from(newAddress()) })
+  )
+  onlyLastIsLimited(t, answers, PER_MINUTE_OF_USER, 'codes')
+  const me = await behindProxy.call('GET', '/v1/users/me', { as, ...from(newAddress()) })
+  t.equal(verdictOf(me), '200')
+})
+
+t.test('S8: a bearer written differently is the same user and the same step token', async (t) => {
+  const user = await service.enrolledUser({ account })
+  const stepToken = await service.assertedToken(user)
+  const spellings = spellingsOf(stepToken)
+  t.ok(spellings.length > 1)
+  const answers: Answer[] = []
+  for (let index = 0; index < 12; index += 1) {
+    const spelling = spellings[index % spellings.length] ?? ''
+    answers.push(await service.verify(spelling, wrongCode(user, clock.now())))
+  }
+  const judged = answers.filter(({ statusCode }) => statusCode === 422)
+  t.equal(judged.length, 5, 'five codes, however it is written', tally(answers))
+
+  const requests = await ask(PER_MINUTE_OF_USER * 2, async () => {
+    const as = spellings[Math.floor(Math.random() * spellings.length)] ?? ''
+    return behindProxy.call('POST', '/v1/verify', { as, ...wrongBody, ...from(newAddress()) })
+  })
+  const { '400 invalid-request': admitted = 0 } = tally(requests)
+  t.ok(admitted <= PER_MINUTE_OF_USER, 'and one limit', tally(requests))
+
+  const fresh = await service.assertedToken(user)
+  t.equal(verdictOf(await service.verify(fresh, user.codeAt(clock.now()))), '200')
+  for (const spelling of spellingsOf(fresh)) {
+    const again = await service.verify(spelling, user.codeAt(clock.now()))
+    t.equal(verdictOf(again), '401 invalid-credential', 'used up in every spelling')
+  }
+})
+
+t.test('a live API key or operator key is not counted by address, a wrong one is', async (t) => {
+  const address = newAddress()
+  const calls = [
+    { as: account.apiKey, url: '/v1/users' },
+    { as: OPERATOR_KEY, url: '/v1/accounts' }
+  ]
+  for (const { as, url } of calls) {
+    const answers = await ask(PER_MINUTE * 2, () =>
+      behindProxy.call('GET', url, { as, ...from(address) })
+    )
+    t.same(tally(answers), { '200': PER_MINUTE * 2 })
+  }
+  const first = await behindProxy.call('GET', '/v1/users', from(address))
+  t.equal(first.headers['ratelimit-remaining'], String(PER_MINUTE - 1), 'nothing was counted')
+
+  for (const as of [account.apiKey, OPERATOR_KEY].map((key) => `${key.slice(0, -2)}zz`)) {
+    const call = { as, ...from(newAddress()) }
+    const answers = await ask(PER_MINUTE + 1, () => behindProxy.call('GET', '/v1/accounts', call))
+    onlyLastIsLimited(t, answers, PER_MINUTE, 'a wrong key')
+  }
+})
+
+t.test('S21: X-Forwarded-For is believed of a listed proxy and of nobody else', async (t) => {
+  const claims = () => from(newAddress())
+  const untrusting = await ask(PER_MINUTE + 1, () => inTheOpen.call('GET', '/v1/users', claims()))
+  onlyLastIsLimited(t, untrusting, PER_MINUTE, 'no proxy is listed')
+  const elsewhere = { ...claims(), from: '203.0.113.7' }
+  const other = await inTheOpen.call('GET', '/v1/users', elsewhere)
+  t.equal(other.headers['ratelimit-remaining'], String(PER_MINUTE - 1), 'by the socket alone')
+
+  const unlisted = await ask(PER_MINUTE + 1, () =>
+    behindProxy.call('GET', '/v1/users', { ...claims(), from: '203.0.113.8' })
+  )
+  onlyLastIsLimited(t, unlisted, PER_MINUTE, 'another proxy is listed')
+
+  const real = newAddress()
+  const forged = await ask(PER_MINUTE + 1, () =>
+    behindProxy.call('GET', '/v1/users', from(`${newAddress()}, ${real}`))
+  )
+  onlyLastIsLimited(t, forged, PER_MINUTE, 'what a client wrote stands before what the proxy wrote')
+})
+
+t.test(
+  'S21: an IPv6 network of /64 is one address, and a mapped IPv4 address is IPv4',
+  async (t) => {
+    for (const [name, spellings, stranger] of [
+      [
+        'a /64',
+        ['2001:db8:1:2::1', '2001:DB8:1:2:ffff:0:0:9', '2001:db8:1:2:3::'],
+        '2001:db8:1:3::1'
+      ],
+      ['mapped', ['192.0.2.7', '::ffff:192.0.2.7', '::FFFF:c000:207'], '::ffff:192.0.2.8']
+    ] as const) {
+      for (const arrival of [from, (address: string): Call => ({ from: address })]) {
+        const app = arrival === from ? behindProxy : inTheOpen
+        let asked = 0
+        const answers = await ask(PER_MINUTE + 1, () => {
+          asked += 1
+          const address = spellings[asked % spellings.length] ?? ''
+          return app.call('GET', '/v1/users', arrival(address))
+        })
+        onlyLastIsLimited(t, answers, PER_MINUTE, name)
+        const other = await app.call('GET', '/v1/users', arrival(stranger))
+        t.equal(
+          other.headers['ratelimit-remaining'],
+          String(PER_MINUTE - 1),
+          `${name}: its neighbour`
+        )
+      }
+    }
+  }
+)
+
+t.test('S21: whatever a proxy writes into X-Forwarded-For, the answer is no 5xx', async (t) => {
+  for (const address of [
+    'unknown',
+    '_hidden',
+    'fe80::1%eth0',
+    '192.0.2.1:4711',
+    '[2001:db8::1]:4711',
+    '::ffff:999.1.1.1',
+    '%',
+    ',',
+    ' , ,',
+    '127.0.0.1, 127.0.0.1',
+    'a'.repeat(4000)
+  ]) {
+    const answer = await behindProxy.call('GET', '/v1/users', from(address))
+    t.match(verdictOf(answer), /^(401 invalid-credential|429 rate-limited)$/, address)
+  }
+  const linkLocal = await inTheOpen.call('GET', '/v1/users', { from: 'fe80::1%eth0' })
+  t.equal(verdictOf(linkLocal), '401 invalid-credential')
+})
+
+t.test(
+  'RATE_LIMIT_PER_MINUTE scales the limit of an address, and that of a user with it',
+  async (t) => {
+    const user = await service.enrolledUser({ account })
+    const as = await service.assertedToken(user)
+    for (const [perMinute, ofUser] of [
+      [8, 2],
+      [1, 1]
+    ] as const) {
+      const small = await startApp(t, {
+        ...{ database, clock },
+        env: { RATE_LIMIT_PER_MINUTE: String(perMinute), TRUSTED_PROXIES: PROXY }
+      })
+      const call = from(newAddress())
+      const requests = await ask(perMinute + 1, () => small.call('GET', '/v1/users', call))
+      onlyLastIsLimited(t, requests, perMinute, 'of an address')
+      const codes = await ask(ofUser + 1, () =>
+        small.call('POST', '/v1/verify', { as, ...wrongBody, ...from(newAddress()) })
+      )
+      onlyLastIsLimited(t, codes, ofUser, 'of a user')
+    }
+  }
+)
+
+const WRONG_PASSWORD = 'wrong horse, wrong battery'
+
+/** A sign-in by password from an address. */
+function signIn(user: Pick<TestUser, 'account' | 'email'>, password: string, address: string) {
+  const body = { account: user.account.slug, email: user.email, password }
+  return service.call('POST', '/v1/login', { body, ...from(address) })
+}
+
+t.test('S6: failed passwords make a user wait, at that address alone', async (t) => {
+  const [user, other] = [
+    await service.createUser({ account }),
+    await service.createUser({ account })
+  ]
+  const address = newAddress()
+  const fail = () => signIn(user, WRONG_PASSWORD, address)
+  t.same(tally(await ask(4, fail)), { '401 invalid-credentials': 4 }, 'three slips, and one')
+  for (const seconds of [1, 2, 4]) {
+    for (const password of [user.password, WRONG_PASSWORD]) {
+      const early = await signIn(user, password, address)
+      isProblem(t, early, 429, 'too-many-attempts')
+      const wait = Number(early.headers['retry-after'])
+      t.ok(wait > seconds / 2 && wait <= seconds, `${seconds} s`, { wait })
+    }
+    // Nobody else is held up: the user elsewhere, another user here.
+    t.equal(verdictOf(await signIn(user, user.password, newAddress())), '200')
+    t.equal(verdictOf(await signIn(other, other.password, address)), '200')
+    if (seconds === 4) break
+    await sleep(seconds * 1000 + 20)
+    t.equal(verdictOf(await fail()), '401 invalid-credentials')
+  }
+})
+
+t.test('S6: right passwords are never counted, and are taken after the wait', async (t) => {
+  const user = await service.createUser({ account })
+  const address = newAddress()
+  const succeed = () => signIn(user, user.password, address)
+  t.same(tally(await ask(12, succeed)), { '200': 12 })
+  t.same(tally(await ask(4, () => signIn(user, WRONG_PASSWORD, address))), {
+    '401 invalid-credentials': 4
+  })
+  t.equal(verdictOf(await succeed()), '429 too-many-attempts')
+  await sleep(1020)
+  t.same(tally(await ask(6, succeed)), { '200': 6 })
+})
+
+t.test('S6: 200 for the e-mail in capitals, which is no other user to the delay', async (t) => {
+  const user = await service.createUser({ account })
+  const address = newAddress()
+  const loud = { ...user, email: user.email.toUpperCase() }
+  for (const spelling of [user, loud, user, loud]) {
+    t.equal(verdictOf(await signIn(spelling, WRONG_PASSWORD, address)), '401 invalid-credentials')
+  }
+  t.equal(verdictOf(await signIn(loud, user.password, address)), '429 too-many-attempts')
+  t.equal(verdictOf(await signIn(loud, user.password, newAddress())), '200')
+})
+
+t.test('S20: nobody learns from an answer who has an account', async (t) => {
+  const disabled = await service.createUser({ account })
+  const change = { as: account.apiKey, body: { disabled: true } }
+  await service.call('PATCH', `/v1/users/${disabled.id}`, change)
+  const unknown = { account, email: 'nobody@example.com' }
+  const nobodys = { account: { ...account, slug: 'no-such-account' }, email: 'nobody@example.com' }
+  const enrolled = await service.enrolledUser({ account })
+  const admin = await service.createUser({ account, role: 'admin' })
+  const withoutPassword = { account, email: 'asserted@example.com' }
+  const newUser = { as: account.apiKey, body: { email: withoutPassword.email } }
+  await service.call('POST', '/v1/users', newUser)
+
+  const first = await historyOf(nobodys, disabled.password)
+  const others = [
+    await historyOf(unknown, disabled.password),
+    await historyOf(await service.createUser({ account }), WRONG_PASSWORD),
+    await historyOf(enrolled, WRONG_PASSWORD),
+    await historyOf(admin, WRONG_PASSWORD),
+    await historyOf(disabled, disabled.password),
+    await historyOf(disabled, WRONG_PASSWORD),
+    await historyOf(withoutPassword, WRONG_PASSWORD)
+  ]
+  t.same(
+    first.map(({ verdict }) => verdict),
+    [
+      ...Array<string>(4).fill('401 invalid-credentials'),
+      ...Array<string>(2).fill('429 too-many-attempts')
+    ]
+  )
+  for (const other of others) t.same(other, first)
+})
+
+/** Six sign-ins in a row, with all that could tell one user from another. */
+async function historyOf(user: Pick<TestUser, 'account' | 'email'>, password: string) {
+  const address = newAddress()
+  const answers = await ask(6, () => signIn(user, password, address))
+  return answers.map((answer) => {
+    const { requestId, ...problem } = answer.json()
+    const {
+      'x-request-id': _id,
+      date: _date,
+      'ratelimit-reset': _reset,
+      ...headers
+    } = answer.headers
+    return { verdict: verdictOf(answer), problem, headers }
+  })
+}
+
+/** Every way to write a JWT whose signature has the same bytes: the last character has bits to spare. */
+function spellingsOf(token: string): string[] {
+  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+  const [, , signature = ''] = token.split('.')
+  const bytes = Buffer.from(signature, 'base64url')
+  const last = [...alphabet].filter((character) =>
+    Buffer.from(signature.slice(0, -1) + character, 'base64url').equals(bytes)
+  )
+  return [...last.map((character) => token.slice(0, -1) + character), `${token}=`]
+}

@@ -1,0 +1,87 @@
+// B5: an admin, or the account's own back end, and nobody else, makes two-factor required for all.
+import t from 'tap'
+import { startApp } from '../support/app.ts'
+import { isProblem } from '../support/problems.ts'
+
+const service = await startApp(t, { listen: true })
+const { call, clock, codeAt, createAccount, createApiKey, createUser, enrolledUser } = service
+const { enroll, confirm, login, changePolicy } = service
+
+const REQUIRED = { body: { twoFactor: 'required' }, headers: { 'if-match': '*' } }
+
+t.test('the back end requires it, and the next password leads to the set-up', async (t) => {
+  const account = await createAccount()
+  const user = await createUser({ account })
+  const before = await login(user)
+  t.match(before.json(), { status: 'authenticated', reason: 'not_required' })
+  t.equal(before.json()['stepToken'], undefined)
+
+  const backEnd = await createApiKey(account, 'policy:write')
+  const changed = await call('PATCH', '/v1/policy', { as: backEnd, ...REQUIRED })
+  t.equal(changed.statusCode, 200)
+  t.match(changed.json(), {
+    twoFactor: 'required',
+    effective: 'required',
+    updatedAt: clock.now().toISOString()
+  })
+
+  const after = await login(user)
+  t.match(after.json(), { status: 'enrollment_required', reason: 'account_required' })
+  t.equal(after.json()['accessToken'], undefined)
+  const { stepToken } = after.json()
+  const { authenticatorId, setupKey } = (await enroll(stepToken)).json()
+  const finished = await confirm(stepToken, authenticatorId, codeAt(setupKey, clock.now()))
+  t.match(finished.json(), { status: 'authenticated', reason: 'enrolled' })
+  t.match((await login(user)).json(), {
+    status: 'verification_required',
+    reason: 'account_required'
+  })
+})
+
+t.test('an admin does the same with a second factor shown just now', async (t) => {
+  const account = await createAccount()
+  const admin = await enrolledUser({ account, role: 'admin' })
+  const user = await createUser({ account })
+  const accessToken = await admin.accessToken()
+
+  clock.advance({ seconds: 601 })
+  const stale = await call('PATCH', '/v1/policy', { as: accessToken, ...REQUIRED })
+  t.equal(isProblem(t, stale, 401, 'step-up-required')['next'], 'verify')
+  t.equal(
+    stale.headers['www-authenticate'],
+    'Bearer error="insufficient_user_authentication", acr_values="urn:twostep:acr:2", max_age=600'
+  )
+
+  const steppedUp = (await service.verify(accessToken, admin.nextCode())).json().accessToken
+  t.equal((await call('PATCH', '/v1/policy', { as: steppedUp, ...REQUIRED })).statusCode, 200)
+  t.equal((await login(user)).json().status, 'enrollment_required')
+})
+
+t.test('nobody else does', async (t) => {
+  const account = await createAccount()
+  const member = await enrolledUser({ account })
+  const adminWithoutCode = await createUser({ account, role: 'admin' })
+  const stranger = await createAccount()
+  const attempt = async (as: string) => call('PATCH', '/v1/policy', { as, ...REQUIRED })
+
+  isProblem(t, await attempt(await member.accessToken()), 403, 'limited-access')
+  const byPassword = await attempt(await service.assertedToken(adminWithoutCode))
+  t.equal(isProblem(t, byPassword, 401, 'step-up-required')['next'], 'enroll')
+  const reader = await createApiKey(account, 'policy:read', 'users:write')
+  isProblem(t, await attempt(reader), 403, 'insufficient-scope')
+  t.equal((await attempt(stranger.apiKey)).statusCode, 200, 'of its own account, to be sure')
+
+  const { body } = await call('GET', '/v1/policy', { as: account.apiKey })
+  t.match(JSON.parse(body), { twoFactor: 'optional', effective: 'optional' })
+  t.equal((await login(await createUser({ account }))).json().status, 'authenticated')
+})
+
+t.test('once it is optional again, nobody without an authenticator is asked', async (t) => {
+  const account = await createAccount()
+  const user = await createUser({ account })
+  await changePolicy(account, { twoFactor: 'required' })
+  const waiting = (await login(user)).json().stepToken
+  await changePolicy(account, { twoFactor: 'optional' })
+  t.match((await login(user)).json(), { status: 'authenticated', reason: 'not_required' })
+  t.equal((await enroll(waiting)).statusCode, 201, 'whoever is at the set-up may finish it')
+})

@@ -1,0 +1,155 @@
+// S4, S13: of set-ups and new recovery codes that race, one wins as a whole and the others leave nothing.
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import type { Answer, TestAccount, TestApp, TestUser } from '../support/app.ts'
+import { tally, verdictOf } from '../support/guesses.ts'
+import { atOnce, type Replicas, race } from '../support/replicas.ts'
+
+race(t, async (t, replicas, rounds) => {
+  const required = await replicas.first.createAccount()
+  await replicas.first.changePolicy(required, { twoFactor: 'required' })
+  // Under a duty the set-up is made with step tokens, where it is optional with access tokens.
+  const accountOf = async (round: number) =>
+    round % 2 === 0 ? required : await replicas.first.homeAccount()
+
+  await t.test('S4: 200 once for forty confirms of one enrolment', (t) =>
+    oneConfirm(t, replicas, rounds(20), accountOf)
+  )
+  await t.test('S13: no step token adds an app to one that was just confirmed', (t) =>
+    noSecondApp(t, replicas, rounds(20), accountOf)
+  )
+  await t.test('S13: no 5xx, and one pending set-up, when twenty are started at once', (t) =>
+    oneEnrollment(t, replicas, rounds(10), accountOf)
+  )
+  await t.test('S4: of two sets of new recovery codes made at once one is good, as a whole', (t) =>
+    oneSetOfCodes(t, replicas, rounds(20))
+  )
+})
+
+type AccountOf = (round: number) => Promise<TestAccount>
+
+async function oneConfirm(
+  t: Test,
+  { first, of }: Replicas,
+  rounds: number,
+  accountOf: AccountOf
+): Promise<void> {
+  for (let round = 0; round < rounds; round += 1) {
+    const user = await first.createUser({ account: await accountOf(round) })
+    const token = await first.assertedToken(user)
+    const pending = (await first.enroll(token)).json()
+    const code = first.codeAt(pending.setupKey, first.clock.now())
+    const answers = await atOnce(40, (index) =>
+      of(index).confirm(token, pending.authenticatorId, code)
+    )
+    isWonOnce(t, answers)
+    const winner = answers.find(({ statusCode }) => statusCode === 200)?.json()
+    t.same(await rowsOf(first, user), { authenticators: 1, enrollments: 0, recoveryCodes: 10 })
+    const [recoveryCode = ''] = winner.recoveryCodes
+    const recovered = await of(round).recover(await first.assertedToken(user), recoveryCode)
+    t.equal(verdictOf(recovered), '200', "the winner's recovery codes are the good ones")
+  }
+}
+
+async function noSecondApp(
+  t: Test,
+  { first, of }: Replicas,
+  rounds: number,
+  accountOf: AccountOf
+): Promise<void> {
+  for (let round = 0; round < rounds; round += 1) {
+    const user = await first.createUser({ account: await accountOf(round) })
+    const [owner = '', ...others] = await atOnce(7, (index) => of(index).assertedToken(user))
+    const pending = (await first.enroll(owner)).json()
+    const code = first.codeAt(pending.setupKey, first.clock.now())
+
+    const intrude = async (token: string, index: number): Promise<Answer[]> => {
+      // In early rounds before the owner's confirm is through, in late ones after it.
+      await sleep(round * 2 + index)
+      const started = await of(index).enroll(token)
+      if (started.statusCode !== 201) return [started]
+      const { authenticatorId, setupKey } = started.json()
+      const rightCode = first.codeAt(setupKey, first.clock.now())
+      return [await of(index + 1).confirm(token, authenticatorId, rightCode)]
+    }
+    const [confirmed, ...intruders] = await Promise.all([
+      first.confirm(owner, pending.authenticatorId, code).then((answer) => [answer]),
+      ...others.map(intrude)
+    ])
+    isWonOnce(t, [...confirmed, ...intruders.flat()])
+    t.same(await rowsOf(first, user), { authenticators: 1, enrollments: 0, recoveryCodes: 10 })
+
+    // Later, and one after the other: what was started before the winner is worth nothing after it.
+    const late = await Promise.all([owner, ...others].map(intrude))
+    t.same(tally(late.flat()), { '401 invalid-credential': late.length })
+    t.same(await rowsOf(first, user), { authenticators: 1, enrollments: 0, recoveryCodes: 10 })
+  }
+}
+
+async function oneEnrollment(
+  t: Test,
+  { first, of }: Replicas,
+  rounds: number,
+  accountOf: AccountOf
+): Promise<void> {
+  for (let round = 0; round < rounds; round += 1) {
+    const user = await first.createUser({ account: await accountOf(round) })
+    const token = await first.assertedToken(user)
+    const answers = await atOnce(20, (index) => of(index).enroll(token))
+    t.same(tally(answers), { '201': 20 })
+    t.match(await rowsOf(first, user), { authenticators: 0, enrollments: 1 })
+    const confirms = await atOnce(20, (index) => {
+      const { authenticatorId, setupKey } = answers[index]?.json() ?? {}
+      return first.confirm(token, authenticatorId, first.codeAt(setupKey, first.clock.now()))
+    })
+    isWonOnce(t, confirms)
+  }
+}
+
+async function oneSetOfCodes(t: Test, { first, of }: Replicas, rounds: number): Promise<void> {
+  const user = await first.enrolledUser()
+  for (let round = 0; round < rounds; round += 1) {
+    first.clock.advance({ minutes: 15 })
+    const accessToken = await user.accessToken()
+    const old = await regenerate(of(round), accessToken)
+    const stepToken = await first.assertedToken(user)
+    const [used, ...sets] = await Promise.all([
+      of(round).recover(stepToken, old[0] ?? ''),
+      regenerate(of(0), accessToken),
+      regenerate(of(1), accessToken)
+    ])
+    t.match(verdictOf(used), /^(200|422 code-rejected)$/, 'in time, or too late')
+    t.match(await rowsOf(first, user), { recoveryCodes: 10 })
+
+    const tries = await Promise.all(
+      [old, ...sets].map(async (codes) =>
+        verdictOf(await first.recover(await first.assertedToken(user), codes[1] ?? ''))
+      )
+    )
+    t.equal(tries[0], '422 code-rejected', 'the former set is dead')
+    t.same(tries.slice(1).sort(), ['200', '422 code-rejected'])
+  }
+}
+
+async function regenerate({ call }: TestApp, accessToken: string): Promise<string[]> {
+  const answer = await call('POST', '/v1/users/me/recovery-codes', { as: accessToken })
+  return answer.json().recoveryCodes
+}
+
+/** Whoever comes too late is told so by a 4xx; which one depends on how late. */
+function isWonOnce(t: Test, answers: Answer[]): void {
+  const { '200': won, ...lost } = tally(answers)
+  t.equal(won, 1, 'one winner', { lost })
+  const expected = ['401 invalid-credential', '404 enrollment-not-found', '422 code-rejected']
+  const others = Object.keys(lost).filter((verdict) => !expected.includes(verdict))
+  t.same(others, [], 'the others are told that they are late')
+}
+
+async function rowsOf({ database: { prisma } }: TestApp, { id: userId }: TestUser) {
+  const where = { userId }
+  return {
+    authenticators: await prisma.authenticator.count({ where }),
+    enrollments: await prisma.enrollment.count({ where }),
+    recoveryCodes: await prisma.recoveryCode.count({ where })
+  }
+}

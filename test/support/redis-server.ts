@@ -1,0 +1,64 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import type { Test } from 'tap'
+import { freePort, killed } from './server.ts'
+
+/** Options of a test that stops and kills a Redis of its own. */
+export const WITH_REDIS_SERVER = {
+  skip: spawnSync('redis-server', ['--version']).status === 0 ? false : 'needs redis-server'
+}
+
+export interface RedisServer {
+  url: string
+  /** Alive, and answers nothing, as a machine that swaps or a network that drops packets. */
+  freeze(): void
+  thaw(): void
+  kill(): Promise<void>
+  /** Empty, on the same port. */
+  start(): Promise<void>
+  /** One command by a client of the test's own. */
+  command(...command: [string, ...string[]]): Promise<unknown>
+}
+
+/** A Redis of this test's own, which it may freeze and kill. */
+export async function createRedisServer(t: Test): Promise<RedisServer> {
+  const port = await freePort()
+  const url = `redis://127.0.0.1:${port}`
+  let server: ChildProcess | undefined
+  const kill = async () => {
+    if (server) await killed(server)
+  }
+  t.teardown(kill)
+
+  async function command(...[name, ...rest]: [string, ...string[]]): Promise<unknown> {
+    const client = new Redis(url, { lazyConnect: true, retryStrategy: () => null })
+    client.on('error', () => {})
+    try {
+      await client.connect()
+      return await client.call(name, ...rest)
+    } finally {
+      client.disconnect()
+    }
+  }
+
+  async function isUp(): Promise<boolean> {
+    return command('PING').then(
+      () => true,
+      () => false
+    )
+  }
+
+  return {
+    url,
+    freeze: () => void server?.kill('SIGSTOP'),
+    thaw: () => void server?.kill('SIGCONT'),
+    kill,
+    start: async () => {
+      const options = ['--bind', '127.0.0.1', '--port', String(port), '--save', '']
+      server = spawn('redis-server', [...options, '--appendonly', 'no'], { stdio: 'ignore' })
+      while (!(await isUp())) await sleep(20)
+    },
+    command
+  }
+}

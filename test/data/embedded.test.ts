@@ -62,7 +62,8 @@ t.test('an embedded database belongs to one process, and outlives it', async (t)
     await t.rejects(openDatabase({ url }), {
       message: new RegExp(`data is in use by process ${writer.child.pid}\\b.*DATABASE_URL`)
     })
-    t.ok(performance.now() - before < 2000, 'at once')
+    // A busy machine takes its time; a lock that had to grow stale would take ten seconds and more.
+    t.ok(performance.now() - before < 5000, 'at once')
   })
 
   await t.test(

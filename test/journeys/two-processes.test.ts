@@ -18,7 +18,8 @@ import { type Server, startServer } from '../support/server.ts'
 type Verbs = ReturnType<typeof verbsOver>
 
 const PERIOD_MS = 30_000
-const USERS = 100
+/** Each signs in by a code and by three recovery codes. */
+const USERS = 50
 const AT_ONCE = 10
 const ANSWERS_BEFORE_KILL = 100
 
@@ -61,7 +62,7 @@ t.test('kill -9 amid two hundred sign-ins loses nothing that was acknowledged', 
   const users = await enrolledUsers(verbsOver(first.url))
   const acts = users.flatMap((user, index) => [
     signInByCode(user),
-    signInByRecoveryCode(user),
+    ...user.recoveryCodes.slice(0, 3).map((code) => signInByRecoveryCode(user, code)),
     ...(index % 4 === 0 ? [creationOfAccount(index)] : [])
   ])
   await performUntilKilled(acts, verbsOver(first.url), first)
@@ -75,12 +76,13 @@ t.test('kill -9 amid two hundred sign-ins loses nothing that was acknowledged', 
 
   const second = await startServer(t, { DATABASE_URL })
   const verbs = verbsOver(second.url)
-  for (const act of acknowledged) await act.holds(t, verbs)
-  const untouched = acts.filter(({ isSent }) => !isSent)
-  t.ok(untouched.length > 0)
-  for (const act of untouched) {
+  t.ok(acts.some(({ isSent }) => !isSent))
+  // Codes first, while those of then are still good.
+  for (const act of acts.toSorted((one, other) => rankOf(one) - rankOf(other))) {
+    if (act.answer) await act.holds(t, verbs)
+    if (act.isSent) continue
     const { statusCode } = await act.perform(verbs)
-    t.ok(statusCode < 300, 'what was never sent still works: no code of then has grown old')
+    t.ok(statusCode < 300, 'what was never sent still works')
   }
   t.equal(await second.stop(), 0)
   await isWhole(t, DATABASE_URL)
@@ -133,6 +135,10 @@ interface Act {
   holds(t: Test, verbs: Verbs): Promise<void>
 }
 
+function rankOf({ prepare }: Act): number {
+  return prepare ? 0 : 1
+}
+
 function signInByCode(user: Enrolled): Act {
   let code = ''
   const prepare = () => {
@@ -146,10 +152,9 @@ function signInByCode(user: Enrolled): Act {
   return { ...onceOnly(perform, 'an acknowledged code stays used'), prepare }
 }
 
-function signInByRecoveryCode(user: Enrolled): Act {
+function signInByRecoveryCode(user: Enrolled, recoveryCode: string): Act {
   return onceOnly(
-    async ({ assertedToken, recover }) =>
-      recover(await assertedToken(user), user.recoveryCodes[0] ?? ''),
+    async ({ assertedToken, recover }) => recover(await assertedToken(user), recoveryCode),
     'an acknowledged recovery code is gone'
   )
 }

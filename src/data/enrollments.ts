@@ -164,10 +164,13 @@ async function activate(
     }
   })
   if (isFirst) {
-    // Guesses at an authenticator that is gone say nothing about this one.
+    // Guesses at an authenticator and at recovery codes that are gone say nothing about these.
     await transaction.user.updateMany({
       where: { accountId, id: userId },
-      data: { codeFailures: 0, codeLockedUntil: null, codeDisabledAt: null }
+      data: {
+        ...{ codeFailures: 0, codeLockedUntil: null, codeDisabledAt: null },
+        ...{ recoveryFailures: 0, recoveryLockedUntil: null }
+      }
     })
     await transaction.recoveryCode.deleteMany({ where: { accountId, userId } })
     await transaction.recoveryCode.createMany({

@@ -74,7 +74,11 @@ t.test('POST /v1/users', async (t) => {
     ] as const) {
       const body = { email: 'ada.lovelace@example.com', password }
       const answer = await call('POST', '/v1/users', { as: account.apiKey, body })
-      t.match(isProblem(t, answer, 422, 'weak-password')['detail'], detail, JSON.stringify(password))
+      t.match(
+        isProblem(t, answer, 422, 'weak-password')['detail'],
+        detail,
+        JSON.stringify(password)
+      )
       t.notMatch(answer.body, password, 'which is not repeated')
     }
     const { items } = (await call('GET', '/v1/users', { as: account.apiKey })).json()

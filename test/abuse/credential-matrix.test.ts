@@ -260,12 +260,13 @@ hold(
   { ...person, role: 'admin' }
 )
 
+const before = await rows()
+
 t.test('S30: the contract knows every registered route', async (t) => {
   const routes = [...registered].filter((route) => !route.startsWith('HEAD '))
   t.same(routes.sort(), Object.keys(CONTRACT).sort())
 })
 
-const before = await rows()
 for (const [name, { authorization, bearer }] of held) {
   t.test(`S8: ${name}: admitted and refused as the contract orders it`, async (t) => {
     const headers: Record<string, string> = authorization ? { authorization } : {}

@@ -23,9 +23,10 @@ async function disabledMeanwhile(t: Test, { first, of }: Replicas, rounds: numbe
   let recoveryCodes = user.recoveryCodes
   for (let round = 0; round < rounds; round += 1) {
     if (recoveryCodes.length < 3) recoveryCodes = await newRecoveryCodes(first, user)
+    const signIns = await prepareSignIns(of, user, recoveryCodes.splice(0, 3))
     const [disabled, ...answers] = await Promise.all([
-      sleep(3).then(() => change(of(round), user, { disabled: true })),
-      ...(await signIns(of, user, recoveryCodes.splice(0, 3), round % 5))
+      sleep(round % 7).then(() => change(of(round), user, { disabled: true })),
+      ...signIns.map((signIn, index) => sleep(index * 3).then(signIn))
     ])
     t.equal(disabled.statusCode, 200)
     await isAllDead(t, first, user, answers)
@@ -43,10 +44,11 @@ async function passwordChangedMeanwhile(t: Test, { first, of }: Replicas, rounds
     if (recoveryCodes.length < 3) recoveryCodes = await newRecoveryCodes(first, user)
     const next = round % 2 === 0 ? NEW_PASSWORD : user.password
     // The new password's hash takes its time, and the sign-ins are spread over it.
+    const signIns = await prepareSignIns(of, user, recoveryCodes.splice(0, 3))
     const [changed, withOldPassword, ...answers] = await Promise.all([
       change(of(round), user, { password: next }),
       of(round + 1).login({ ...user, password }),
-      ...(await signIns(of, user, recoveryCodes.splice(0, 3), 10 + round * 3))
+      ...signIns.map((signIn, index) => sleep(index * (10 + round * 3)).then(signIn))
     ])
     t.equal(changed.statusCode, 200)
     await isAllDead(t, first, user, answers)
@@ -59,19 +61,17 @@ async function passwordChangedMeanwhile(t: Test, { first, of }: Replicas, rounds
   }
 }
 
-/** A code and some recovery codes, each on its way by itself, one after the other. */
-async function signIns(
+/** The second steps of sign-ins that have begun: a code, and some recovery codes. */
+async function prepareSignIns(
   of: Replicas['of'],
   user: EnrolledUser,
-  recoveryCodes: string[],
-  paceMs: number
-): Promise<Promise<Answer>[]> {
+  recoveryCodes: string[]
+): Promise<(() => Promise<Answer>)[]> {
   const stepTokens = await atOnce(recoveryCodes.length + 1, (index) =>
     of(index).assertedToken(user)
   )
   const code = user.codeAt(of(0).clock.now())
-  return stepTokens.map(async (token, index) => {
-    await sleep(index * paceMs)
+  return stepTokens.map((token, index) => async () => {
     const recoveryCode = recoveryCodes[index]
     return recoveryCode ? of(index).recover(token, recoveryCode) : of(index).verify(token, code)
   })

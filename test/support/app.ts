@@ -27,6 +27,11 @@ export const ON_SERVER = {
   skip: process.env['TEST_DATABASE_URL'] ? false : 'needs TEST_DATABASE_URL'
 }
 
+/** Options of a test that is only worth its time on the embedded database. */
+export const ON_EMBEDDED = {
+  skip: process.env['TEST_DATABASE_URL'] ? 'runs without TEST_DATABASE_URL' : false
+}
+
 type Schemas = components['schemas']
 export type SignIn = Schemas['SignIn']
 export type User = Schemas['User']

@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { ON_SERVER, startApp, startTwoApps, type TestApp } from './app.ts'
+import { ON_EMBEDDED, ON_SERVER, startApp, startTwoApps, type TestApp } from './app.ts'
 
 /** Applications that share one database and one time; `of(n)` is where the n-th request goes. */
 export interface Replicas {
@@ -11,8 +11,8 @@ export interface Replicas {
 export type Rounds = (onTwoReplicas: number) => number
 
 /**
- * Runs the same races twice: on two replicas with a database server between them, and, with an eighth of the rounds,
- * in one process, which with the embedded database is what a development start and the smallest deployment are.
+ * Runs races on two replicas with a database server between them; where there is none, with an eighth of the rounds in
+ * one process on the embedded database, which is what a development start and the smallest deployment are.
  */
 export function race(
   t: Test,
@@ -23,7 +23,7 @@ export function race(
     const of = (request: number) => (request % 2 === 0 ? first : second)
     await run(t, { first, of }, (rounds) => rounds)
   })
-  t.test('one process', async (t) => {
+  t.test('one process on the embedded database', ON_EMBEDDED, async (t) => {
     const first = await startApp(t)
     await run(t, { first, of: () => first }, (rounds) => Math.ceil(rounds / 8))
   })

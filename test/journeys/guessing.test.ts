@@ -1,5 +1,6 @@
 // S3, S5, S7: what a guesser gets, and what it leaves open for the owner.
 import t, { type Test } from 'tap'
+import { createVerdicts } from '../../src/data/verdicts.ts'
 import { type EnrolledUser, startApp, type TestApp } from '../support/app.ts'
 import { verdictOf, WRONG_RECOVERY_CODE, wrongCode } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'
@@ -114,6 +115,21 @@ t.test('S3: 422 for a replay costs an attempt like any other wrong code', async 
     t.match((await verify(stepToken, code)).json(), { code: 'code-rejected', attemptsRemaining })
   }
   isProblem(t, await verify(stepToken, code), 429, 'too-many-attempts')
+})
+
+t.test('S25: 401 for a used-up step token that a fast clock takes for expired', async (t) => {
+  const user = await enrolledUser()
+  const [usedUp, guessed] = [await user.stepToken(), await user.stepToken()]
+  t.equal(verdictOf(await verify(usedUp, user.codeAt(clock.now()))), '200')
+  await isCountedDown(t, user, guessed, [4, 3, 2, 1, 0])
+
+  const { forgetExpiredStepTokens } = createVerdicts(service.database.prisma)
+  const later = (minutes: number) => new Date(clock.now().getTime() + minutes * 60_000)
+  await forgetExpiredStepTokens(later(30))
+  isProblem(t, await verify(usedUp, user.nextCode()), 401, 'invalid-credential')
+  isProblem(t, await verify(guessed, user.nextCode()), 429, 'too-many-attempts')
+  await forgetExpiredStepTokens(later(120))
+  t.same((await stateOf(service, user)).stepTokens, [], 'in the end they go')
 })
 
 t.test('S5: five codes and, apart from them, five recovery codes for a step token', async (t) => {

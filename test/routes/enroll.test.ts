@@ -1,4 +1,5 @@
 import t from 'tap'
+import { createEnrollments } from '../../src/data/enrollments.ts'
 import { type EnrolledUser, OPERATOR_KEY, startApp } from '../support/app.ts'
 import { isProblem, pointersOf } from '../support/problems.ts'
 
@@ -138,6 +139,17 @@ t.test('422: a wrong code leaves the pending set-up and the sign-in lock alone',
   isProblem(t, await confirm(as, authenticatorId, wrong), 410, 'enrollment-expired')
   t.match(await twoFactorOf(user), { lockedUntil: null })
   t.equal((await verify(await user.stepToken(), user.nextCode())).statusCode, 200)
+})
+
+t.test('404: an enrolment is forgotten an hour after it has expired', async (t) => {
+  const as = await assertedToken(await createUser())
+  const { authenticatorId } = (await enroll(as)).json()
+  clock.advance({ minutes: 10 })
+  const { forgetExpired } = createEnrollments(service.database.prisma)
+  await forgetExpired(new Date(now().getTime() + 59 * 60_000))
+  isProblem(t, await confirm(as, authenticatorId, '123456'), 410, 'enrollment-expired')
+  await forgetExpired(new Date(now().getTime() + 61 * 60_000))
+  isProblem(t, await confirm(as, authenticatorId, '123456'), 404, 'enrollment-not-found')
 })
 
 t.test('403: not for keys', async (t) => {

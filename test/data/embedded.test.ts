@@ -7,16 +7,15 @@ import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/data/database.ts'
 import { lockFolder } from '../../src/data/folder-lock.ts'
+import { NODE_ARGS } from '../support/node-args.ts'
 
 const source = (path: string) => JSON.stringify(new URL(`../../src/data/${path}`, import.meta.url))
 
 /** Runs the script in a process of its own, and waits for the first line it prints. */
 async function start(t: Test, script: string) {
-  const child = spawn(
-    process.execPath,
-    [...process.execArgv, '--input-type=module', '--eval', script],
-    { stdio: ['ignore', 'pipe', 'inherit'] }
-  )
+  const child = spawn(process.execPath, [...NODE_ARGS, '--input-type=module', '--eval', script], {
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
   t.teardown(() => kill(child))
   const lines = createInterface({ input: child.stdout })
   const heard: string[] = []

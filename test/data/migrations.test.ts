@@ -10,6 +10,7 @@ import { draftMigration } from '../../src/data/migration-drafts.ts'
 import { withMigrationLock } from '../../src/data/migration-lock.ts'
 import { readMigrations } from '../../src/data/migrations.ts'
 import { createEmptyDatabase, openTestDatabase } from '../support/database.ts'
+import { NODE_ARGS } from '../support/node-args.ts'
 
 const server = process.env['TEST_DATABASE_URL']
 const withoutServer = server ? false : 'needs TEST_DATABASE_URL'
@@ -136,7 +137,7 @@ t.test('the migrate command names what it applied, and fails in one line', async
   const run = (env: Record<string, string>, ...args: string[]) =>
     promisify(execFile)(
       process.execPath,
-      [...process.execArgv, join(packageFolder, 'src/commands/migrate.ts'), ...args],
+      [...NODE_ARGS, join(packageFolder, 'src/commands/migrate.ts'), ...args],
       { env: { ...process.env, ...env } }
     )
   const url = server ? await createEmptyDatabase(t, server) : `pglite:${t.testdir()}`

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { testEnvironment } from './app.ts'
+import { NODE_ARGS } from './node-args.ts'
 
 const ENTRY = fileURLToPath(new URL('../../dist/server.js', import.meta.url))
 /** A cold start of the embedded database on a busy machine. */
@@ -51,7 +52,7 @@ async function launch(t: Test, env: NodeJS.ProcessEnv) {
   await access(ENTRY).catch(() => {
     throw new Error('dist/server.js is missing: npm run build')
   })
-  const child = spawn(process.execPath, [ENTRY], {
+  const child = spawn(process.execPath, [...NODE_ARGS, ENTRY], {
     env: { PATH: process.env['PATH'], ...testEnvironment({ LOG_LEVEL: 'warn', ...env }) },
     stdio: ['ignore', 'pipe', 'pipe']
   })

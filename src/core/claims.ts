@@ -1,7 +1,7 @@
 // What our tokens say, and when they may be believed. Signatures are checked before these functions are
 // asked; time is an argument, so that expiry is as testable as everything else.
 import { type Static, type TSchema, Type } from 'typebox'
-import { Compile } from 'typebox/compile'
+import { Compile } from 'typebox/schema'
 
 /** A step token lives as long as it takes to open an app and type six digits. */
 export const VERIFY_STEP_TTL_SECONDS = 5 * 60

@@ -9,20 +9,34 @@ import { createRecoveryCodeHasher } from './core/recovery-codes.ts'
 import { createSealer } from './core/sealing.ts'
 import { createAccounts } from './data/accounts.ts'
 import { createApiKeys } from './data/api-keys.ts'
+import { createAuditEvents } from './data/audit-events.ts'
+import { createAuditKeys } from './data/audit-keys.ts'
+import { createAuditSeals } from './data/audit-seals.ts'
+import { createAuthenticators } from './data/authenticators.ts'
 import { isDatabaseUnavailable } from './data/availability.ts'
 import type { Database } from './data/database.ts'
 import { createEnrollments } from './data/enrollments.ts'
+import { createOutbox, type Outbox } from './data/outbox.ts'
 import { createPolicies } from './data/policies.ts'
 import { createRecoveryCodes } from './data/recovery-codes.ts'
 import { openRedis } from './data/redis.ts'
+import { createResets } from './data/resets.ts'
 import { createSigningKeys } from './data/signing-keys.ts'
 import { createSubjects } from './data/subjects.ts'
+import { createTrustedDevices } from './data/trusted-devices.ts'
+import { createTwoFactor } from './data/two-factor.ts'
 import { createUsers } from './data/users.ts'
 import { createVerdicts } from './data/verdicts.ts'
+import { createMailDelivery, type MailDelivery } from './delivery/mail-delivery.ts'
+import { openTransport } from './delivery/transports.ts'
+import { createAudit } from './plugins/audit.ts'
+import { openAuditKey } from './plugins/audit-key.ts'
+import { createSealing } from './plugins/audit-sealing.ts'
+import { background } from './plugins/background.ts'
+import { backgroundJobs } from './plugins/background-jobs.ts'
 import { credentials } from './plugins/credentials.ts'
 import { draining } from './plugins/draining.ts'
 import health from './plugins/health.ts'
-import { housekeeping } from './plugins/housekeeping.ts'
 import { createLimits } from './plugins/limits.ts'
 import { createPasswordHashing } from './plugins/password-hashing.ts'
 import { problemHandling, refuseMalformed, sendProblem } from './plugins/problem-handling.ts'
@@ -34,13 +48,19 @@ import { createValidatorCompiler } from './plugins/validation.ts'
 import { Problem } from './problems.ts'
 import accountRoutes from './routes/accounts.ts'
 import apiKeyRoutes from './routes/api-keys.ts'
+import auditEventRoutes from './routes/audit-events.ts'
+import authenticatorRoutes from './routes/authenticators.ts'
+import deviceRoutes from './routes/devices.ts'
 import discoveryRoutes from './routes/discovery.ts'
 import enrollRoutes from './routes/enroll.ts'
 import introspectRoutes from './routes/introspect.ts'
 import loginRoutes from './routes/login.ts'
 import policyRoutes from './routes/policy.ts'
 import recoveryCodeRoutes from './routes/recovery-codes.ts'
-import userRoutes from './routes/users.ts'
+import resetRoutes from './routes/reset.ts'
+import twoFactorRoutes from './routes/two-factor.ts'
+import rosterRoutes from './routes/users/roster.ts'
+import userRoutes from './routes/users/users.ts'
 import verifyRoutes from './routes/verify/verify.ts'
 import { VERSION } from './version.ts'
 
@@ -85,7 +105,13 @@ export async function buildApp({
   const subjects = createSubjects(prisma)
   const verdicts = createVerdicts(prisma)
   const enrollments = createEnrollments(prisma)
+  const authenticators = createAuthenticators(prisma)
+  const twoFactor = createTwoFactor(prisma)
   const recoveryCodes = createRecoveryCodes(prisma)
+  const trustedDevices = createTrustedDevices(prisma)
+  const resets = createResets(prisma)
+  const auditEvents = createAuditEvents(prisma)
+  const outbox = createOutbox(prisma)
 
   const secretSealer = createSealer(masterKeys, 'authenticator-secret')
   const recoveryCodeHasher = createRecoveryCodeHasher(masterKeys)
@@ -93,7 +119,9 @@ export async function buildApp({
   const stored = createSigningKeys(prisma)
   const signingKeys = await openSigningKeys({ stored, masterKeys, now })
   const tokens = createTokens({ issuer, masterKeys, signingKeys, now })
-  const signIns = createSignIns({ tokens, users, now })
+  const auditKey = await openAuditKey({ stored: createAuditKeys(prisma), masterKeys, now })
+  const audit = createAudit({ key: auditKey, auditEvents, now })
+  const signIns = createSignIns({ tokens, users, audit, auditEvents })
 
   const app = Fastify({
     ...(logger && { loggerInstance: logger }),
@@ -120,6 +148,11 @@ export async function buildApp({
     reply.header('x-request-id', request.id)
     // Nearly every answer holds a credential or a person's data; those that may be kept say so themselves.
     reply.header('cache-control', 'no-store')
+    // Node knows the address of a peer only while they are there, and from here on if asked once. Whoever hung up before
+    // that is not heard: they could neither be counted nor be put on record.
+    if (request.ip === undefined) {
+      throw new Problem('invalid-request', { extras: { errors: [] } })
+    }
     // RFC 9112 §3.2.
     if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
       throw new Problem('invalid-request', { extras: { errors: [] } })
@@ -139,27 +172,45 @@ export async function buildApp({
     })
   }
   await app.register(draining)
-  await app.register(problemHandling, { isDatabaseUnavailable })
+  await app.register(problemHandling, {
+    isDatabaseUnavailable,
+    recordRefusal: audit.recordRefusal
+  })
   await app.register(tokenVerification, { issuer, masterKeys, signingKeys, now })
   const redis =
     config.redisUrl === null ? null : await openRedis(config.redisUrl, redisErrors(app.log))
   app.addHook('onClose', async () => redis?.disconnect())
   const limits = await createLimits(app, { perMinute: config.rateLimitPerMinute, redis })
   await app.register(credentials, { operatorKey, apiKeys, subjects, tokens, limits, now })
-  await app.register(housekeeping, { verdicts, enrollments, now })
+  const mail = openMail(app, { config, outbox, now })
+  const sealing = createSealing({ seals: createAuditSeals(prisma), key: auditKey, log: app.log })
+  await app.register(background, {
+    isDatabaseUnavailable,
+    jobs: backgroundJobs({ verdicts, enrollments, outbox, mail, sealing, now })
+  })
   await app.register(spec, { version: VERSION })
 
-  await app.register(loginRoutes, { subjects, passwordHashing, limits, signIns })
+  await app.register(loginRoutes, {
+    ...{ accounts, subjects, passwordHashing, limits, signIns, audit, auditEvents }
+  })
   await app.register(verifyRoutes, {
-    ...{ subjects, verdicts, recoveryCodes, recoveryCodeHasher, secretSealer, signIns, now },
+    ...{ subjects, verdicts, recoveryCodes, recoveryCodeHasher, secretSealer, signIns, audit, now },
     codeAttempts: config.codeAttempts
   })
-  await app.register(enrollRoutes, { enrollments, secretSealer, recoveryCodeHasher, signIns, now })
-  await app.register(userRoutes, { users, policies, passwordHashing, limits, now })
-  await app.register(recoveryCodeRoutes, { recoveryCodes, recoveryCodeHasher })
-  await app.register(policyRoutes, { policies, now })
-  await app.register(accountRoutes, { accounts, now })
-  await app.register(apiKeyRoutes, { accounts, apiKeys, now })
+  await app.register(enrollRoutes, {
+    ...{ enrollments, secretSealer, recoveryCodeHasher, signIns, audit, now }
+  })
+  await app.register(rosterRoutes, { users, policies, now })
+  await app.register(userRoutes, { users, policies, passwordHashing, limits, audit, now })
+  await app.register(resetRoutes, { resets, audit })
+  await app.register(authenticatorRoutes, { authenticators, audit, now })
+  await app.register(twoFactorRoutes, { twoFactor, audit })
+  await app.register(recoveryCodeRoutes, { recoveryCodes, recoveryCodeHasher, audit })
+  await app.register(deviceRoutes, { trustedDevices, audit, now })
+  await app.register(policyRoutes, { policies, audit })
+  await app.register(accountRoutes, { accounts, audit, now })
+  await app.register(apiKeyRoutes, { accounts, apiKeys, audit, now })
+  await app.register(auditEventRoutes, { auditEvents })
   await app.register(discoveryRoutes, { issuer, signingKeys })
   await app.register(introspectRoutes, { tokens, subjects })
   await app.register(health, {
@@ -171,6 +222,21 @@ export async function buildApp({
 
   await app.ready()
   return app
+}
+
+/** Null: there is nowhere to send mails to. */
+function openMail(
+  app: FastifyInstance,
+  { config, outbox, now }: { config: Config; outbox: Outbox; now: () => Date }
+): MailDelivery | null {
+  const { from, domain: messageIdDomain } = config.mail
+  const transport = openTransport(config.mail, app.log)
+  if (!transport) return null
+  const options = { outbox, transport, from, messageIdDomain, now, log: app.log }
+  const mail = createMailDelivery(options)
+  app.addHook('preClose', async () => mail.stop())
+  app.addHook('onClose', async () => transport.close())
+  return mail
 }
 
 // One line for each new state of affairs; a Redis that is away reports every attempt to reconnect.

@@ -1,11 +1,13 @@
 // The environment contract, declared once: what may be set, what each key means, and one frozen Config.
 import { isIP, isIPv6 } from 'node:net'
+import { join } from 'node:path'
 import { envSchema } from 'env-schema'
 import { type Static, Type } from 'typebox'
 import { type AttemptLimits, CODE_ATTEMPTS } from './core/attempts.ts'
 import { hashBearerSecret, parseBearerKey } from './core/bearer-keys.ts'
 import type { MasterKey, MasterKeys } from './core/sealing.ts'
 import { type LocalKeys, readLocalKeys } from './local-keys.ts'
+import { type MailSettings, mailDomainOf, parseMailbox, parseMailServer } from './mail-settings.ts'
 
 /** Every key of the environment that the service reads. `.env.example` lists the same. */
 export const Environment = Type.Object({
@@ -17,6 +19,8 @@ export const Environment = Type.Object({
   PORT: Type.Integer({ default: 3000, minimum: 0, maximum: 65535 }),
   HOST: Type.String({ default: '127.0.0.1', minLength: 1 }),
   REDIS_URL: Type.Optional(Type.String({ pattern: '^rediss?://.+$' })),
+  SMTP_URL: Type.Optional(Type.String({ minLength: 1 })),
+  MAIL_FROM: Type.Optional(Type.String({ minLength: 1 })),
   TRUSTED_PROXIES: Type.String({ default: '' }),
   RATE_LIMIT_PER_MINUTE: Type.Integer({ default: 120, minimum: 1, maximum: 100_000_000 }),
   CODE_ATTEMPTS_PER_STEP_TOKEN: Type.Integer({
@@ -58,6 +62,7 @@ export interface Config {
   readonly host: string
   /** Null: request limits are counted in this process alone. */
   readonly redisUrl: string | null
+  readonly mail: MailSettings
   /** Addresses and networks whose `X-Forwarded-For` is believed. */
   readonly trustedProxies: readonly string[]
   readonly rateLimitPerMinute: number
@@ -94,18 +99,21 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   const local = lacksKeys ? localKeysOf(databaseUrl) : null
   const masterKeys = environment.MASTER_KEYS ?? local?.keys.masterKeys ?? ''
   const operatorKey = environment.OPERATOR_KEY ?? local?.keys.operatorKey ?? ''
+  const issuer = parseIssuer(
+    environment.ISSUER ?? new URL(`http://localhost:${environment.PORT}`).origin
+  )
+  const mailFolder = isProduction ? null : join(dataFolder(databaseUrl), 'mail')
 
   return Object.freeze({
     isProduction,
     databaseUrl,
     masterKeys: parseMasterKeys(masterKeys, isProduction),
-    issuer: parseIssuer(
-      environment.ISSUER ?? new URL(`http://localhost:${environment.PORT}`).origin
-    ),
+    issuer,
     operatorKey: parseOperatorKey(operatorKey, isProduction),
     port: environment.PORT,
     host: environment.HOST,
     redisUrl: environment.REDIS_URL ?? null,
+    mail: parseMail(environment, issuer, mailFolder),
     trustedProxies: parseProxies(environment.TRUSTED_PROXIES),
     rateLimitPerMinute: environment.RATE_LIMIT_PER_MINUTE,
     codeAttempts: Object.freeze({
@@ -225,6 +233,21 @@ function parseOperatorKey(text: string, isProduction: boolean): Config['operator
     throw new ConfigError('OPERATOR_KEY must be random')
   }
   return Object.freeze({ id: key.id, secretHash: hashBearerSecret(key.secret) })
+}
+
+function parseMail(environment: Environment, issuer: string, folder: string | null): MailSettings {
+  const { SMTP_URL, MAIL_FROM } = environment
+  const server = SMTP_URL === undefined ? null : parseMailServer(SMTP_URL)
+  if (SMTP_URL !== undefined && server === null) {
+    throw new ConfigError(
+      'SMTP_URL must be smtp://host:port or smtps://host:port, with user:password@ before the host where the server asks for them, both percent-encoded'
+    )
+  }
+  const domain = mailDomainOf(issuer)
+  const fallback = Object.freeze({ name: 'twostep', address: `no-reply@${domain}` })
+  const from = MAIL_FROM === undefined ? fallback : parseMailbox(MAIL_FROM)
+  if (from === null) throw new ConfigError('MAIL_FROM must be an address, or Name <address>')
+  return Object.freeze({ server, folder, from, domain })
 }
 
 function parseProxies(text: string): readonly string[] {

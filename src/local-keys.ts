@@ -20,6 +20,11 @@ export function readLocalKeys(folder: string): { keys: LocalKeys; isNew: boolean
   return { keys: JSON.parse(readFileSync(file, 'utf8')), isNew }
 }
 
+/** Whether the folder has keys, for who must not make any. */
+export function hasLocalKeys(folder: string): boolean {
+  return existsSync(join(folder, FILE_NAME))
+}
+
 function makeKeys(folder: string, file: string): boolean {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const draft = `${file}.${process.pid}`

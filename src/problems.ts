@@ -62,6 +62,11 @@ const PROBLEMS = {
     title: 'Limited access',
     cure: "Ask an admin of the account: this person's role does not allow it."
   },
+  'self-reset-forbidden': {
+    status: 403,
+    title: 'Nobody resets their own two-factor',
+    cure: 'Ask another admin of the account, or the operator’s support.'
+  },
   'sso-not-enabled': {
     status: 403,
     title: 'The account has no single sign-on',
@@ -92,6 +97,11 @@ const PROBLEMS = {
     title: 'No such authenticator',
     cure: 'Check the id against the list of the user’s authenticators.'
   },
+  'device-not-found': {
+    status: 404,
+    title: 'No such trusted device',
+    cure: 'Check the id against the list of the user’s devices; one that has expired is gone.'
+  },
   'enrollment-not-found': {
     status: 404,
     title: 'No such enrolment',
@@ -117,10 +127,20 @@ const PROBLEMS = {
     title: 'The user has five authenticators',
     cure: 'Remove one, or replace one by naming it in `replaces`.'
   },
+  'policy-requires-authenticator': {
+    status: 409,
+    title: 'Two-factor is required of this user, so one authenticator has to stay',
+    cure: 'Set up another one first, or replace this one by naming it in `replaces`.'
+  },
   'last-admin': {
     status: 409,
     title: 'The account would be left without an admin',
     cure: 'Make somebody else an admin first.'
+  },
+  'nothing-to-reset': {
+    status: 409,
+    title: 'The user has nothing to reset',
+    cure: 'The next sign-in leads to the set-up already, where the account requires it.'
   },
   'enrollment-expired': {
     status: 410,
@@ -212,6 +232,8 @@ export interface ProblemOptions {
   headers?: Record<string, string>
   /** For the log only. */
   cause?: unknown
+  /** The refusal is in the audit trail already, written together with what it refused. */
+  isOnRecord?: boolean
 }
 
 /** A failure that the caller is told about, thrown from wherever it is found. */
@@ -221,14 +243,17 @@ export class Problem extends Error {
   readonly extras: Record<string, unknown>
   readonly headers: Record<string, string>
   readonly detail: string
+  readonly isOnRecord: boolean
 
-  constructor(code: ProblemCode, { detail, extras, headers, cause }: ProblemOptions = {}) {
+  constructor(code: ProblemCode, options: ProblemOptions = {}) {
+    const { detail, extras, headers, cause, isOnRecord } = options
     const { title } = problemKind(code)
     super(detail ?? title, { cause })
     this.code = code
     this.detail = detail ?? `${title}.`
     this.extras = extras ?? {}
     this.headers = headers ?? {}
+    this.isOnRecord = isOnRecord ?? false
   }
 }
 

@@ -50,6 +50,7 @@ export const ExternalId = Type.String({
   pattern: PRINTABLE,
   examples: ['crm-4711']
 })
+export const SearchText = Type.String({ minLength: 1, maxLength: 100, pattern: PRINTABLE })
 export const Code = Type.String({
   pattern: '^[0-9]{6}$',
   description: 'The six digits that the authenticator app shows now.',
@@ -61,6 +62,23 @@ export const RecoveryCode = Type.String({
   pattern: '^[A-Za-z0-9 -]+$',
   description: 'Case, spaces and hyphens do not count.',
   examples: ['4J7K-2M9P-XQ3R-8T5V-W1YZ-6ABC']
+})
+/** The same, and something to be read. */
+const WORDS = '^(?=.*\\S)[^\\u0000-\\u001f\\u007f]*$'
+
+/** Why somebody acts on somebody else, in their own words; kept with the act. */
+export const GivenReason = Type.String({
+  minLength: 1,
+  maxLength: 500,
+  pattern: WORDS,
+  examples: ['Lost phone, identified in person']
+})
+export const Ticket = Type.String({
+  minLength: 1,
+  maxLength: 100,
+  pattern: WORDS,
+  description: 'The support case behind the act; required with the operator key.',
+  examples: ['SUP-20417']
 })
 export const DeviceToken = Type.String({ minLength: 1, maxLength: 512, pattern: PRINTABLE })
 export const Role = Type.Enum(['member', 'admin'])
@@ -82,9 +100,18 @@ export const UserParams = Type.Object({
   })
 })
 
+const PAGE_LIMIT_DEFAULT = 50
+
 export const PageQuery = Type.Object(
   {
-    limit: Type.Integer({ minimum: 1, maximum: 200, default: 50 }),
+    // No `default` keyword: generated clients take a parameter that has one for one that must be given.
+    limit: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 200,
+        description: `Items on a page; ${PAGE_LIMIT_DEFAULT} unless told.`
+      })
+    ),
     cursor: Type.Optional(
       Type.String({ maxLength: 200, description: '`nextCursor` of the page before.' })
     )
@@ -94,11 +121,27 @@ export const PageQuery = Type.Object(
 
 /** The page that a list's query asks for. Throws `invalid-request` for a cursor that we never made. */
 export function pageRequestOf(query: Static<typeof PageQuery>, idForm: RegExp): PageRequest {
+  const { limit = PAGE_LIMIT_DEFAULT, ...place } = query
   // Ajv reads 1e999 as an integer, an infinite one, which no maximum stops then.
-  if (!Number.isFinite(query.limit)) throw invalidMember('/limit', 'must be <= 200')
-  const page = readPageRequest(query, idForm)
+  if (!Number.isFinite(limit)) throw invalidMember('/limit', 'must be <= 200')
+  const page = readPageRequest({ limit, ...place }, idForm)
   if (page) return page
   throw invalidMember('/cursor', 'must be a nextCursor of this list')
+}
+
+/** In UTC, the database stores no year 0, and its client can't read a year of five digits back. */
+const FIRST_YEAR = 1
+const LAST_YEAR = 9999
+
+/**
+ * The instant that a member names. Throws `invalid-request` where its form is right and there is none (a leap second),
+ * or none that can be kept: in the first and the last year, offsets lead out of what can.
+ */
+export function instantOf(text: string, pointer: string): Date {
+  const at = new Date(text)
+  const year = at.getUTCFullYear()
+  if (year >= FIRST_YEAR && year <= LAST_YEAR) return at
+  throw invalidMember(pointer, 'must be an instant such as 2026-01-05T09:00:00.000Z')
 }
 
 export const NextCursor = Nullable(Type.String())
@@ -210,6 +253,10 @@ export const User = Type.Object(
       }),
       since: Nullable(Instant),
       lockedUntil: Nullable(Instant),
+      codesDisabledAt: Type.Union([Instant, Type.Null()], {
+        description:
+          'Set after too many wrong codes in a row: none is judged until a reset or a recovery code.'
+      }),
       authenticators: Type.Integer({ minimum: 0 }),
       recoveryCodesRemaining: Type.Integer({ minimum: 0 }),
       required: Type.Boolean({ description: 'Whether this user may not go without.' }),
@@ -221,6 +268,27 @@ export const User = Type.Object(
 )
 export type User = Static<typeof User>
 
+export const Authenticator = Type.Object(
+  {
+    id: Uuid,
+    name: AuthenticatorName,
+    state: Type.Enum(['active', 'pending'], {
+      description: '`pending`: its set-up waits for the first code.'
+    }),
+    createdAt: Instant,
+    confirmedAt: Nullable(Instant),
+    lastUsedAt: Nullable(Instant)
+  },
+  { $id: 'Authenticator' }
+)
+export type Authenticator = Static<typeof Authenticator>
+
+export const TrustedDevice = Type.Object(
+  { id: Uuid, createdAt: Instant, lastUsedAt: Nullable(Instant), expiresAt: Instant },
+  { $id: 'TrustedDevice' }
+)
+export type TrustedDevice = Static<typeof TrustedDevice>
+
 /** The schemas that the spec names. */
 export const NAMED_SCHEMAS = [
   SignInUser,
@@ -228,7 +296,9 @@ export const NAMED_SCHEMAS = [
   VerificationRequired,
   EnrollmentRequired,
   SignIn,
-  User
+  User,
+  Authenticator,
+  TrustedDevice
 ] as const
 
 /** A reference to a named schema that keeps its type. */

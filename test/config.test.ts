@@ -125,6 +125,55 @@ t.test('every value that can’t be used is named, and never shown', async (t) =
         'file:./dev.db'
       ]
     ],
+    SMTP_URL: [
+      ...[
+        'mail.internal',
+        'mail.internal:587',
+        'http://u:hunter2@mail',
+        'smtp:',
+        'smtp://',
+        'smtp:mail'
+      ],
+      ...[
+        'smtp://u:hunter2@',
+        'smtp://hunter2@mail',
+        'smtp://:hunter2@mail',
+        'smtp://u:%hunter2@mail'
+      ],
+      ...[
+        'smtp://u:hunter2@mail:0',
+        'smtp://mail:99999',
+        'smtp://mail:587x',
+        'smtp://mail/hunter2'
+      ],
+      ...[
+        'smtp://mail?pool=true',
+        'smtp://mail#hunter2',
+        'smtp://ma il',
+        'smtp://größe',
+        'SMTP//mail'
+      ],
+      ...['direct:?name=x', 'smtp://a,b', 'smtp://mail\r\nRSET']
+    ],
+    MAIL_FROM: [
+      ...[
+        'hunter2',
+        'hunter2@',
+        '@acme.test',
+        'a b@acme.test',
+        'a@acme.test, b@acme.test',
+        'a@b@acme.test'
+      ],
+      ...[
+        'Acme a@acme.test',
+        'Acme <a@acme.test',
+        'Acme <hunter2>',
+        'Acme <a@acme.test> x',
+        '<>',
+        ' '
+      ],
+      ...['Acme\r\nBcc: x <a@acme.test>', 'a@acme.test\n', 'a@größe.test', 'A<b>c <a@acme.test>']
+    ],
     MASTER_KEYS: [
       ...[MASTER_KEY, `:${MASTER_KEY}`, `k 1:${MASTER_KEY}`, `k.1:${MASTER_KEY}`, 'k1:', 'k1'],
       ...[`k1:${MASTER_KEY},`, `,k1:${MASTER_KEY}`, `k1:${MASTER_KEY};k2:${base64Key()}`],
@@ -249,6 +298,46 @@ t.test('an issuer is taken as it is written', async (t) => {
   ]) {
     t.equal(loadConfig({ ...COMPLETE, ISSUER: issuer }).issuer, issuer)
   }
+})
+
+t.test('the mail server is what its URL says', async (t) => {
+  const serverOf = (SMTP_URL: string) => loadConfig({ ...COMPLETE, SMTP_URL }).mail.server
+  t.equal(serverOf(''), null)
+  const plain = { host: 'mail.internal', port: 587, isSecure: false, login: null }
+  t.same(serverOf('smtp://mail.internal'), plain)
+  t.same(serverOf('smtp://mail.internal:25/'), { ...plain, port: 25 })
+  t.same(serverOf('smtps://mail.internal'), { ...plain, port: 465, isSecure: true })
+  t.match(serverOf('smtp://[2001:db8::1]:2525'), { host: '2001:db8::1', port: 2525 })
+  t.same(serverOf('smtps://ada%40acme.test:p%3Aq%2F%40@mail.internal:4465')?.login, {
+    ...{ user: 'ada@acme.test', password: 'p:q/@' }
+  })
+})
+
+t.test('mails come from the issuer’s host, or from whom they are told to', async (t) => {
+  const mailOf = (env: NodeJS.ProcessEnv) => loadConfig({ ...COMPLETE, ...env }).mail
+  const ours = { name: 'twostep', address: 'no-reply@id.example.com' }
+  t.same(mailOf({}).from, ours)
+  t.equal(mailOf({}).domain, 'id.example.com')
+  t.match(mailOf({ ISSUER: 'https://id_1:8443/a' }).from, { address: 'no-reply@id_1' })
+  for (const ISSUER of ['http://10.0.0.1', 'https://[2001:db8::1]:8443']) {
+    t.match(mailOf({ ISSUER }), { from: { address: 'no-reply@localhost' }, domain: 'localhost' })
+  }
+  for (const [MAIL_FROM, name, address] of [
+    ['no-reply@acme.test', '', 'no-reply@acme.test'],
+    ['<no-reply@acme.test>', '', 'no-reply@acme.test'],
+    ['Größe & Co. <a+b@acme.test>', 'Größe & Co.', 'a+b@acme.test'],
+    ['"Acme, Inc." <a@localhost>', 'Acme, Inc.', 'a@localhost']
+  ] as const) {
+    t.same(mailOf({ MAIL_FROM }).from, { name, address })
+  }
+  t.equal(mailOf({ MAIL_FROM: 'a@acme.test' }).domain, 'id.example.com', 'the Message-IDs stay')
+})
+
+t.test('mails become files outside production, beside the database or in ./data', async (t) => {
+  const { DATABASE_URL: _, ...rest } = { ...COMPLETE, NODE_ENV: 'test' }
+  t.equal(loadConfig(COMPLETE).mail.folder, null)
+  t.equal(loadConfig({ ...rest, DATABASE_URL: 'pglite:/srv/x' }).mail.folder, '/srv/x/mail')
+  t.equal(loadConfig(rest).mail.folder, 'data/mail')
 })
 
 t.test('CORS origins are a list of exact ones', async (t) => {

@@ -1,6 +1,6 @@
 // Who may still guess. A guess is an attempt on a path: the code path, or the recovery path, each with its own
 // state, so that closing one never closes the other. Pure: state and instant in, state out; that no
-// verdict leaves before its attempt is on record is the compare-and-set's business (data/sign-ins.ts).
+// verdict leaves before its attempt is on record is the compare-and-set's business (data/verdicts.ts).
 
 export interface AttemptLimits {
   /** Attempts on one path under one step token. */
@@ -51,6 +51,14 @@ export interface AttemptInput {
   stepTokenAttempts: number | null
   limits: AttemptLimits
   now: Date
+}
+
+/** Whether no guess on a path is judged just now, under whatever token. */
+export function isClosed(
+  { lockedUntil, disabledAt }: Pick<PathState, 'lockedUntil' | 'disabledAt'>,
+  now: Date
+): boolean {
+  return disabledAt !== null || (lockedUntil !== null && lockedUntil > now)
 }
 
 /** Decides whether one more guess is looked at at all. While it is not, even a right code changes nothing. */

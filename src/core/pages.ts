@@ -3,13 +3,13 @@ import { decodeCursor, encodeCursor } from './cursors.ts'
 
 export interface PageRequest {
   limit: number
-  /** The last id of the page before. */
+  /** The place of the last row of the page before: its id, in most lists. */
   after: string | null
 }
 
 export interface Page<Row> {
   rows: Row[]
-  /** The id after which the next page starts; null on the last page. */
+  /** The place after which the next page starts; null on the last page. */
   next: string | null
 }
 
@@ -26,9 +26,28 @@ export function readPageRequest(
 }
 
 /** Cuts what was read (one row more than asked for) into a page. */
-export function pageOf<Row extends { id: string }>(read: Row[], limit: number): Page<Row> {
+export function pageOf<Row extends { id: string }>(
+  read: Row[],
+  limit: number,
+  placeOf: (row: Row) => string = ({ id }) => id
+): Page<Row> {
   const rows = read.slice(0, limit)
-  return { rows, next: read.length > limit ? (rows.at(-1)?.id ?? null) : null }
+  const last = rows.at(-1)
+  return { rows, next: last && read.length > limit ? placeOf(last) : null }
+}
+
+/** A place in a list that is ordered by an instant, and by ids where that is the same. */
+export const INSTANT_PLACE_FORM =
+  /^(?<ms>0|-?[1-9]\d{0,13})\.(?<id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$/
+
+export function instantPlaceOf({ at, id }: { at: Date; id: string }): string {
+  return `${at.getTime()}.${id}`
+}
+
+/** Reads a place back; null for what is none. */
+export function readInstantPlace(place: string): { at: Date; id: string } | null {
+  const { ms, id } = INSTANT_PLACE_FORM.exec(place)?.groups ?? {}
+  return id === undefined ? null : { at: new Date(Number(ms)), id }
 }
 
 /** The page as it goes out. */

@@ -1,6 +1,8 @@
+import type { SignedAuditEvent } from '../core/audit.ts'
 import type { Scope } from '../core/bearer-keys.ts'
 import { type Page, type PageRequest, pageOf } from '../core/pages.ts'
 import type { PrismaClient } from '../generated/prisma/client.ts'
+import { writeRecord } from './act-records.ts'
 
 export interface ApiKey {
   accountId: string
@@ -29,8 +31,15 @@ export type ApiKeys = ReturnType<typeof createApiKeys>
 
 export function createApiKeys(prisma: PrismaClient) {
   return {
-    async create(apiKey: NewApiKey): Promise<ApiKey> {
-      return asApiKey(await prisma.apiKey.create({ data: apiKey, omit: { secretHash: true } }))
+    create(apiKey: NewApiKey, event: SignedAuditEvent): Promise<ApiKey> {
+      return prisma.$transaction(async (transaction) => {
+        const created = await transaction.apiKey.create({
+          data: apiKey,
+          omit: { secretHash: true }
+        })
+        await writeRecord(transaction, event)
+        return asApiKey(created)
+      })
     },
 
     /** With the hash, for the one place that compares it. Null: no such key. */
@@ -50,12 +59,23 @@ export function createApiKeys(prisma: PrismaClient) {
       return pageOf(rows.map(asApiKey), limit)
     },
 
-    /** Of one account, or of any for the operator (null). False: no such key. */
-    async revoke(accountId: string | null, id: string): Promise<boolean> {
-      const revoked = await prisma.apiKey.deleteMany({
-        where: { ...(accountId ? { accountId } : {}), id }
+    /** Of one account, or of any for the operator (null). Null: no such key. */
+    async findAccountOf(accountId: string | null, id: string): Promise<string | null> {
+      const key = await prisma.apiKey.findFirst({
+        where: { ...(accountId ? { accountId } : {}), id },
+        select: { accountId: true }
       })
-      return revoked.count === 1
+      return key?.accountId ?? null
+    },
+
+    /** False: no such key. */
+    revoke(accountId: string, id: string, event: SignedAuditEvent): Promise<boolean> {
+      return prisma.$transaction(async (transaction) => {
+        const revoked = await transaction.apiKey.deleteMany({ where: { accountId, id } })
+        if (revoked.count === 0) return false
+        await writeRecord(transaction, event)
+        return true
+      })
     },
 
     /** Notes that the key was used, to the minute. */

@@ -1,7 +1,13 @@
 // Authenticators on their way in: pending until the first right code, at most one a user.
+import type { SignedAuditEvent } from '../core/audit.ts'
+import { type Notice, noticeTo } from '../core/notices.ts'
 import type { PrismaClient } from '../generated/prisma/client.ts'
+import { type Transaction, writeRecord } from './act-records.ts'
+import { insertEvent } from './audit-events.ts'
 import { isUniqueViolation } from './conflicts.ts'
+import { replaceCodes } from './recovery-codes.ts'
 import type { Subject, UserKey } from './subjects.ts'
+import { clearPaths } from './two-factor.ts'
 import type { StepTokenKey } from './verdicts.ts'
 
 export interface Enrollment extends UserKey {
@@ -25,7 +31,7 @@ export interface Confirmation {
   /** Whether the caller's sign-in may add to authenticators that are active already. */
   mayAddToOthers: boolean
   authenticatorsMax: number
-  now: Date
+  event: SignedAuditEvent
 }
 
 export type ConfirmOutcome =
@@ -43,7 +49,11 @@ export function createEnrollments(prisma: PrismaClient) {
      * Makes this the user's one pending enrolment; an earlier one is discarded. False: the user was reset or
      * disabled since the read, or got an authenticator; the lock on their row makes it wait for whoever is at that.
      */
-    async start({ epoch }: Subject, enrollment: Enrollment): Promise<boolean> {
+    async start(
+      { epoch }: Subject,
+      enrollment: Enrollment,
+      event: SignedAuditEvent
+    ): Promise<boolean> {
       const { accountId, userId, authenticatorId, name, sealedSecret, replaces } = enrollment
       const { wrongTries, createdAt, expiresAt } = enrollment
       const started = await prisma.$executeRaw`
@@ -52,7 +62,7 @@ export function createEnrollments(prisma: PrismaClient) {
           WHERE "accountId" = ${accountId}::uuid AND id = ${userId}::uuid
             AND epoch = ${epoch} AND "disabledAt" IS NULL
           FOR SHARE
-        )
+        ), recorded AS (${insertEvent(event, 'user')})
         INSERT INTO "Enrollment" ("accountId", "userId", "authenticatorId", name, "sealedSecret",
           replaces, "wrongTries", "createdAt", "expiresAt")
         SELECT "accountId", id, ${authenticatorId}::uuid, ${name}, ${sealedSecret},
@@ -81,13 +91,17 @@ export function createEnrollments(prisma: PrismaClient) {
     /** Counts a wrong code; answers the tries so far, or null when they were spent already. */
     async spendTry(
       { accountId, userId, authenticatorId }: Enrollment,
-      triesMax: number
+      triesMax: number,
+      event: SignedAuditEvent
     ): Promise<number | null> {
-      const [spent] = await prisma.enrollment.updateManyAndReturn({
-        where: { accountId, userId, authenticatorId, wrongTries: { lt: triesMax } },
-        data: { wrongTries: { increment: 1 } },
-        select: { wrongTries: true }
-      })
+      const [spent] = await prisma.$queryRaw<{ wrongTries: number }[]>`
+        WITH spent AS (
+          UPDATE "Enrollment" SET "wrongTries" = "wrongTries" + 1
+          WHERE "accountId" = ${accountId}::uuid AND "userId" = ${userId}::uuid
+            AND "authenticatorId" = ${authenticatorId}::uuid AND "wrongTries" < ${triesMax}
+          RETURNING "wrongTries"
+        ), recorded AS (${insertEvent(event, 'spent')})
+        SELECT "wrongTries" FROM spent`
       return spent?.wrongTries ?? null
     },
 
@@ -125,57 +139,37 @@ class Refused extends Error {
   }
 }
 
-type Transaction = Parameters<Parameters<PrismaClient['$transaction']>[0]>[0]
-
 async function activate(
   transaction: Transaction,
-  { epoch }: Subject,
-  { accountId, userId, authenticatorId, name, sealedSecret, replaces, createdAt }: Enrollment,
-  { timeStep, recoveryCodeHashes, stepToken, mayAddToOthers, authenticatorsMax, now }: Confirmation
+  judged: Subject,
+  { accountId, userId, authenticatorId }: Enrollment,
+  {
+    timeStep,
+    recoveryCodeHashes,
+    stepToken,
+    mayAddToOthers,
+    authenticatorsMax,
+    event
+  }: Confirmation
 ): Promise<ConfirmOutcome> {
-  const moved = await transaction.user.updateMany({
-    where: { accountId, id: userId, epoch, disabledAt: null },
-    data: { epoch: { increment: 1 }, codePathVersion: { increment: 1 }, lastSignInAt: now }
-  })
-  const taken = await transaction.enrollment.deleteMany({
-    where: { accountId, userId, authenticatorId }
-  })
-  if (moved.count === 0 || taken.count === 0) throw new Refused('lost-race')
-
-  const replaced = replaces
-    ? await transaction.authenticator.deleteMany({ where: { accountId, userId, id: replaces } })
-    : { count: 0 }
+  const now = event.occurredAt
+  const pending = await takePending(transaction, judged, authenticatorId, now)
+  const { name, sealedSecret, replaces, createdAt } = pending
+  const replaced = replaces ? await removeReplaced(transaction, judged, replaces) : null
   const others = await transaction.authenticator.count({ where: { accountId, userId } })
-  const isFirst = others + replaced.count === 0
+  const isFirst = others === 0 && replaced === null
   if (!isFirst && !mayAddToOthers) throw new Refused('lost-race')
   if (others >= authenticatorsMax) throw new Refused('too-many-authenticators')
 
   await transaction.authenticator.create({
     data: {
-      accountId,
-      userId,
-      id: authenticatorId,
-      name,
-      sealedSecret,
-      createdAt,
-      confirmedAt: now,
-      lastUsedAt: now,
-      lastTimeStep: timeStep
+      ...{ accountId, userId, id: authenticatorId, name, sealedSecret, createdAt },
+      ...{ confirmedAt: now, lastUsedAt: now, lastTimeStep: timeStep }
     }
   })
   if (isFirst) {
-    // Guesses at an authenticator and at recovery codes that are gone say nothing about these.
-    await transaction.user.updateMany({
-      where: { accountId, id: userId },
-      data: {
-        ...{ codeFailures: 0, codeLockedUntil: null, codeDisabledAt: null },
-        ...{ recoveryFailures: 0, recoveryLockedUntil: null }
-      }
-    })
-    await transaction.recoveryCode.deleteMany({ where: { accountId, userId } })
-    await transaction.recoveryCode.createMany({
-      data: recoveryCodeHashes.map((hash) => ({ accountId, userId, hash }))
-    })
+    await transaction.user.updateMany({ where: { accountId, id: userId }, data: clearPaths })
+    await replaceCodes(transaction, judged, recoveryCodeHashes)
   }
   if (stepToken) {
     await transaction.stepToken.upsert({
@@ -184,8 +178,58 @@ async function activate(
       update: { consumedAt: now }
     })
   }
+  await writeRecord(transaction, event, [
+    noticeOfConfirmed(judged, { name, replaced, isFirst, event })
+  ])
   const recoveryCodesRemaining = await transaction.recoveryCode.count({
     where: { accountId, userId }
   })
   return { confirmed: true, isFirst, recoveryCodesRemaining }
+}
+
+/**
+ * The enrolment, which is none any more, and the epoch raised from the one that was judged. Read again under the lock
+ * that comes with that: it may have been renamed or discarded since.
+ */
+async function takePending(
+  transaction: Transaction,
+  { accountId, userId, epoch }: Subject,
+  authenticatorId: string,
+  now: Date
+): Promise<Enrollment> {
+  const moved = await transaction.user.updateMany({
+    where: { accountId, id: userId, epoch, disabledAt: null },
+    data: { epoch: { increment: 1 }, codePathVersion: { increment: 1 }, lastSignInAt: now }
+  })
+  const key = { accountId, userId, authenticatorId }
+  const pending = await transaction.enrollment.findFirst({ where: key })
+  if (moved.count === 0 || !pending) throw new Refused('lost-race')
+  await transaction.enrollment.deleteMany({ where: key })
+  return pending
+}
+
+/** The name of the authenticator that had to go; null when it has gone already. */
+async function removeReplaced(
+  transaction: Transaction,
+  { accountId, userId }: Subject,
+  id: string
+): Promise<string | null> {
+  const key = { accountId, userId, id }
+  const replaced = await transaction.authenticator.findFirst({ where: key })
+  await transaction.authenticator.deleteMany({ where: key })
+  return replaced?.name ?? null
+}
+
+function noticeOfConfirmed(
+  judged: Subject,
+  {
+    name: authenticator,
+    replaced,
+    isFirst,
+    event
+  }: { name: string; replaced: string | null; isFirst: boolean; event: SignedAuditEvent }
+): Notice {
+  if (isFirst) return noticeTo(judged, event, 'two_factor_enabled', { authenticator })
+  if (replaced === null) return noticeTo(judged, event, 'authenticator_added', { authenticator })
+  return noticeTo(judged, event, 'authenticator_replaced', { authenticator, replaced })
 }

@@ -1,5 +1,8 @@
+import type { SignedAuditEvent } from '../core/audit.ts'
+import { noticeTo } from '../core/notices.ts'
 import type { PrismaClient } from '../generated/prisma/client.ts'
-import type { UserKey } from './subjects.ts'
+import { type Transaction, writeRecord } from './act-records.ts'
+import type { Subject, UserKey } from './subjects.ts'
 
 export type RecoveryCodes = ReturnType<typeof createRecoveryCodes>
 
@@ -19,21 +22,35 @@ export function createRecoveryCodes(prisma: PrismaClient) {
 
     /** Puts new codes in the place of all old ones. False: the user was reset or disabled since the read. */
     replaceAll(
-      { accountId, userId, epoch }: UserKey & { epoch: number },
-      hashes: Uint8Array<ArrayBuffer>[]
+      owner: Subject,
+      hashes: Uint8Array<ArrayBuffer>[],
+      event: SignedAuditEvent
     ): Promise<boolean> {
+      const { accountId, userId, epoch } = owner
       return prisma.$transaction(async (transaction) => {
         const moved = await transaction.user.updateMany({
           where: { accountId, id: userId, epoch, disabledAt: null },
           data: { codePathVersion: { increment: 1 } }
         })
         if (moved.count === 0) return false
-        await transaction.recoveryCode.deleteMany({ where: { accountId, userId } })
-        await transaction.recoveryCode.createMany({
-          data: hashes.map((hash) => ({ accountId, userId, hash }))
-        })
+        await replaceCodes(transaction, owner, hashes)
+        await writeRecord(transaction, event, [
+          noticeTo(owner, event, 'recovery_codes_regenerated', {})
+        ])
         return true
       })
     }
   }
+}
+
+/** Puts new codes in the place of all old ones. Under the lock on the user's row. */
+export async function replaceCodes(
+  transaction: Transaction,
+  { accountId, userId }: UserKey,
+  hashes: Uint8Array<ArrayBuffer>[]
+): Promise<void> {
+  await transaction.recoveryCode.deleteMany({ where: { accountId, userId } })
+  await transaction.recoveryCode.createMany({
+    data: hashes.map((hash) => ({ accountId, userId, hash }))
+  })
 }

@@ -58,6 +58,14 @@ export interface UserKey {
   userId: string
 }
 
+/** Whether there is such a user in this account, whatever their state. */
+export async function isUser(
+  prisma: PrismaClient,
+  { accountId, userId }: UserKey
+): Promise<boolean> {
+  return (await prisma.user.count({ where: { accountId, id: userId } })) === 1
+}
+
 export type Subjects = ReturnType<typeof createSubjects>
 
 export function createSubjects(prisma: PrismaClient) {
@@ -83,6 +91,10 @@ export function createSubjects(prisma: PrismaClient) {
       JOIN "Policy" p ON p."accountId" = u."accountId"
       WHERE ${where}`
     return row ?? null
+  }
+
+  function readByEmail(accountId: string, email: string): Promise<SubjectRow | null> {
+    return read(Prisma.sql`u."accountId" = ${accountId}::uuid AND u.email = ${email}`, null)
   }
 
   async function find(
@@ -114,19 +126,16 @@ export function createSubjects(prisma: PrismaClient) {
 
     /** The account's user of that address, for a back end that asserts who has signed in. */
     async findByEmail(accountId: string, email: string): Promise<Subject | null> {
-      const row = await read(
-        Prisma.sql`u."accountId" = ${accountId}::uuid AND u.email = ${email}`,
-        null
-      )
+      const row = await readByEmail(accountId, email)
       return row && asSubject(row)
     },
 
-    /** Whoever wants to sign in, with the password's hash; for the password route only. */
+    /** The account's user of that address, with the password's hash; for the password route only. */
     async findForLogin(
-      slug: string,
+      accountId: string,
       email: string
     ): Promise<{ subject: Subject; passwordHash: string | null } | null> {
-      const row = await read(Prisma.sql`a.slug = ${slug} AND u.email = ${email}`, null)
+      const row = await readByEmail(accountId, email)
       return row && { subject: asSubject(row), passwordHash: row.passwordHash }
     }
   }

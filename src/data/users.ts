@@ -1,8 +1,13 @@
+import type { SignedAuditEvent } from '../core/audit.ts'
 import type { Role } from '../core/claims.ts'
-import { type Page, type PageRequest, pageOf } from '../core/pages.ts'
+import { type Notice, noticeTo } from '../core/notices.ts'
 import type { PrismaClient } from '../generated/prisma/client.ts'
+import { type Transaction, writeRecord } from './act-records.ts'
+import { insertEvent } from './audit-events.ts'
 import { isUniqueViolation } from './conflicts.ts'
+import { createRoster, type RosterUser } from './roster.ts'
 import type { UserKey } from './subjects.ts'
+import type { Owner } from './two-factor.ts'
 
 export interface NewUser {
   accountId: string
@@ -12,23 +17,6 @@ export interface NewUser {
   passwordHash: string | null
   externalId: string | null
   createdAt: Date
-}
-
-/** A user as the roster shows one. */
-export interface RosterUser {
-  accountId: string
-  id: string
-  email: string
-  role: Role
-  externalId: string | null
-  disabledAt: Date | null
-  createdAt: Date
-  lastSignInAt: Date | null
-  codeLockedUntil: Date | null
-  codeDisabledAt: Date | null
-  authenticators: { confirmedAt: Date }[]
-  enrollment: { expiresAt: Date } | null
-  _count: { recoveryCodes: number }
 }
 
 export interface UserChange {
@@ -41,7 +29,7 @@ export interface UserChange {
 
 export type ChangeOutcome =
   | { changed: true; user: RosterUser }
-  | { changed: false; reason: 'not-found' | 'email-taken' | 'last-admin' }
+  | { changed: false; reason: 'not-found' | 'email-taken' | 'last-admin' | 'dead-credential' }
 
 export type RemoveOutcome = 'removed' | 'not-found' | 'last-admin'
 
@@ -49,7 +37,7 @@ const inRoster = {
   omit: { passwordHash: true },
   include: {
     authenticators: { select: { confirmedAt: true }, orderBy: { confirmedAt: 'asc' } },
-    enrollment: { select: { expiresAt: true } },
+    enrollment: { select: { expiresAt: true, wrongTries: true } },
     _count: { select: { recoveryCodes: true } }
   }
 } as const
@@ -58,33 +46,20 @@ export type Users = ReturnType<typeof createUsers>
 
 export function createUsers(prisma: PrismaClient) {
   return {
+    ...createRoster(prisma),
+
     /** Null: another user of the account has the address. */
-    async create(user: NewUser): Promise<RosterUser | null> {
+    async create(user: NewUser, event: SignedAuditEvent): Promise<RosterUser | null> {
       try {
-        return await prisma.user.create({ data: user, ...inRoster })
+        return await prisma.$transaction(async (transaction) => {
+          const created = await transaction.user.create({ data: user, ...inRoster })
+          await writeRecord(transaction, event)
+          return created
+        })
       } catch (error) {
         if (isUniqueViolation(error, 'User_accountId_email_key')) return null
         throw error
       }
-    },
-
-    /** Null: no such user in this account. */
-    find({ accountId, userId }: UserKey): Promise<RosterUser | null> {
-      return prisma.user.findUnique({
-        where: { accountId_id: { accountId, id: userId } },
-        ...inRoster
-      })
-    },
-
-    /** Oldest first: ids are UUIDv7, so their order is the order of creation. */
-    async list(accountId: string, { limit, after }: PageRequest): Promise<Page<RosterUser>> {
-      const rows = await prisma.user.findMany({
-        where: { accountId, ...(after ? { id: { gt: after } } : {}) },
-        orderBy: { id: 'asc' },
-        take: limit + 1,
-        ...inRoster
-      })
-      return pageOf(rows, limit)
     },
 
     /** The stored hash, for whoever must show the password once more; null for none. */
@@ -97,10 +72,15 @@ export function createUsers(prisma: PrismaClient) {
     },
 
     /**
-     * Changes a user. A new password or a disabling raises the epoch in the same write, so every earlier token
-     * is dead with it. Never leaves an account that has an admin without one.
+     * Changes a user, and tells them of a new password or address. A new password or a disabling raises the epoch in
+     * the same write, so every earlier token is dead with it. Never leaves an account that has an admin without one.
+     * For who acts for themself, `epoch` is that of their token: what they have shown must still hold at the write.
      */
-    async change({ accountId, userId }: UserKey, change: UserChange): Promise<ChangeOutcome> {
+    async change(
+      { accountId, userId, epoch: shown }: UserKey & Partial<Owner>,
+      change: UserChange,
+      event: SignedAuditEvent
+    ): Promise<ChangeOutcome> {
       const killsTokens = change.passwordHash !== undefined || Boolean(change.disabledAt)
       const epoch = killsTokens ? { epoch: { increment: 1 } } : {}
       const mayRemoveAdmin = change.role === 'member' || Boolean(change.disabledAt)
@@ -109,15 +89,17 @@ export function createUsers(prisma: PrismaClient) {
           if (mayRemoveAdmin && (await isLastAdmin(transaction, { accountId, userId }))) {
             return { changed: false, reason: 'last-admin' }
           }
-          const changed = await transaction.user.updateMany({
+          const key = { accountId_id: { accountId, id: userId } }
+          const before = await lockUser(transaction, { accountId, userId })
+          if (!before) return { changed: false, reason: 'not-found' }
+          const isAlive = shown === undefined || (shown === before.epoch && !before.isDisabled)
+          if (!isAlive) return { changed: false, reason: 'dead-credential' }
+          await transaction.user.updateMany({
             where: { accountId, id: userId },
             data: { ...change, ...epoch }
           })
-          if (changed.count === 0) return { changed: false, reason: 'not-found' }
-          const user = await transaction.user.findUniqueOrThrow({
-            where: { accountId_id: { accountId, id: userId } },
-            ...inRoster
-          })
+          await writeRecord(transaction, event, noticesOfChange(accountId, before, change, event))
+          const user = await transaction.user.findUniqueOrThrow({ where: key, ...inRoster })
           return { changed: true, user }
         })
       } catch (error) {
@@ -128,25 +110,60 @@ export function createUsers(prisma: PrismaClient) {
     },
 
     /** Deletes a user and all that is theirs. Never leaves an account that has an admin without one. */
-    remove({ accountId, userId }: UserKey): Promise<RemoveOutcome> {
+    remove({ accountId, userId }: UserKey, event: SignedAuditEvent): Promise<RemoveOutcome> {
       return prisma.$transaction(async (transaction) => {
         if (await isLastAdmin(transaction, { accountId, userId })) return 'last-admin'
         const removed = await transaction.user.deleteMany({ where: { accountId, id: userId } })
-        return removed.count === 1 ? 'removed' : 'not-found'
+        if (removed.count === 0) return 'not-found'
+        await writeRecord(transaction, event)
+        return 'removed'
       })
     },
 
     /** Notes a sign-in that needed no second step. */
-    async noteSignIn({ accountId, userId }: UserKey, now: Date): Promise<void> {
-      await prisma.user.updateMany({
-        where: { accountId, id: userId },
-        data: { lastSignInAt: now }
-      })
+    async noteSignIn({ accountId, userId }: UserKey, event: SignedAuditEvent): Promise<void> {
+      await prisma.$executeRaw`
+        WITH signed_in AS (
+          UPDATE "User" SET "lastSignInAt" = ${event.occurredAt}::timestamptz
+          WHERE "accountId" = ${accountId}::uuid AND id = ${userId}::uuid
+        )
+        ${insertEvent(event)}`
     }
   }
 }
 
-type Transaction = Parameters<Parameters<PrismaClient['$transaction']>[0]>[0]
+/** Whoever takes over an address or a password is not the only one to hear of it. */
+function noticesOfChange(
+  accountId: string,
+  before: { email: string },
+  change: UserChange,
+  event: SignedAuditEvent
+): Notice[] {
+  const owner = { accountId, email: before.email }
+  const isPasswordChanged = change.passwordHash !== undefined
+  const to = change.email
+  return [
+    ...(isPasswordChanged ? [noticeTo(owner, event, 'password_changed', {})] : []),
+    ...(to === undefined || to === before.email
+      ? []
+      : [before.email, to].map((email) =>
+          noticeTo({ accountId, email }, event, 'email_changed', { from: before.email, to })
+        ))
+  ]
+}
+
+// Held until the transaction ends: of two changes of an address, the second tells whoever the first made it.
+async function lockUser(
+  transaction: Transaction,
+  { accountId, userId }: UserKey
+): Promise<{ email: string; epoch: number; isDisabled: boolean } | null> {
+  const [user] = await transaction.$queryRaw<
+    { email: string; epoch: number; isDisabled: boolean }[]
+  >`
+    SELECT email, epoch, "disabledAt" IS NOT NULL AS "isDisabled" FROM "User"
+    WHERE "accountId" = ${accountId}::uuid AND id = ${userId}::uuid FOR UPDATE`
+  return user ?? null
+}
 
 // The lock on the account's row makes two admins who demote each other take turns.
 async function isLastAdmin(

@@ -1,8 +1,9 @@
 // The compare-and-set behind every guess. Each method is one statement, so one transaction: it does all it
-// names or nothing, and only from the state that was judged. False always means: somebody was faster, or the
-// user was reset or disabled meanwhile; read again and judge again.
+// names or nothing, its record included, and only from the state that was judged. False always means: somebody was
+// faster, or the user was reset or disabled meanwhile; read again and judge again.
 import type { PathState } from '../core/attempts.ts'
 import { Prisma, type PrismaClient } from '../generated/prisma/client.ts'
+import { type ActRecord, recordedWith } from './act-records.ts'
 import type { Subject } from './subjects.ts'
 
 /** The step token a guess is made under; null under an access token. */
@@ -35,14 +36,15 @@ export function createVerdicts(prisma: PrismaClient) {
     recordWrongCode(
       judged: Subject,
       stepToken: StepTokenKey | null,
-      next: PathState
+      next: PathState,
+      record: ActRecord
     ): Promise<boolean> {
       const counts = Prisma.sql`"codeFailures" = ${next.failures},
         "codeLockedUntil" = ${next.lockedUntil}::timestamptz,
         "codeDisabledAt" = ${next.disabledAt}::timestamptz`
       return isWon(Prisma.sql`
         WITH "user" AS (${moveFrom(judged, counts)})
-        ${spend(stepToken, 'codeAttempts')}
+        ${spend(stepToken, 'codeAttempts')} ${recordedWith('user', record)}
         SELECT EXISTS (SELECT 1 FROM "user") AS won`)
     },
 
@@ -50,13 +52,14 @@ export function createVerdicts(prisma: PrismaClient) {
     recordWrongRecoveryCode(
       judged: Subject,
       stepToken: StepTokenKey | null,
-      next: PathState
+      next: PathState,
+      record: ActRecord
     ): Promise<boolean> {
       const counts = Prisma.sql`"recoveryFailures" = ${next.failures},
         "recoveryLockedUntil" = ${next.lockedUntil}::timestamptz`
       return isWon(Prisma.sql`
         WITH "user" AS (${moveFrom(judged, counts)})
-        ${spend(stepToken, 'recoveryAttempts')}
+        ${spend(stepToken, 'recoveryAttempts')} ${recordedWith('user', record)}
         SELECT EXISTS (SELECT 1 FROM "user") AS won`)
     },
 
@@ -65,8 +68,9 @@ export function createVerdicts(prisma: PrismaClient) {
       judged: Subject,
       stepToken: StepTokenKey | null,
       { authenticatorId, timeStep }: AcceptedCode,
-      now: Date
+      record: ActRecord
     ): Promise<boolean> {
+      const now = record.event.occurredAt
       const clears = Prisma.sql`"codeFailures" = 0, "codeLockedUntil" = NULL,
         "lastSignInAt" = ${now}::timestamptz`
       const unclaimed = Prisma.sql`EXISTS (SELECT 1 FROM "Authenticator"
@@ -78,7 +82,7 @@ export function createVerdicts(prisma: PrismaClient) {
           FROM "user" WHERE a."accountId" = "user"."accountId" AND a."userId" = "user".id
             AND a.id = ${authenticatorId}::uuid
         )
-        ${consume(stepToken, now)}
+        ${consume(stepToken, now)} ${recordedWith('user', record)}
         SELECT EXISTS (SELECT 1 FROM "user") AS won`)
     },
 
@@ -87,8 +91,9 @@ export function createVerdicts(prisma: PrismaClient) {
       judged: Subject,
       stepToken: StepTokenKey | null,
       hash: Uint8Array,
-      now: Date
+      record: ActRecord
     ): Promise<boolean> {
+      const now = record.event.occurredAt
       const clears = Prisma.sql`"codeFailures" = 0, "codeLockedUntil" = NULL, "codeDisabledAt" = NULL,
         "recoveryFailures" = 0, "recoveryLockedUntil" = NULL, "lastSignInAt" = ${now}::timestamptz`
       const untaken = Prisma.sql`EXISTS (SELECT 1 FROM "RecoveryCode"
@@ -99,7 +104,7 @@ export function createVerdicts(prisma: PrismaClient) {
           DELETE FROM "RecoveryCode" r USING "user"
           WHERE r."accountId" = "user"."accountId" AND r."userId" = "user".id AND r.hash = ${hash}
         )
-        ${consume(stepToken, now)}
+        ${consume(stepToken, now)} ${recordedWith('user', record)}
         SELECT EXISTS (SELECT 1 FROM "user") AS won`)
     },
 

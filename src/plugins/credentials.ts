@@ -1,6 +1,6 @@
 // Who is calling, and whether this route is for them. Each route declares its rule in `config.credentials`; this
 // plugin is the only place that reads `Authorization`, and it answers before the body is even parsed.
-import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyContextConfig, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import { isSecretOf, parseBearerKey, type Scope } from '../core/bearer-keys.ts'
 import {
@@ -82,6 +82,7 @@ export interface CredentialsOptions {
 export const credentials = fastifyPlugin<CredentialsOptions>(
   async (app, { operatorKey, apiKeys, subjects, tokens, limits, now }) => {
     app.decorateRequest('credential', null)
+    app.decorateRequest('act', null)
     app.decorateRequest('credentialOf', function credentialOf<
       Kind extends Credential['kind']
     >(this: FastifyRequest, ...kinds: Kind[]) {
@@ -97,11 +98,11 @@ export const credentials = fastifyPlugin<CredentialsOptions>(
       routes.push(route)
     })
     app.addHook('onReady', async () => {
-      const open = routes.filter(({ config }) => !config?.credentials || !config.limit)
+      const open = routes.filter(({ config }) => !isDeclared(config))
       if (open.length === 0) return
       const names = open.map(({ method, url }) => `${method} ${url}`).join(', ')
       throw new Error(
-        `${names} must say who may call (config.credentials) and how often (config.limit)`
+        `${names} must say who may call (config.credentials), how often (config.limit), and what that is on record (config.act)`
       )
     })
 
@@ -118,8 +119,9 @@ export const credentials = fastifyPlugin<CredentialsOptions>(
       if (limit === 'codes' && 'subject' in credential) {
         await limits.spendUser(request, reply, credential.subject.userId)
       }
-      admit(request, rule, credential)
+      // Before it is admitted, since a refusal is put on record with whoever was refused.
       request.credential = credential
+      admit(request, rule, credential)
     })
 
     // A live key speaks for a back end with many users; everyone else is counted before they are heard.
@@ -207,6 +209,11 @@ export const credentials = fastifyPlugin<CredentialsOptions>(
   },
   { name: 'credentials', dependencies: ['token-verification'] }
 )
+
+/** What everyone may call needs no record. */
+function isDeclared({ credentials, limit, act }: FastifyContextConfig = {}): boolean {
+  return credentials !== undefined && limit !== undefined && (credentials === 'none' || !!act)
+}
 
 /** Ours are below 1 KiB; what is longer is not worth decoding. */
 const BEARER_FORM = /^Bearer ([\x21-\x7e]{1,4096})$/i

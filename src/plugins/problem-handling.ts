@@ -26,15 +26,28 @@ const FASTIFY_PROBLEMS: Record<string, ProblemCode> = {
 export interface ProblemHandlingOptions {
   /** Whether an error says that the database can't be reached or can't take more. */
   isDatabaseUnavailable(error: unknown): boolean
+  /** Puts a refusal on record; the caller hears of it only afterwards. */
+  recordRefusal(request: FastifyRequest, problem: Problem): Promise<void>
 }
 
 export const problemHandling = fastifyPlugin<ProblemHandlingOptions>(
-  async (app, { isDatabaseUnavailable }) => {
-    app.setErrorHandler((error: FastifyError, request, reply) => {
-      const problem = asProblem(error, isDatabaseUnavailable)
+  async (app, { isDatabaseUnavailable, recordRefusal }) => {
+    app.setErrorHandler(async (error: FastifyError, request, reply) => {
+      const problem = await onRecord(request, asProblem(error, isDatabaseUnavailable))
       log(request, problem, error)
       return sendProblem(request, reply, problem)
     })
+
+    /** A refusal that can't be put on record is not told either: the answer is then what stood in the way. */
+    async function onRecord(request: FastifyRequest, problem: Problem): Promise<Problem> {
+      try {
+        await recordRefusal(request, problem)
+        return problem
+      } catch (error) {
+        request.log.error(error, 'a refusal could not be recorded')
+        return asProblem(error as FastifyError, isDatabaseUnavailable)
+      }
+    }
 
     app.setNotFoundHandler((request, reply) =>
       sendProblem(request, reply, new Problem('not-found'))

@@ -10,6 +10,7 @@ import {
 } from '../core/bearer-keys.ts'
 import { pageAnswer, UUID_FORM } from '../core/pages.ts'
 import type { Account, Accounts } from '../data/accounts.ts'
+import type { Audit } from '../plugins/audit.ts'
 import type { CredentialRule } from '../plugins/credentials.ts'
 import { Problem } from '../problems.ts'
 import {
@@ -26,6 +27,7 @@ import {
 
 export interface AccountsOptions {
   accounts: Accounts
+  audit: Audit
   now: () => Date
 }
 
@@ -52,11 +54,19 @@ const NewAccountAnswer = Type.Object({
 
 const AccountParams = Type.Object({ accountId: Uuid })
 
-const accounts: FastifyPluginAsyncTypebox<AccountsOptions> = async (app, { accounts, now }) => {
+const accounts: FastifyPluginAsyncTypebox<AccountsOptions> = async (
+  app,
+  { accounts, audit, now }
+) => {
   app.post(
     '/v1/accounts',
     {
-      config: { limit: 'address', credentials: OPERATOR, problems: ['slug-taken'] },
+      config: {
+        limit: 'address',
+        act: 'account.create',
+        credentials: OPERATOR,
+        problems: ['slug-taken']
+      },
       schema: {
         operationId: 'createAccount',
         summary: 'Create an account and its first API key',
@@ -76,7 +86,12 @@ const accounts: FastifyPluginAsyncTypebox<AccountsOptions> = async (app, { accou
       const apiKey = { id: bearerKey.id, name: 'First key', scopes: [...SCOPES], createdAt }
       const account = await accounts.create(
         { id, slug, name, audience: audience ?? `urn:twostep:account:${id}`, createdAt },
-        { ...apiKey, secretHash: hashBearerSecret(bearerKey.secret), expiresAt: null }
+        { ...apiKey, secretHash: hashBearerSecret(bearerKey.secret), expiresAt: null },
+        audit.succeeded(request, {
+          accountId: id,
+          target: { kind: 'account', id },
+          details: { slug, name, apiKey: apiKey.id }
+        })
       )
       if (!account) throw new Problem('slug-taken')
       return reply.code(201).send({
@@ -93,7 +108,7 @@ const accounts: FastifyPluginAsyncTypebox<AccountsOptions> = async (app, { accou
   app.get(
     '/v1/accounts',
     {
-      config: { limit: 'address', credentials: OPERATOR },
+      config: { limit: 'address', act: 'account.read', credentials: OPERATOR },
       schema: {
         operationId: 'listAccounts',
         summary: 'List the accounts, oldest first',
@@ -111,7 +126,12 @@ const accounts: FastifyPluginAsyncTypebox<AccountsOptions> = async (app, { accou
   app.get(
     '/v1/accounts/:accountId',
     {
-      config: { limit: 'address', credentials: OPERATOR, problems: ['account-not-found'] },
+      config: {
+        limit: 'address',
+        act: 'account.read',
+        credentials: OPERATOR,
+        problems: ['account-not-found']
+      },
       schema: {
         operationId: 'getAccount',
         summary: 'Read an account',
@@ -130,7 +150,12 @@ const accounts: FastifyPluginAsyncTypebox<AccountsOptions> = async (app, { accou
   app.patch(
     '/v1/accounts/:accountId',
     {
-      config: { limit: 'address', credentials: OPERATOR, problems: ['account-not-found'] },
+      config: {
+        limit: 'address',
+        act: 'account.change',
+        credentials: OPERATOR,
+        problems: ['account-not-found']
+      },
       schema: {
         operationId: 'changeAccount',
         summary: 'Change the name or the audience of an account',
@@ -144,7 +169,9 @@ const accounts: FastifyPluginAsyncTypebox<AccountsOptions> = async (app, { accou
       }
     },
     async (request) => {
-      const account = await accounts.change(request.params.accountId, request.body)
+      const { accountId } = request.params
+      const event = audit.succeeded(request, { accountId, details: { ...request.body } })
+      const account = await accounts.change(accountId, request.body, event)
       if (!account) throw new Problem('account-not-found')
       return asAnswer(account)
     }

@@ -10,10 +10,12 @@ import {
 import { pageAnswer } from '../core/pages.ts'
 import type { Accounts } from '../data/accounts.ts'
 import type { ApiKey, ApiKeys } from '../data/api-keys.ts'
+import type { Audit } from '../plugins/audit.ts'
 import type { Credential, CredentialRule } from '../plugins/credentials.ts'
 import { invalidMember, Problem } from '../problems.ts'
 import {
   Instant,
+  instantOf,
   Name,
   NextCursor,
   Nullable,
@@ -26,6 +28,7 @@ import {
 export interface ApiKeysOptions {
   accounts: Accounts
   apiKeys: ApiKeys
+  audit: Audit
   now: () => Date
 }
 
@@ -46,12 +49,17 @@ const ApiKeyAnswer = Type.Object({
 
 const apiKeysRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
   app,
-  { accounts, apiKeys, now }
+  { accounts, apiKeys, audit, now }
 ) => {
   app.post(
     '/v1/api-keys',
     {
-      config: { limit: 'address', credentials: KEY_MAKERS, problems: ['account-not-found'] },
+      config: {
+        limit: 'address',
+        act: 'api_key.create',
+        credentials: KEY_MAKERS,
+        problems: ['account-not-found']
+      },
       schema: {
         operationId: 'createApiKey',
         summary: 'Create an API key',
@@ -91,15 +99,22 @@ const apiKeysRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
       }
       if (!(await accounts.find(accountId))) throw new Problem('account-not-found')
       const bearerKey = generateBearerKey('api')
-      const created = await apiKeys.create({
-        accountId,
-        id: bearerKey.id,
-        secretHash: hashBearerSecret(bearerKey.secret),
-        name,
-        scopes,
-        createdAt: now(),
-        expiresAt: expiresAt === undefined ? null : new Date(expiresAt)
-      })
+      const created = await apiKeys.create(
+        {
+          accountId,
+          id: bearerKey.id,
+          secretHash: hashBearerSecret(bearerKey.secret),
+          name,
+          scopes,
+          createdAt: now(),
+          expiresAt: expiresAt === undefined ? null : instantOf(expiresAt, '/expiresAt')
+        },
+        audit.succeeded(request, {
+          accountId,
+          target: { kind: 'api_key', id: bearerKey.id },
+          details: { name, scopes, expiresAt: expiresAt ?? null }
+        })
+      )
       return reply.code(201).send({ ...asAnswer(created), key: formatBearerKey(bearerKey) })
     }
   )
@@ -107,7 +122,12 @@ const apiKeysRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
   app.get(
     '/v1/api-keys',
     {
-      config: { limit: 'address', credentials: KEY_MAKERS, problems: ['account-not-found'] },
+      config: {
+        limit: 'address',
+        act: 'api_key.read',
+        credentials: KEY_MAKERS,
+        problems: ['account-not-found']
+      },
       schema: {
         operationId: 'listApiKeys',
         summary: 'List API keys, and when each was last used',
@@ -132,7 +152,12 @@ const apiKeysRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
   app.delete(
     '/v1/api-keys/:apiKeyId',
     {
-      config: { limit: 'address', credentials: KEY_MAKERS, problems: ['not-found'] },
+      config: {
+        limit: 'address',
+        act: 'api_key.revoke',
+        credentials: KEY_MAKERS,
+        problems: ['not-found']
+      },
       schema: {
         operationId: 'revokeApiKey',
         summary: 'Revoke an API key at once',
@@ -143,8 +168,12 @@ const apiKeysRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
     },
     async (request, reply) => {
       const credential = request.credentialOf('operator', 'apiKey')
-      const accountId = credential.kind === 'operator' ? null : credential.accountId
-      const isRevoked = await apiKeys.revoke(accountId, request.params.apiKeyId)
+      const { apiKeyId } = request.params
+      const within = credential.kind === 'operator' ? null : credential.accountId
+      const accountId = await apiKeys.findAccountOf(within, apiKeyId)
+      if (accountId === null) throw new Problem('not-found')
+      const event = audit.succeeded(request, { accountId })
+      const isRevoked = await apiKeys.revoke(accountId, apiKeyId, event)
       if (!isRevoked) throw new Problem('not-found')
       return reply.code(204).send(null)
     }

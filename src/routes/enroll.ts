@@ -1,5 +1,6 @@
 // Set-up: a secret of this user's alone, shown once, inactive until the first right code.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
 import QRCode from 'qrcode'
 import { Type } from 'typebox'
 import { v7 as uuidv7 } from 'uuid'
@@ -17,25 +18,27 @@ import {
   TOTP_DIGITS,
   TOTP_PERIOD_SECONDS
 } from '../core/totp.ts'
+import { ENROLLMENT_TRIES_MAX, isConfirmable } from '../core/two-factor.ts'
 import type { ConfirmOutcome, Enrollment, Enrollments } from '../data/enrollments.ts'
 import type { Subject } from '../data/subjects.ts'
+import type { Act, Audit } from '../plugins/audit.ts'
 import type { CredentialRule } from '../plugins/credentials.ts'
 import type { SignIns } from '../plugins/sign-ins.ts'
 import { deadCredential, Problem } from '../problems.ts'
 import { AuthenticatorName, Code, Instant, refTo, type SignIn, Uuid } from '../schemas.ts'
+import { allowNoBody } from './optional-body.ts'
 
 export interface EnrollOptions {
   enrollments: Enrollments
   secretSealer: Sealer
   recoveryCodeHasher: RecoveryCodeHasher
   signIns: SignIns
+  audit: Audit
   now: () => Date
 }
 
 /** A set-up that is not finished after this long has been given up (the contract's ten minutes). */
 const ENROLLMENT_TTL_SECONDS = 10 * 60
-/** Whoever types codes here holds the key already, so this bounds the noise, not an attack. */
-const ENROLLMENT_TRIES_MAX = 10
 /** NIST SP 800-63B-4 §4.1.3 wants a bound; five are a phone, a spare, a laptop and two more. */
 const AUTHENTICATORS_MAX = 5
 const DEFAULT_NAME = 'Authenticator'
@@ -82,20 +85,18 @@ const ConfirmBody = Type.Object(
 
 const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
   app,
-  { enrollments, secretSealer, recoveryCodeHasher, signIns, now }
+  { enrollments, secretSealer, recoveryCodeHasher, signIns, audit, now }
 ) => {
   app.post(
     '/v1/enroll',
     {
       config: {
         limit: 'codes',
+        act: 'authenticator.enroll',
         credentials: ENROLLING,
         problems: ['authenticator-not-found', 'name-taken', 'too-many-authenticators']
       },
-      // Every member is optional, so the body is too.
-      preValidation: async (request) => {
-        if (request.body === undefined) request.body = {}
-      },
+      preValidation: allowNoBody,
       schema: {
         operationId: 'enroll',
         summary: 'Start the set-up of an authenticator app',
@@ -117,11 +118,18 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
       const uri = otpauthUri({ secret, issuer, accountName })
       const createdAt = now()
       const expiresAt = new Date(createdAt.getTime() + ENROLLMENT_TTL_SECONDS * 1000)
-      const isStarted = await enrollments.start(subject, {
-        ...{ accountId, userId, authenticatorId, name, replaces, createdAt, expiresAt },
-        sealedSecret: secretSealer.seal(secret, [accountId, userId, authenticatorId]),
-        wrongTries: 0
-      })
+      const isStarted = await enrollments.start(
+        subject,
+        {
+          ...{ accountId, userId, authenticatorId, name, replaces, createdAt, expiresAt },
+          sealedSecret: secretSealer.seal(secret, [accountId, userId, authenticatorId]),
+          wrongTries: 0
+        },
+        audit.succeeded(request, {
+          target: { kind: 'authenticator', id: authenticatorId },
+          details: { name, replaces }
+        })
+      )
       if (!isStarted) throw deadCredential()
       return reply.code(201).send({
         ...{ authenticatorId, issuer, accountName, otpauthUri: uri },
@@ -140,6 +148,7 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
     {
       config: {
         limit: 'codes',
+        act: 'authenticator.confirm',
         credentials: ENROLLING,
         problems: [
           'enrollment-not-found',
@@ -164,7 +173,7 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
       const { subject } = credential
       const enrollment = await enrollments.find(subject, request.body.authenticatorId)
       if (!enrollment) throw new Problem('enrollment-not-found')
-      const timeStep = await firstTimeStep(enrollment, request.body.code)
+      const timeStep = await firstTimeStep(request, enrollment, request.body.code)
       const recoveryCodes = generateRecoveryCodes()
       const outcome = await enrollments.confirm(subject, enrollment, {
         timeStep,
@@ -173,7 +182,7 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
         // An access token came past the freshness check, which asks for a second factor once there is one.
         mayAddToOthers: credential.kind === 'accessToken' && subject.authenticators.length > 0,
         authenticatorsMax: AUTHENTICATORS_MAX,
-        now: now()
+        event: audit.succeeded(request, onAuthenticator(enrollment))
       })
       if (!outcome.confirmed) throw refusal(outcome, now())
       const successor = { ...subject, epoch: subject.epoch + 1 }
@@ -186,18 +195,22 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
   )
 
   /** The time step of the confirming code. A wrong one is counted before the caller hears of it. */
-  async function firstTimeStep(enrollment: Enrollment, code: string): Promise<number> {
-    const { accountId, userId, authenticatorId, sealedSecret, expiresAt, wrongTries } = enrollment
+  async function firstTimeStep(
+    request: FastifyRequest,
+    enrollment: Enrollment,
+    code: string
+  ): Promise<number> {
+    const { accountId, userId, authenticatorId, sealedSecret } = enrollment
     const at = now()
-    if (expiresAt <= at || wrongTries >= ENROLLMENT_TRIES_MAX) {
-      throw new Problem('enrollment-expired')
-    }
+    if (!isConfirmable(enrollment, at)) throw new Problem('enrollment-expired')
     const secret = secretSealer.unseal(sealedSecret, [accountId, userId, authenticatorId])
     const match = matchCode({ secret, code, at, lastTimeStep: null })
     if (match.accepted) return match.timeStep
-    const tries = await enrollments.spendTry(enrollment, ENROLLMENT_TRIES_MAX)
+    const event = audit.refused(request, 'code-rejected', onAuthenticator(enrollment))
+    const tries = await enrollments.spendTry(enrollment, ENROLLMENT_TRIES_MAX, event)
     if (tries === null) throw new Problem('enrollment-expired')
     throw codeRejected({
+      isOnRecord: true,
       attemptsRemaining: ENROLLMENT_TRIES_MAX - tries,
       clockSkewSeconds: measureClockSkew({ secret, code, at }),
       at
@@ -206,6 +219,10 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
 }
 
 export default enroll
+
+function onAuthenticator({ authenticatorId: id, name, replaces }: Enrollment): Act {
+  return { target: { kind: 'authenticator', id }, details: { name, replaces } }
+}
 
 function authenticatorName(
   { authenticators }: Subject,
@@ -234,20 +251,23 @@ async function qrCode(uri: string, format: 'svg' | 'png'): Promise<string> {
 
 function refusal({ reason }: Extract<ConfirmOutcome, { confirmed: false }>, at: Date): Problem {
   if (reason !== 'lost-race') return new Problem(reason)
-  return codeRejected({ attemptsRemaining: 0, clockSkewSeconds: null, at })
+  return codeRejected({ attemptsRemaining: 0, clockSkewSeconds: null, at, isOnRecord: false })
 }
 
 function codeRejected({
   attemptsRemaining,
   clockSkewSeconds,
-  at
+  at,
+  isOnRecord
 }: {
   attemptsRemaining: number
   clockSkewSeconds: number | null
   at: Date
+  isOnRecord: boolean
 }): Problem {
   const isSkewed = clockSkewSeconds !== null
   return new Problem('code-rejected', {
+    isOnRecord,
     detail: isSkewed
       ? `The clock of the phone is ${Math.abs(clockSkewSeconds)} seconds ${clockSkewSeconds > 0 ? 'ahead' : 'behind'}. Set it to automatic time and enter a new code.`
       : 'This code is not good. Enter the one that the app shows now.',

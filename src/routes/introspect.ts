@@ -48,7 +48,11 @@ const introspect: FastifyPluginAsyncTypebox<IntrospectOptions> = async (
   app.post(
     '/v1/introspect',
     {
-      config: { limit: 'address', credentials: { apiKey: ['introspect'] } },
+      config: {
+        limit: 'address',
+        act: 'token.introspect',
+        credentials: { apiKey: ['introspect'] }
+      },
       schema: {
         operationId: 'introspectToken',
         summary: 'Whether an access token is alive (RFC 7662)',

@@ -1,8 +1,12 @@
 // The first step: who it is, by password, or by the word of a back end that has checked for itself.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { NO_ACCOUNT } from '../core/audit.ts'
 import { BY_PASSWORD } from '../core/claims.ts'
+import type { Accounts } from '../data/accounts.ts'
+import type { AuditEvents } from '../data/audit-events.ts'
 import type { Subjects } from '../data/subjects.ts'
+import type { Audit } from '../plugins/audit.ts'
 import type { Limits } from '../plugins/limits.ts'
 import type { PasswordHashing } from '../plugins/password-hashing.ts'
 import type { SignIns } from '../plugins/sign-ins.ts'
@@ -10,10 +14,13 @@ import { Problem } from '../problems.ts'
 import { DeviceToken, Email, Password, refTo, type SignIn, Slug, Uuid } from '../schemas.ts'
 
 export interface LoginOptions {
+  accounts: Accounts
   subjects: Subjects
   passwordHashing: PasswordHashing
   limits: Limits
   signIns: SignIns
+  audit: Audit
+  auditEvents: AuditEvents
 }
 
 const LoginBody = Type.Object(
@@ -43,13 +50,14 @@ const AssertionBody = Type.Object(
 
 const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
   app,
-  { subjects, passwordHashing, limits, signIns }
+  { accounts, subjects, passwordHashing, limits, signIns, audit, auditEvents }
 ) => {
   app.post(
     '/v1/login',
     {
       config: {
         limit: 'address',
+        act: 'sign_in.password',
         credentials: 'none',
         problems: ['invalid-credentials', 'too-many-attempts']
       },
@@ -64,16 +72,26 @@ const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
       }
     },
     async (request) => {
-      const { account, password } = request.body
-      const tried = { account, email: request.body.email.toLowerCase() }
+      const { account: slug, password } = request.body
+      const tried = { account: slug, email: request.body.email.toLowerCase() }
       await limits.requirePasswordPause(request, tried)
-      const found = await subjects.findForLogin(account, tried.email)
+      // Every step is taken for everyone, so that the time of the answer tells nothing of what is wrong.
+      const accountId = (await accounts.findBySlug(slug))?.id ?? NO_ACCOUNT
+      const found = await subjects.findForLogin(accountId, tried.email)
       const isRight = await passwordHashing.isPassword(password, found?.passwordHash ?? null)
+      const target = found && ({ kind: 'user', id: found.subject.userId } as const)
       if (!found || !isRight || found.subject.isDisabled) {
+        const act = { accountId, target }
+        await auditEvents.record(audit.refused(request, 'invalid-credentials', act))
         await limits.countFailedPassword(request, tried)
         throw invalidCredentials()
       }
-      return signIns.afterFirstStep(found.subject, BY_PASSWORD)
+      const actor = { kind: 'user', id: found.subject.userId, credential: 'password' } as const
+      return signIns.afterFirstStep(request, found.subject, BY_PASSWORD, {
+        accountId,
+        actor,
+        target
+      })
     }
   )
 
@@ -82,6 +100,7 @@ const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
     {
       config: {
         limit: 'address',
+        act: 'sign_in.assert',
         credentials: { apiKey: ['login:assert', 'login:assert-sso'] },
         problems: ['user-not-found', 'sso-not-enabled']
       },
@@ -106,7 +125,8 @@ const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
         : await subjects.findByEmail(accountId, email.toLowerCase())
       if (!subject || subject.isDisabled) throw new Problem('user-not-found')
       if (firstFactor === 'sso') throw new Problem('sso-not-enabled')
-      return signIns.afterFirstStep(subject, BY_PASSWORD)
+      const target = { kind: 'user', id: subject.userId } as const
+      return signIns.afterFirstStep(request, subject, BY_PASSWORD, { target })
     }
   )
 }

@@ -4,12 +4,13 @@ import { Type } from 'typebox'
 import { isMatchedBy, strongEtag } from '../core/etags.ts'
 import { isTwoFactorRequired } from '../core/policy.ts'
 import type { Policies, Policy } from '../data/policies.ts'
+import type { Audit } from '../plugins/audit.ts'
 import { Problem } from '../problems.ts'
 import { Instant, TwoFactorPolicy } from '../schemas.ts'
 
 export interface PolicyOptions {
   policies: Policies
-  now: () => Date
+  audit: Audit
 }
 
 const PolicyAnswer = Type.Object({
@@ -22,7 +23,7 @@ const ETagHeader = {
   ETag: { type: 'string', description: 'Strong; send it in `If-Match` to change the policy.' }
 }
 
-const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies, now }) => {
+const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies, audit }) => {
   app.addContentTypeParser(
     'application/merge-patch+json',
     { parseAs: 'string' },
@@ -34,6 +35,7 @@ const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies,
     {
       config: {
         limit: 'address',
+        act: 'policy.read',
         credentials: { apiKey: ['policy:read'], accessToken: { holder: 'anyone' } }
       },
       schema: {
@@ -55,6 +57,7 @@ const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies,
     {
       config: {
         limit: 'address',
+        act: 'policy.change',
         credentials: {
           apiKey: ['policy:write'],
           accessToken: { holder: 'admin', fresh: 'second-factor' }
@@ -79,9 +82,13 @@ const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies,
       const accountId = request.credentialOf('apiKey', 'accessToken').accountId
       const ifMatch = request.headers['if-match']
       if (ifMatch === undefined) throw new Problem('precondition-required')
-      const { version } = await policies.find(accountId)
-      if (!isMatchedBy(ifMatch, version)) throw new Problem('etag-mismatch')
-      const changed = await policies.changeFrom({ accountId, version }, request.body, now())
+      const before = await policies.find(accountId)
+      if (!isMatchedBy(ifMatch, before.version)) throw new Problem('etag-mismatch')
+      const event = audit.succeeded(request, {
+        target: { kind: 'policy', id: accountId },
+        details: { ...request.body, version: before.version + 1 }
+      })
+      const changed = await policies.changeFrom(before, request.body, event)
       if (!changed) throw new Problem('etag-mismatch')
       return reply.header('etag', strongEtag(changed.version)).send(asAnswer(changed))
     }

@@ -3,24 +3,30 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { generateRecoveryCodes, type RecoveryCodeHasher } from '../core/recovery-codes.ts'
 import type { RecoveryCodes } from '../data/recovery-codes.ts'
+import type { Audit } from '../plugins/audit.ts'
 import { deadCredential } from '../problems.ts'
 import { UserParams } from '../schemas.ts'
 
 export interface RecoveryCodesOptions {
   recoveryCodes: RecoveryCodes
   recoveryCodeHasher: RecoveryCodeHasher
+  audit: Audit
 }
 
 const Remaining = Type.Integer({ minimum: 0, description: 'Codes that are still good.' })
 
 const recoveryCodeRoutes: FastifyPluginAsyncTypebox<RecoveryCodesOptions> = async (
   app,
-  { recoveryCodes, recoveryCodeHasher }
+  { recoveryCodes, recoveryCodeHasher, audit }
 ) => {
   app.get(
     '/v1/users/:userId/recovery-codes',
     {
-      config: { limit: 'address', credentials: { accessToken: { holder: 'self' } } },
+      config: {
+        limit: 'address',
+        act: 'recovery_codes.read',
+        credentials: { accessToken: { holder: 'self' } }
+      },
       schema: {
         operationId: 'countRecoveryCodes',
         summary: 'How many recovery codes are left',
@@ -40,6 +46,7 @@ const recoveryCodeRoutes: FastifyPluginAsyncTypebox<RecoveryCodesOptions> = asyn
     {
       config: {
         limit: 'address',
+        act: 'recovery_codes.regenerate',
         credentials: { accessToken: { holder: 'self', fresh: 'second-factor' } },
         problems: ['invalid-credential']
       },
@@ -61,7 +68,7 @@ const recoveryCodeRoutes: FastifyPluginAsyncTypebox<RecoveryCodesOptions> = asyn
       const { subject } = request.credentialOf('accessToken')
       const codes = generateRecoveryCodes()
       const hashes = codes.map((code) => recoveryCodeHasher.hash(code, subject))
-      const isReplaced = await recoveryCodes.replaceAll(subject, hashes)
+      const isReplaced = await recoveryCodes.replaceAll(subject, hashes, audit.succeeded(request))
       if (!isReplaced) throw deadCredential()
       return { recoveryCodes: codes, recoveryCodesRemaining: codes.length }
     }

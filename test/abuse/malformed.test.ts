@@ -101,6 +101,12 @@ const ROUTES: Route[] = [
   },
   {
     method: 'PATCH',
+    path: `/v1/users/me/authenticators/${admin.authenticatorId}`,
+    as: self,
+    body: { name: 'Phone' }
+  },
+  {
+    method: 'PATCH',
     path: '/v1/policy',
     as: apiKey,
     headers: { 'if-match': '"0"' },
@@ -483,6 +489,9 @@ t.test('4xx: paths that name nobody', async (t) => {
       ['PATCH', `/v1/users/${id}`, apiKey],
       ['DELETE', `/v1/users/${id}`, apiKey],
       ['GET', `/v1/users/${id}/recovery-codes`, self],
+      ['GET', `/v1/users/${id}/authenticators`, self],
+      ['DELETE', `/v1/users/me/authenticators/${id}`, self],
+      ['DELETE', `/v1/users/me/devices/${id}`, self],
       ['GET', `/v1/accounts/${id}`, OPERATOR_KEY],
       ['DELETE', `/v1/api-keys/${id}`, apiKey]
     ] as const) {

@@ -9,7 +9,7 @@ import { openPerson } from '../../src/commands/demo/person.ts'
 import { tell } from '../../src/commands/demo/story.ts'
 import { ISSUER, OPERATOR_KEY, startApp } from '../support/app.ts'
 import { createClock } from '../support/clock.ts'
-import { NODE_ARGS } from '../support/node-args.ts'
+import { ENGINE_ARGS } from '../support/node-args.ts'
 import { codeAt } from '../support/rfc6238.ts'
 
 const PERIOD_MS = 30_000
@@ -17,7 +17,7 @@ const PROMPT = 'The code that the app shows:'
 
 t.test('exit 0: with --auto it plays to its end, in a process of its own', async (t) => {
   const demo = fileURLToPath(new URL('../../dist/commands/demo.js', import.meta.url))
-  const child = spawn(process.execPath, [...NODE_ARGS, demo, '--auto'], {
+  const child = spawn(process.execPath, [...ENGINE_ARGS, demo, '--auto'], {
     stdio: ['ignore', 'pipe', 'pipe']
   })
   let output = ''

@@ -8,6 +8,7 @@ import {
   attemptsRemaining,
   CLEAR,
   CODE_ATTEMPTS,
+  isClosed,
   type PathState,
   recoveryAttempts
 } from '../../src/core/attempts.ts'
@@ -55,6 +56,8 @@ t.test('an attempt is admitted by every budget or not at all', async (t) => {
     }
     t.strictSame(admitAttempt(input), expected, name)
     t.equal(attemptsRemaining(input) > 0, expected === admitted, `${name}: and remaining says so`)
+    const isRefusedByPath = expected === locked || expected === disabled
+    t.equal(isClosed(input.path, NOON), isRefusedByPath, `${name}: and so does isClosed`)
   }
 })
 

@@ -2,7 +2,15 @@ import { deepStrictEqual } from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
 import { decodeCursor, encodeCursor } from '../../src/core/cursors.ts'
-import { pageAnswer, pageOf, readPageRequest, UUID_FORM } from '../../src/core/pages.ts'
+import {
+  INSTANT_PLACE_FORM,
+  instantPlaceOf,
+  pageAnswer,
+  pageOf,
+  readInstantPlace,
+  readPageRequest,
+  UUID_FORM
+} from '../../src/core/pages.ts'
 
 const ID = '018f4e3c-0000-7000-8000-000000000001'
 
@@ -84,4 +92,23 @@ t.test('property: following the cursors gives every row once, in order', async (
       )
     })
   )
+})
+
+t.test('a place by instant and id is read back, and is no id', async (t) => {
+  const instants = fc.date({
+    min: new Date('0001-01-01T00:00:00Z'),
+    max: new Date('4999-12-31T23:59:59.999Z'),
+    noInvalidDate: true
+  })
+  fc.assert(
+    fc.property(instants, fc.uuid(), (at, id) => {
+      const place = instantPlaceOf({ at, id })
+      deepStrictEqual(readInstantPlace(place), { at, id })
+      deepStrictEqual(decodeCursor(encodeCursor(place), INSTANT_PLACE_FORM), place)
+      deepStrictEqual(decodeCursor(encodeCursor(place), UUID_FORM), null)
+    })
+  )
+  for (const text of ['', ID, `.${ID}`, `-0.${ID}`, `01.${ID}`, `1e3.${ID}`, `1.${ID}\n`, '1.']) {
+    t.equal(readInstantPlace(text), null, JSON.stringify(text))
+  }
 })

@@ -1,30 +1,43 @@
-// S4, S13: of set-ups and new recovery codes that race, one wins as a whole and the others leave nothing.
+// S4, S11, S13: of set-ups, removals and new recovery codes that race, one wins as a whole and the others leave nothing.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Answer, TestAccount, TestApp, TestUser } from '../support/app.ts'
 import { tally, verdictOf } from '../support/guesses.ts'
+import { MAIL_WAITS } from '../support/records.ts'
 import { atOnce, type Replicas, race } from '../support/replicas.ts'
+import { NO_ROWS, rowsOf } from '../support/two-factor-rows.ts'
 
-race(t, async (t, replicas, rounds) => {
-  const required = await replicas.first.createAccount()
-  await replicas.first.changePolicy(required, { twoFactor: 'required' })
-  // Under a duty the set-up is made with step tokens, where it is optional with access tokens.
-  const accountOf = async (round: number) =>
-    round % 2 === 0 ? required : await replicas.first.homeAccount()
+race(
+  t,
+  async (t, replicas, rounds) => {
+    const required = await replicas.first.createAccount()
+    await replicas.first.changePolicy(required, { twoFactor: 'required' })
+    // Under a duty the set-up is made with step tokens, where it is optional with access tokens.
+    const accountOf = async (round: number) =>
+      round % 2 === 0 ? required : await replicas.first.homeAccount()
 
-  await t.test('S4: 200 once for forty confirms of one enrolment', (t) =>
-    oneConfirm(t, replicas, rounds(20), accountOf)
-  )
-  await t.test('S13: no step token adds an app to one that was just confirmed', (t) =>
-    noSecondApp(t, replicas, rounds(20), accountOf)
-  )
-  await t.test('S13: no 5xx, and one pending set-up, when twenty are started at once', (t) =>
-    oneEnrollment(t, replicas, rounds(10), accountOf)
-  )
-  await t.test('S4: of two sets of new recovery codes made at once one is good, as a whole', (t) =>
-    oneSetOfCodes(t, replicas, rounds(20))
-  )
-})
+    await t.test('S4: 200 once for forty confirms of one enrolment', (t) =>
+      oneConfirm(t, replicas, rounds(20), accountOf)
+    )
+    await t.test('S13: no step token adds an app to one that was just confirmed', (t) =>
+      noSecondApp(t, replicas, rounds(20), accountOf)
+    )
+    await t.test('S13: no 5xx, and one pending set-up, when twenty are started at once', (t) =>
+      oneEnrollment(t, replicas, rounds(10), accountOf)
+    )
+    await t.test(
+      'S4: of two sets of new recovery codes made at once one is good, as a whole',
+      (t) => oneSetOfCodes(t, replicas, rounds(20))
+    )
+    await t.test('S11: 204 once where each of two apps is removed and one has to stay', (t) =>
+      oneAppStays(t, replicas, rounds(20), required)
+    )
+    await t.test('S13: two-factor is turned off, or another app confirmed, and never both', (t) =>
+      offOrAnother(t, replicas, rounds(20))
+    )
+  },
+  { env: MAIL_WAITS }
+)
 
 type AccountOf = (round: number) => Promise<TestAccount>
 
@@ -44,7 +57,7 @@ async function oneConfirm(
     )
     isWonOnce(t, answers)
     const winner = answers.find(({ statusCode }) => statusCode === 200)?.json()
-    t.same(await rowsOf(first, user), { authenticators: 1, enrollments: 0, recoveryCodes: 10 })
+    t.same(await rowsOf(first, user), { ...NO_ROWS, authenticators: 1, recoveryCodes: 10 })
     const [recoveryCode = ''] = winner.recoveryCodes
     const recovered = await of(round).recover(await first.assertedToken(user), recoveryCode)
     t.equal(verdictOf(recovered), '200', "the winner's recovery codes are the good ones")
@@ -77,12 +90,12 @@ async function noSecondApp(
       ...others.map(intrude)
     ])
     isWonOnce(t, [...confirmed, ...intruders.flat()])
-    t.same(await rowsOf(first, user), { authenticators: 1, enrollments: 0, recoveryCodes: 10 })
+    t.same(await rowsOf(first, user), { ...NO_ROWS, authenticators: 1, recoveryCodes: 10 })
 
     // Later, and one after the other: what was started before the winner is worth nothing after it.
     const late = await Promise.all([owner, ...others].map(intrude))
     t.same(tally(late.flat()), { '401 invalid-credential': late.length })
-    t.same(await rowsOf(first, user), { authenticators: 1, enrollments: 0, recoveryCodes: 10 })
+    t.same(await rowsOf(first, user), { ...NO_ROWS, authenticators: 1, recoveryCodes: 10 })
   }
 }
 
@@ -111,12 +124,12 @@ async function oneSetOfCodes(t: Test, { first, of }: Replicas, rounds: number): 
   for (let round = 0; round < rounds; round += 1) {
     first.clock.advance({ minutes: 15 })
     const accessToken = await user.accessToken()
-    const old = await regenerate(of(round), accessToken)
+    const old = await of(round).newRecoveryCodes(accessToken)
     const stepToken = await first.assertedToken(user)
     const [used, ...sets] = await Promise.all([
       of(round).recover(stepToken, old[0] ?? ''),
-      regenerate(of(0), accessToken),
-      regenerate(of(1), accessToken)
+      of(0).newRecoveryCodes(accessToken),
+      of(1).newRecoveryCodes(accessToken)
     ])
     t.match(verdictOf(used), /^(200|422 code-rejected)$/, 'in time, or too late')
     t.match(await rowsOf(first, user), { recoveryCodes: 10 })
@@ -131,25 +144,95 @@ async function oneSetOfCodes(t: Test, { first, of }: Replicas, rounds: number): 
   }
 }
 
-async function regenerate({ call }: TestApp, accessToken: string): Promise<string[]> {
-  const answer = await call('POST', '/v1/users/me/recovery-codes', { as: accessToken })
-  return answer.json().recoveryCodes
+async function oneAppStays(
+  t: Test,
+  { first, of }: Replicas,
+  rounds: number,
+  account: TestAccount
+): Promise<void> {
+  for (let round = 0; round < rounds; round += 1) {
+    const user = await first.enrolledUser({ account })
+    const pending = await startAnother(first, await user.accessToken())
+    const as = (await first.confirm(...pending)).json().accessToken
+    const stepToken = await first.assertedToken(user)
+    const [signIn, ...answers] = await Promise.all([
+      sleep(round % 5).then(() => of(round).verify(stepToken, user.nextCode())),
+      ...[user.authenticatorId, pending[1]].map((id, index) => removeApp(of(index), as, id))
+    ])
+    t.same(tally(answers), { '204': 1, '401 invalid-credential': 1 })
+    t.match(await rowsOf(first, user), { authenticators: 1, recoveryCodes: 10 })
+    t.match(await tracesOf(first, user), {
+      'authenticator.remove succeeded': 1,
+      'authenticator.remove refused': 1,
+      'mail authenticator_removed': 1
+    })
+    // Whichever app it came from, and however late.
+    const { accessToken = stepToken } = signIn.json()
+    const me = await first.call('GET', '/v1/users/me', { as: accessToken })
+    t.equal(verdictOf(me), '401 invalid-credential')
+  }
+}
+
+async function offOrAnother(t: Test, { first, of }: Replicas, rounds: number): Promise<void> {
+  for (let round = 0; round < rounds; round += 1) {
+    const user = await first.enrolledUser()
+    const as = await user.accessToken()
+    const pending = await startAnother(first, as)
+    const [confirmed, off] = await Promise.all([
+      of(0).confirm(...pending),
+      sleep(round % 7).then(() =>
+        round % 2 === 0
+          ? removeApp(of(1), as, user.authenticatorId)
+          : of(1).call('DELETE', '/v1/users/me/two-factor', { as })
+      )
+    ])
+    const isOff = off.statusCode === 204
+    t.equal(verdictOf(off), isOff ? '204' : '401 invalid-credential')
+    if (isOff) isLate(t, [verdictOf(confirmed)])
+    else t.equal(verdictOf(confirmed), '200')
+    const left = isOff ? 0 : 2
+    t.same(await rowsOf(first, user), {
+      ...NO_ROWS,
+      authenticators: left,
+      recoveryCodes: left * 5
+    })
+    const { 'mail two_factor_disabled': mails = 0 } = await tracesOf(first, user)
+    t.equal(mails, isOff ? 1 : 0)
+  }
+}
+
+/** What `confirm` needs for one more app. */
+async function startAnother({ clock, codeAt, enroll }: TestApp, as: string) {
+  const { authenticatorId, setupKey } = (await enroll(as)).json()
+  return [as, authenticatorId as string, codeAt(setupKey, clock.now())] as const
+}
+
+function removeApp({ call }: TestApp, as: string, id: string): Promise<Answer> {
+  return call('DELETE', `/v1/users/me/authenticators/${id}`, { as })
+}
+
+/** How many events of each kind are on record about the user, and how many mails to them. */
+async function tracesOf({ database: { prisma } }: TestApp, { id: userId, email }: TestUser) {
+  const events = await prisma.auditEvent.findMany({ where: { userId } })
+  const mails = await prisma.outboxMail.findMany({ where: { recipient: email } })
+  const names = [
+    ...events.map(({ type, outcome }) => `${type} ${outcome}`),
+    ...mails.map(({ kind }) => `mail ${kind}`)
+  ]
+  const counts: Record<string, number> = {}
+  for (const name of names) counts[name] = (counts[name] ?? 0) + 1
+  return counts
 }
 
 /** Whoever comes too late is told so by a 4xx; which one depends on how late. */
 function isWonOnce(t: Test, answers: Answer[]): void {
   const { '200': won, ...lost } = tally(answers)
   t.equal(won, 1, 'one winner', { lost })
-  const expected = ['401 invalid-credential', '404 enrollment-not-found', '422 code-rejected']
-  const others = Object.keys(lost).filter((verdict) => !expected.includes(verdict))
-  t.same(others, [], 'the others are told that they are late')
+  isLate(t, Object.keys(lost))
 }
 
-async function rowsOf({ database: { prisma } }: TestApp, { id: userId }: TestUser) {
-  const where = { userId }
-  return {
-    authenticators: await prisma.authenticator.count({ where }),
-    enrollments: await prisma.enrollment.count({ where }),
-    recoveryCodes: await prisma.recoveryCode.count({ where })
-  }
+function isLate(t: Test, verdicts: string[]): void {
+  const expected = ['401 invalid-credential', '404 enrollment-not-found', '422 code-rejected']
+  const others = verdicts.filter((verdict) => !expected.includes(verdict))
+  t.same(others, [], 'the others are told that they are late')
 }

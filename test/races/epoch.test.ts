@@ -1,9 +1,10 @@
-// S11: a change of password and a disabling kill every token of before, those too that are made at that very moment.
+// S11: a change of password, a disabling and a reset kill every token of before, those too that are made at that moment.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { Answer, EnrolledUser, TestApp } from '../support/app.ts'
+import type { Answer, EnrolledUser, TestApp, TestUser } from '../support/app.ts'
 import { tally, verdictOf } from '../support/guesses.ts'
 import { atOnce, type Replicas, race } from '../support/replicas.ts'
+import { NO_ROWS, rowsOf } from '../support/two-factor-rows.ts'
 
 /** What a sign-in that came too late may be told, or one whose code another has used. */
 const LATE = ['401 invalid-credential', '422 code-rejected']
@@ -16,13 +17,21 @@ race(t, async (t, replicas, rounds) => {
   await t.test('S11: 401 for what signed in while the password was being changed', (t) =>
     passwordChangedMeanwhile(t, replicas, rounds(10))
   )
+  await t.test('S11: 401 for what signed in while the user was being reset', (t) =>
+    resetMeanwhile(t, replicas, rounds(100))
+  )
+  await t.test('S16: whoever finishes the set-up while being reset has nothing of it', (t) =>
+    resetAmidSetUp(t, replicas, rounds(40))
+  )
 })
 
 async function disabledMeanwhile(t: Test, { first, of }: Replicas, rounds: number) {
   const user = await first.enrolledUser()
   let recoveryCodes = user.recoveryCodes
   for (let round = 0; round < rounds; round += 1) {
-    if (recoveryCodes.length < 3) recoveryCodes = await newRecoveryCodes(first, user)
+    if (recoveryCodes.length < 3) {
+      recoveryCodes = await first.newRecoveryCodes(await user.accessToken())
+    }
     const signIns = await prepareSignIns(of, user, recoveryCodes.splice(0, 3))
     const [disabled, ...answers] = await Promise.all([
       sleep(round % 7).then(() => change(of(round), user, { disabled: true })),
@@ -41,7 +50,9 @@ async function passwordChangedMeanwhile(t: Test, { first, of }: Replicas, rounds
   let recoveryCodes = user.recoveryCodes
   let password = user.password
   for (let round = 0; round < rounds; round += 1) {
-    if (recoveryCodes.length < 3) recoveryCodes = await newRecoveryCodes(first, user)
+    if (recoveryCodes.length < 3) {
+      recoveryCodes = await first.newRecoveryCodes(await user.accessToken())
+    }
     const next = round % 2 === 0 ? NEW_PASSWORD : user.password
     // The new password's hash takes its time, and the sign-ins are spread over it.
     const signIns = await prepareSignIns(of, user, recoveryCodes.splice(0, 3))
@@ -61,6 +72,43 @@ async function passwordChangedMeanwhile(t: Test, { first, of }: Replicas, rounds
   }
 }
 
+async function resetMeanwhile(t: Test, { first, of }: Replicas, rounds: number) {
+  const user = await first.createUser()
+  for (let round = 0; round < rounds; round += 1) {
+    const enrolled = await first.enrolled(user)
+    const signIns = await prepareSignIns(of, enrolled, enrolled.recoveryCodes.slice(0, 2))
+    const [reset, ...answers] = await Promise.all([
+      sleep(round % 5).then(() => resetOf(of(round), user)),
+      ...signIns.map((signIn, index) => sleep(index * 2).then(signIn))
+    ])
+    t.equal(reset.statusCode, 200)
+    await isAllDead(t, first, user, answers)
+    t.same(await rowsOf(first, user), NO_ROWS)
+    first.clock.advance({ minutes: 15 })
+  }
+}
+
+async function resetAmidSetUp(t: Test, { first, of }: Replicas, rounds: number) {
+  const user = await first.createUser()
+  for (let round = 0; round < rounds; round += 1) {
+    const token = await first.assertedToken(user)
+    const { authenticatorId, setupKey } = (await first.enroll(token)).json()
+    const code = first.codeAt(setupKey, first.clock.now())
+    const [reset, confirmed] = await Promise.all([
+      sleep(round % 4).then(() => resetOf(of(round), user)),
+      of(round + 1).confirm(token, authenticatorId, code)
+    ])
+    t.equal(reset.statusCode, 200)
+    const late = [...LATE, '200', '404 enrollment-not-found']
+    t.ok(late.includes(verdictOf(confirmed)), verdictOf(confirmed))
+    t.same(await rowsOf(first, user), NO_ROWS)
+  }
+}
+
+function resetOf({ call }: TestApp, { id, account }: TestUser): Promise<Answer> {
+  return call('POST', `/v1/users/${id}/reset`, { as: account.apiKey })
+}
+
 /** The second steps of sign-ins that have begun: a code, and some recovery codes. */
 async function prepareSignIns(
   of: Replicas['of'],
@@ -77,7 +125,7 @@ async function prepareSignIns(
   })
 }
 
-async function isAllDead(t: Test, { call }: TestApp, user: EnrolledUser, answers: Answer[]) {
+async function isAllDead(t: Test, { call }: TestApp, user: TestUser, answers: Answer[]) {
   const { '200': _signedIn, ...others } = tally(answers)
   t.same(
     Object.keys(others).filter((verdict) => !LATE.includes(verdict)),
@@ -90,15 +138,6 @@ async function isAllDead(t: Test, { call }: TestApp, user: EnrolledUser, answers
     const asked = { as: user.account.apiKey, body: { token: accessToken } }
     t.same((await call('POST', '/v1/introspect', asked)).json(), { active: false })
   }
-}
-
-async function newRecoveryCodes(
-  { assertedToken, call, verify }: TestApp,
-  user: EnrolledUser
-): Promise<string[]> {
-  const signIn = await verify(await assertedToken(user), user.nextCode())
-  const as = signIn.json().accessToken
-  return (await call('POST', '/v1/users/me/recovery-codes', { as })).json().recoveryCodes
 }
 
 function change({ call }: TestApp, { id, account }: EnrolledUser, body: object): Promise<Answer> {

@@ -1,11 +1,10 @@
 import { decodeJwt } from 'jose'
 import t from 'tap'
-import { ISSUER, OPERATOR_KEY, startApp } from '../support/app.ts'
+import { ISSUER, OPERATOR_KEY, startApp, UNKNOWN } from '../support/app.ts'
 import { isProblem, pointersOf, tellTales } from '../support/problems.ts'
 
 const { call, clock, createAccount, createUser, enrolledUser, login } = await startApp(t)
 const as = OPERATOR_KEY
-const UNKNOWN = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'
 
 t.test('201: an account with defaults and a key that opens everything of its own', async (t) => {
   const answer = await call('POST', '/v1/accounts', {

@@ -1,10 +1,8 @@
 import t from 'tap'
-import { OPERATOR_KEY, startApp, type TestAccount } from '../support/app.ts'
+import { OPERATOR_KEY, startApp, type TestAccount, UNKNOWN } from '../support/app.ts'
 import { isProblem, pointersOf, tellTales } from '../support/problems.ts'
 
 const { call, clock, createAccount, createApiKey, createUser, assertedToken } = await startApp(t)
-
-const UNKNOWN_ACCOUNT = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'
 
 interface NewKey {
   id: string
@@ -57,6 +55,26 @@ t.test('401: a key is dead from the instant that it expires', async (t) => {
   t.equal((await call('GET', '/v1/users', { as: key })).statusCode, 200)
   clock.advance({ seconds: 1 })
   isProblem(t, await call('GET', '/v1/users', { as: key }), 401, 'invalid-credential')
+})
+
+t.test('400: an instant that no clock shows, or that can’t be kept', async (t) => {
+  const account = await createAccount()
+  for (const expiresAt of [
+    '2016-12-31T23:59:60Z',
+    '2026-01-05T09:00:00+02',
+    '0000-06-01T00:00:00Z',
+    '0001-01-01T00:00:00+00:01',
+    '9999-12-31T23:59:59-00:01'
+  ]) {
+    const body = { name: 'Short', scopes: ['users:read'], expiresAt }
+    const answer = await call('POST', '/v1/api-keys', { as: account.apiKey, body })
+    t.same(pointersOf(isProblem(t, answer, 400, 'invalid-request')), ['/expiresAt'], expiresAt)
+  }
+  t.equal((await listOf(account.apiKey)).json().items.length, 1)
+  for (const expiresAt of ['0001-01-01T00:00:00.000Z', '9999-12-31T23:59:59.999Z']) {
+    const { id } = await createKey(account.apiKey, { scopes: ['users:read'], expiresAt })
+    t.match(await keyOf(account, id), { expiresAt })
+  }
 })
 
 t.test('401: a revoked key is dead at once, and gone from the list', async (t) => {
@@ -127,7 +145,7 @@ t.test('404: another account and its keys answer as unknown ones do', async (t) 
     call('POST', '/v1/api-keys', { as, body: { accountId, name: 'X', scopes: ['users:read'] } })
   const foreign = await create(other.id)
   isProblem(t, foreign, 404, 'account-not-found')
-  t.same(tellTales(foreign), tellTales(await create(UNKNOWN_ACCOUNT)))
+  t.same(tellTales(foreign), tellTales(await create(UNKNOWN)))
   t.equal((await create(own.id)).statusCode, 201, 'naming its own is fine')
 
   const revoke = (id: string | undefined) => call('DELETE', `/v1/api-keys/${id}`, { as })
@@ -137,7 +155,7 @@ t.test('404: another account and its keys answer as unknown ones do', async (t) 
   t.equal((await call('GET', '/v1/users', { as: other.apiKey })).statusCode, 200, 'still alive')
 
   const list = (accountId: string) => listOf(as, `?accountId=${accountId}`)
-  t.same(tellTales(await list(other.id)), tellTales(await list(UNKNOWN_ACCOUNT)))
+  t.same(tellTales(await list(other.id)), tellTales(await list(UNKNOWN)))
 })
 
 t.test('the operator names the account, sees the keys of all, and revokes any', async (t) => {
@@ -148,7 +166,7 @@ t.test('the operator names the account, sees the keys of all, and revokes any', 
     body: { name: 'X', scopes: ['introspect'] }
   })
   t.same(pointersOf(isProblem(t, nameless, 400, 'invalid-request')), ['/accountId'])
-  const body = { accountId: UNKNOWN_ACCOUNT, name: 'X', scopes: ['introspect'] }
+  const body = { accountId: UNKNOWN, name: 'X', scopes: ['introspect'] }
   isProblem(t, await call('POST', '/v1/api-keys', { as, body }), 404, 'account-not-found')
 
   const { id, key } = await createKey(as, { accountId: account.id, scopes: ['users:read'] })

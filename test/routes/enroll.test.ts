@@ -1,13 +1,12 @@
 import t from 'tap'
 import { createEnrollments } from '../../src/data/enrollments.ts'
-import { type EnrolledUser, OPERATOR_KEY, startApp } from '../support/app.ts'
+import { type EnrolledUser, OPERATOR_KEY, startApp, UNKNOWN } from '../support/app.ts'
 import { isProblem, pointersOf } from '../support/problems.ts'
 
 const service = await startApp(t)
 const { assertedToken, call, changePolicy, clock, codeAt, confirm, createAccount } = service
 const { createUser, enroll, enrolledUser, verify } = service
 
-const UNKNOWN = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'
 const now = () => clock.now()
 
 /** Adds an app to those that the user has, and answers the new one with the tokens that are good now. */

@@ -1,13 +1,11 @@
 import { decodeJwt } from 'jose'
 import t, { type Test } from 'tap'
-import { OPERATOR_KEY, PASSWORD, startApp, type TestAccount } from '../support/app.ts'
+import { OPERATOR_KEY, PASSWORD, startApp, type TestAccount, UNKNOWN } from '../support/app.ts'
 import { isProblem, pointersOf, tellTales } from '../support/problems.ts'
 
 const service = await startApp(t)
 const { call, changePolicy, clock, createAccount, createApiKey, createUser, login } = service
 const { assertedToken, enrolled, enrolledUser } = service
-
-const UNKNOWN = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'
 
 t.test('POST /v1/login', async (t) => {
   t.test('200: an access token of one factor where nothing more is asked', async (t) => {

@@ -1,18 +1,33 @@
 import t from 'tap'
-import { OPERATOR_KEY, PASSWORD, startApp, type TestUser } from '../support/app.ts'
+import { OPERATOR_KEY, PASSWORD, startApp, type TestUser, UNKNOWN } from '../support/app.ts'
+import { tally } from '../support/guesses.ts'
 import { isProblem, pointersOf, tellTales } from '../support/problems.ts'
+import { insertEveryState, insertUsers } from '../support/roster.ts'
+
+type Shown = Record<'since' | 'lockedUntil' | 'codesDisabledAt', string | null>
+interface Roster {
+  items: { id: string; email: string; twoFactor: Shown & { state: string; exempt: boolean } }[]
+  nextCursor: string | null
+}
 
 const service = await startApp(t)
-const { call, clock, createAccount, createApiKey, createUser, enrolledUser, login } = service
+const { database, call, clock, createAccount, createApiKey, createUser, enrolledUser, login } =
+  service
 const { changePolicy, confirm, enroll, assertedToken, verify } = service
 
-const UNKNOWN = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'
 const ANOTHER_PASSWORD = 'twelve drummers drumming'
 
 const read = (as: string, id: string) => call('GET', `/v1/users/${id}`, { as })
 const change = (as: string, id: string, body: object) =>
   call('PATCH', `/v1/users/${id}`, { as, body })
 const remove = (as: string, id: string) => call('DELETE', `/v1/users/${id}`, { as })
+const list = async (as: string, query: Record<string, string | number>): Promise<Roster> => {
+  const asked = new URLSearchParams()
+  for (const [key, value] of Object.entries(query)) asked.set(key, String(value))
+  const answer = await call('GET', `/v1/users?${asked}`, { as })
+  if (answer.statusCode === 200) return answer.json()
+  throw new Error(`answered ${answer.statusCode}: ${answer.body}`)
+}
 const asBackEnd = ({ account }: TestUser) => account.apiKey
 
 t.test('POST /v1/users', async (t) => {
@@ -34,6 +49,7 @@ t.test('POST /v1/users', async (t) => {
         state: 'disabled',
         since: null,
         lockedUntil: null,
+        codesDisabledAt: null,
         authenticators: 0,
         recoveryCodesRemaining: 0,
         required: false,
@@ -97,20 +113,160 @@ t.test('POST /v1/users', async (t) => {
 })
 
 t.test('GET /v1/users', async (t) => {
-  t.test('200: pages stay whole while users are added', async (t) => {
+  t.test('200: a filter finds those, and only those, whose item says so', async (t) => {
     const account = await createAccount()
-    const made: string[] = []
-    for (let count = 0; count < 5; count += 1) made.push((await createUser({ account })).id)
-    const pages: string[][] = []
-    let cursor: string | null = null
-    do {
-      const query: string = cursor === null ? '' : `&cursor=${cursor}`
-      const page = (await call('GET', `/v1/users?limit=2${query}`, { as: account.apiKey })).json()
-      pages.push(page.items.map(({ id }: { id: string }) => id))
-      cursor = page.nextCursor
-      if (pages.length === 1) made.push((await createUser({ account })).id)
-    } while (cursor !== null)
-    t.same(pages, [made.slice(0, 2), made.slice(2, 4), made.slice(4, 6)])
+    const made = await insertEveryState(database, account, clock.now())
+    const found: Record<string, string[]> = {}
+    for (const twoFactor of ['enabled', 'disabled', 'pending', 'locked', 'exempt']) {
+      const { items } = await list(account.apiKey, { twoFactor, limit: 200 })
+      found[twoFactor] = idsOf(items)
+    }
+    const { items } = await list(account.apiKey, { limit: 200 })
+    const which = (is: (item: Roster['items'][number]) => boolean) => idsOf(items.filter(is))
+    const isLocked = ({ twoFactor }: Roster['items'][number]) =>
+      twoFactor.lockedUntil !== null || twoFactor.codesDisabledAt !== null
+    t.same(found, {
+      enabled: which(({ twoFactor }) => twoFactor.state === 'enabled'),
+      disabled: which(({ twoFactor }) => twoFactor.state === 'disabled'),
+      pending: which(({ twoFactor }) => twoFactor.state === 'pending'),
+      locked: which(isLocked),
+      exempt: which(({ twoFactor }) => twoFactor.exempt)
+    })
+    t.equal(items.length, made.length)
+    for (const [index, { expected, ...user }] of made.entries()) {
+      t.hasStrict(items[index]?.twoFactor, expected, JSON.stringify(user))
+    }
+    const some = items.filter((_, number) => number % 7 === 0)
+    for (const item of some) t.same((await read(account.apiKey, item.id)).json(), item)
+  })
+
+  t.test('200: nobody is missed or met twice while users come and go', async (t) => {
+    const account = await createAccount()
+    const before = await insertUsers(database, account, 250)
+    const met: string[] = []
+    const gone: string[] = []
+    const come: string[] = []
+    let query: { cursor?: string } | null = {}
+    while (query) {
+      const page = await list(account.apiKey, { ...query, q: 'user', limit: 7 })
+      met.push(...idsOf(page.items))
+      query = page.nextCursor === null ? null : { cursor: page.nextCursor }
+      // The one whom the cursor names, and one who is still to come.
+      const last = met.at(-1) ?? ''
+      const ahead = before.filter((id) => id > last && !gone.includes(id))
+      const leaving = [last, ...ahead.slice(10, 11)]
+      for (const id of leaving) t.equal((await remove(account.apiKey, id)).statusCode, 204)
+      gone.push(...leaving)
+      if (come.length < 20) come.push(...(await insertUsers(database, account, 1)))
+    }
+    t.ok(gone.length > 50)
+    t.equal(new Set(met).size, met.length, 'nobody twice')
+    t.same(met, met.toSorted(), 'oldest first')
+    const stayed = [...before, ...come].filter((id) => !gone.includes(id))
+    t.same(
+      stayed.filter((id) => !met.includes(id)),
+      [],
+      'nobody missed'
+    )
+  })
+
+  t.test('200: q finds part of the e-mail or externalId, in any case, literally', async (t) => {
+    const [account, other] = [await createAccount(), await createAccount()]
+    const people = [
+      ['ada_l@example.com', 'CRM-100%'],
+      ['adaxl@example.com', 'crm-1000'],
+      ['grace@navy.example', 'back\\slash'],
+      ['joan@example.com', 'ÄRZTE 7'],
+      ['jean@example.com', null]
+    ] as const
+    for (const { apiKey: as } of [account, other]) {
+      for (const [email, externalId] of people) {
+        const body = { email, ...(externalId && { externalId }) }
+        t.equal((await call('POST', '/v1/users', { as, body })).statusCode, 201)
+      }
+    }
+    const everybody = people.map(([email]) => email.split('@')[0])
+    for (const [q, expected] of [
+      ['ada_l', ['ada_l']],
+      ['%', ['ada_l']],
+      ['_', ['ada_l']],
+      ['100', ['ada_l', 'adaxl']],
+      ['\\', ['grace']],
+      ['\\S', ['grace']],
+      ['K\\', ['grace']],
+      ['crm-', ['ada_l', 'adaxl']],
+      ['GRACE@Navy', ['grace']],
+      ['ärzte', ['joan']],
+      [' ', ['joan']],
+      ['@', everybody],
+      ["' OR ''='", []],
+      ['argon2', []],
+      ['x'.repeat(100), []]
+    ] as const) {
+      const { items } = await list(account.apiKey, { q })
+      t.same(
+        items.map(({ email }) => email.split('@')[0]),
+        expected,
+        q
+      )
+      const own = new Set(idsOf((await list(account.apiKey, {})).items))
+      t.ok(
+        items.every(({ id }) => own.has(id)),
+        'of this account'
+      )
+    }
+  })
+
+  t.test('200: filter, q and cursor narrow together; a cursor is but a position', async (t) => {
+    const account = await createAccount()
+    const made = await insertEveryState(database, account, clock.now())
+    const [one, ...others] = made.filter(
+      ({ expected }, number) => expected.state === 'disabled' && /^1/.test(String(number))
+    )
+    const query = { twoFactor: 'disabled', q: 'CRM-1' }
+    const first = await list(account.apiKey, { ...query, limit: 1 })
+    t.same(idsOf(first.items), [one?.id])
+    const cursor = String(first.nextCursor)
+    const rest = await list(account.apiKey, { ...query, cursor })
+    t.same(idsOf(rest.items), idsOf(others))
+    const anyState = await list(account.apiKey, { cursor, limit: 200 })
+    t.same(
+      idsOf(anyState.items),
+      idsOf(made).filter((id) => id > (one?.id ?? ''))
+    )
+  })
+
+  t.test('400: a query that asks for nothing the roster has, named', async (t) => {
+    const { apiKey: as } = await createAccount()
+    const keysCursor = Buffer.from('a1b2c3d4e5f6').toString('base64url')
+    for (const [query, pointer] of [
+      ['twoFactor=on', '/twoFactor'],
+      ['twoFactor=', '/twoFactor'],
+      ['twoFactor=Enabled', '/twoFactor'],
+      ['twoFactor=enabled&twoFactor=locked', '/twoFactor'],
+      ['twoFactor=constructor', '/twoFactor'],
+      ['q=', '/q'],
+      [`q=${'x'.repeat(101)}`, '/q'],
+      [`q=${'%C3%A4'.repeat(101)}`, '/q'],
+      ['q=%00', '/q'],
+      ['q=a%00b', '/q'],
+      ['q=a%0Ab', '/q'],
+      ['q=a&q=b', '/q'],
+      ['q[]=a', '/q[]'],
+      ['Q=a', '/Q'],
+      ['limit=0', '/limit'],
+      ['limit=201', '/limit'],
+      ['limit=1.5', '/limit'],
+      ['limit=1&limit=2', '/limit'],
+      ['q=a&cursor=a', '/cursor'],
+      [`twoFactor=locked&cursor=${keysCursor}`, '/cursor']
+    ] as const) {
+      const answer = await call('GET', `/v1/users?${query}`, { as })
+      t.same(pointersOf(isProblem(t, answer, 400, 'invalid-request')), [pointer], query)
+    }
+    t.same((await list(as, { q: 'ä'.repeat(100) })).items, [], 'a hundred characters, not bytes')
+    const notUtf8 = await call('GET', '/v1/users?q=%ff%ED%A0%80', { as })
+    t.ok([200, 400].includes(notUtf8.statusCode), 'and never 5xx')
   })
 
   t.test('200: of the own account only, whoever asks', async (t) => {
@@ -130,11 +286,14 @@ t.test('GET /v1/users', async (t) => {
 
   t.test('403: not for members, nor for keys without the scope', async (t) => {
     const user = await createUser()
-    const asMember = await call('GET', '/v1/users', { as: await assertedToken(user) })
-    isProblem(t, asMember, 403, 'limited-access')
-    const writer = await createApiKey(user.account, 'users:write')
-    for (const as of [writer, OPERATOR_KEY]) {
-      isProblem(t, await call('GET', '/v1/users', { as }), 403, 'insufficient-scope')
+    const asMember = await assertedToken(user)
+    const writer = await createApiKey(user.account, 'users:write', 'users:reset')
+    for (const query of ['', '?twoFactor=enabled&q=user', '?q=']) {
+      const path = `/v1/users${query}`
+      isProblem(t, await call('GET', path, { as: asMember }), 403, 'limited-access')
+      for (const as of [writer, OPERATOR_KEY]) {
+        isProblem(t, await call('GET', path, { as }), 403, 'insufficient-scope')
+      }
     }
   })
 })
@@ -311,6 +470,19 @@ t.test('PATCH /v1/users/{userId} by oneself', async (t) => {
     isProblem(t, await read(as, 'me'), 401, 'invalid-credential')
     isProblem(t, await login(user), 401, 'invalid-credentials')
     t.equal((await login({ ...user, password: ANOTHER_PASSWORD })).statusCode, 200)
+  })
+
+  t.test('401: of two at once with one current password, the second is too late', async (t) => {
+    const user = await enrolledUser()
+    const as = await user.accessToken()
+    const passwords = ['a first new pass phrase', 'a second new pass phrase']
+    const changes = passwords.map((password) =>
+      change(as, 'me', { password, currentPassword: PASSWORD })
+    )
+    const answers = await Promise.all(changes)
+    t.same(Object.keys(tally(answers)).sort(), ['200', '401 invalid-credential'])
+    const password = passwords[answers.findIndex(({ statusCode }) => statusCode === 200)] ?? ''
+    t.equal((await login({ ...user, password })).statusCode, 200)
   })
 
   t.test('401: not with one factor, nor with a second one of eleven minutes ago', async (t) => {
@@ -518,3 +690,7 @@ t.test('200: required and its reason follow the policy', async (t) => {
     exempt: false
   })
 })
+
+function idsOf(users: { id: string }[]): string[] {
+  return users.map(({ id }) => id)
+}

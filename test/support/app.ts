@@ -2,7 +2,11 @@
  * The real service on a database of the test's own, with a clock that the test moves, and the verbs
  * that a front end, a back end and an operator have. Codes come from rfc6238.ts alone.
  */
+import { randomBytes } from 'node:crypto'
+import { rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import createClient, { type Client } from 'openapi-fetch'
 import { pino } from 'pino'
@@ -20,6 +24,8 @@ export const ISSUER = 'https://auth.twostep.test'
 export const OPERATOR_KEY = 'tso_operator0001_Vw3yQ8mZ1kP6tR0bN4xL7cJ2hF5gD9sA_eU-iO8uYq1'
 const MASTER_KEY = 'test:3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs='
 export const PASSWORD = 'correct horse battery staple'
+/** An id that nobody and nothing has. */
+export const UNKNOWN = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'
 const PERIOD_SECONDS = 30
 
 /** Options of a test that needs a database server, as two replicas do. */
@@ -140,7 +146,8 @@ async function startOn(
   database: Database,
   { clock = createClock(), env, listen = false }: AppSettings
 ) {
-  const config = testConfig(env)
+  const folder = throwAwayFolder(t)
+  const config = testConfig({ DATABASE_URL: `pglite:${folder}`, ...env })
   const logged: string[] = []
   const logger = pino({ level: 'trace' }, { write: (line: string) => logged.push(line) })
   const app = await buildApp({ config, database, now: clock.now, logger })
@@ -161,6 +168,13 @@ async function startOn(
     logged,
     ...verbs(call, clock)
   }
+}
+
+// Where mails go when a test has no mailbox. The folder is made with the first of them.
+function throwAwayFolder(t: Test): string {
+  const folder = join(tmpdir(), `twostep-${randomBytes(6).toString('hex')}`)
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  return folder
 }
 
 /** The verbs on a service that runs elsewhere, on the clock of the machine. */
@@ -288,6 +302,13 @@ function verbs(call: Caller, clock: Clock) {
     return call('POST', '/v1/verify', { as: token, body: { recoveryCode } })
   }
 
+  async function newRecoveryCodes(accessToken: string): Promise<string[]> {
+    const { recoveryCodes } = await done<{ recoveryCodes: string[] }>(
+      call('POST', '/v1/users/me/recovery-codes', { as: accessToken })
+    )
+    return recoveryCodes
+  }
+
   function enroll(token: string, body: object = {}) {
     return call('POST', '/v1/enroll', { as: token, body })
   }
@@ -369,6 +390,7 @@ function verbs(call: Caller, clock: Clock) {
     login,
     verify,
     recover,
+    newRecoveryCodes,
     enroll,
     confirm,
     changePolicy,

@@ -1,5 +1,12 @@
 import type { Test } from 'tap'
-import { ON_EMBEDDED, ON_SERVER, startApp, startTwoApps, type TestApp } from './app.ts'
+import {
+  type AppSettings,
+  ON_EMBEDDED,
+  ON_SERVER,
+  startApp,
+  startTwoApps,
+  type TestApp
+} from './app.ts'
 
 /** Applications that share one database and one time; `of(n)` is where the n-th request goes. */
 export interface Replicas {
@@ -16,15 +23,16 @@ export type Rounds = (onTwoReplicas: number) => number
  */
 export function race(
   t: Test,
-  run: (t: Test, replicas: Replicas, rounds: Rounds) => Promise<void>
+  run: (t: Test, replicas: Replicas, rounds: Rounds) => Promise<void>,
+  settings: AppSettings = {}
 ): void {
   t.test('two replicas on one server', ON_SERVER, async (t) => {
-    const [first, second] = await startTwoApps(t)
+    const [first, second] = await startTwoApps(t, settings)
     const of = (request: number) => (request % 2 === 0 ? first : second)
     await run(t, { first, of }, (rounds) => rounds)
   })
   t.test('one process on the embedded database', ON_EMBEDDED, async (t) => {
-    const first = await startApp(t)
+    const first = await startApp(t, settings)
     await run(t, { first, of: () => first }, (rounds) => Math.ceil(rounds / 8))
   })
 }

@@ -1,12 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { access } from 'node:fs/promises'
+import { access, mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { testEnvironment } from './app.ts'
-import { NODE_ARGS } from './node-args.ts'
+import { ENGINE_ARGS } from './node-args.ts'
 
 const ENTRY = fileURLToPath(new URL('../../dist/server.js', import.meta.url))
 /** A cold start of the embedded database on a busy machine. */
@@ -52,7 +54,11 @@ async function launch(t: Test, env: NodeJS.ProcessEnv) {
   await access(ENTRY).catch(() => {
     throw new Error('dist/server.js is missing: npm run build')
   })
-  const child = spawn(process.execPath, [...NODE_ARGS, ENTRY], {
+  // Where it keeps what it has no other place for, as mails beside a database server.
+  const cwd = await mkdtemp(join(tmpdir(), 'twostep-'))
+  t.teardown(() => rm(cwd, { recursive: true, force: true }))
+  const child = spawn(process.execPath, [...ENGINE_ARGS, ENTRY], {
+    cwd,
     env: { PATH: process.env['PATH'], ...testEnvironment({ LOG_LEVEL: 'warn', ...env }) },
     stdio: ['ignore', 'pipe', 'pipe']
   })

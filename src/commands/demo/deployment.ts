@@ -1,7 +1,10 @@
 // The real service on a real port, with a database in memory: nothing is left behind when it stops.
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { rm } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { PGlite } from '@electric-sql/pglite'
 import { buildApp } from '../../app.ts'
 import { loadConfig } from '../../config.ts'
@@ -19,7 +22,10 @@ export interface Deployment {
 export async function startDeployment(): Promise<Deployment> {
   const port = await freePort()
   const operatorKey = formatBearerKey(generateBearerKey('operator'))
+  // Made with the first mail, if there is one; the database itself is in memory.
+  const folder = join(tmpdir(), `twostep-demo-${randomBytes(6).toString('hex')}`)
   const config = loadConfig({
+    DATABASE_URL: `pglite:${folder}`,
     MASTER_KEYS: `demo:${randomBytes(32).toString('base64')}`,
     OPERATOR_KEY: operatorKey,
     PORT: String(port),
@@ -33,6 +39,7 @@ export async function startDeployment(): Promise<Deployment> {
     const stop = async () => {
       await app.close()
       await database.close()
+      await rm(folder, { recursive: true, force: true })
     }
     return { url: config.issuer, operatorKey, stop }
   } catch (error) {

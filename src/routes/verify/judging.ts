@@ -1,5 +1,6 @@
 // How a guess is judged. No verdict leaves before its attempt is on record: whoever loses the race for the record
 // reads again and judges again, so parallel guesses buy nothing.
+import type { FastifyRequest } from 'fastify'
 import {
   type Admission,
   type AttemptInput,
@@ -10,12 +11,15 @@ import {
   type PathState,
   recoveryAttempts
 } from '../../core/attempts.ts'
+import { noticeTo } from '../../core/notices.ts'
 import type { RecoveryCodeHasher } from '../../core/recovery-codes.ts'
 import type { Sealer } from '../../core/sealing.ts'
 import { matchCode } from '../../core/totp.ts'
+import type { ActRecord } from '../../data/act-records.ts'
 import type { RecoveryCodes } from '../../data/recovery-codes.ts'
 import type { Subject, Subjects } from '../../data/subjects.ts'
 import type { StepTokenKey, Verdicts } from '../../data/verdicts.ts'
+import type { Audit } from '../../plugins/audit.ts'
 import { deadCredential, Problem } from '../../problems.ts'
 
 export interface JudgingOptions {
@@ -24,19 +28,24 @@ export interface JudgingOptions {
   recoveryCodes: RecoveryCodes
   recoveryCodeHasher: RecoveryCodeHasher
   secretSealer: Sealer
+  audit: Audit
   codeAttempts: AttemptLimits
   now: () => Date
 }
 
+/** Who guesses, and in which request. */
+export interface Guesser {
+  request: FastifyRequest
+  subject: Subject
+  /** Null under an access token. */
+  stepToken: StepTokenKey | null
+}
+
 export interface Judging {
   /** Accepts a code, once. Returns the state it was right in; throws the problem to answer for all else. */
-  acceptCode(subject: Subject, code: string, stepToken: StepTokenKey | null): Promise<Subject>
+  acceptCode(guesser: Guesser, code: string): Promise<Subject>
   /** The same for a recovery code. */
-  acceptRecoveryCode(
-    subject: Subject,
-    recoveryCode: string,
-    stepToken: StepTokenKey | null
-  ): Promise<Subject>
+  acceptRecoveryCode(guesser: Guesser, recoveryCode: string): Promise<Subject>
 }
 
 /** One guess on one path. */
@@ -44,7 +53,7 @@ interface Guess extends Path {
   /** The write that records the success; null when the guess is wrong. */
   match(subject: Subject): Promise<(() => Promise<boolean>) | null>
   /** The write that records the failure. */
-  recordWrong(subject: Subject, next: PathState): Promise<boolean>
+  recordWrong(subject: Subject, next: PathState, record: ActRecord): Promise<boolean>
 }
 
 interface Path {
@@ -62,6 +71,7 @@ export function createJudging({
   recoveryCodes,
   recoveryCodeHasher,
   secretSealer,
+  audit,
   codeAttempts,
   now
 }: JudgingOptions): Judging {
@@ -76,17 +86,16 @@ export function createJudging({
     attemptsUnder: (stepToken) => stepToken.recoveryAttempts
   }
 
-  async function settle(
-    subject: Subject,
-    guess: Guess,
-    stepToken: StepTokenKey | null
-  ): Promise<Subject> {
-    let judged = subject
+  async function settle(guesser: Guesser, guess: Guess): Promise<Subject> {
+    const { stepToken } = guesser
+    let judged = guesser.subject
     for (let race = 0; race < RACES_MAX; race++) {
       const attempt = attemptOn(guess, judged, stepToken, now())
       requireAdmission(attempt, judged, stepToken)
       const accept = await guess.match(judged)
-      if (accept ? await accept() : await isFailureRecorded(guess, judged, attempt)) return judged
+      if (accept ? await accept() : await isFailureRecorded(guesser, guess, judged, attempt)) {
+        return judged
+      }
       judged = await readAgain(judged, stepToken)
     }
     throw new Problem('unavailable', { headers: { 'retry-after': '1' } })
@@ -106,13 +115,26 @@ export function createJudging({
 
   /** Throws the answer to a wrong guess once it is on record. False: lost the race. */
   async function isFailureRecorded(
+    { request }: Guesser,
     guess: Guess,
     judged: Subject,
     attempt: AttemptInput
   ): Promise<false> {
     const next = afterFailure(attempt.path, attempt.limits, attempt.now)
-    const isOnRecord = await guess.recordWrong(judged, next)
-    if (isOnRecord) throw codeRejected(attemptsRemainingAfter(attempt, next), attempt.now)
+    const remaining = attemptsRemainingAfter(attempt, next)
+    const event = audit.refused(request, 'code-rejected', {
+      details: {
+        attemptsRemaining: remaining,
+        lockedUntil: next.lockedUntil?.toISOString() ?? null,
+        isDisabled: next.disabledAt !== null
+      }
+    })
+    const { recoveryCodesRemaining } = judged
+    const notice = next.disabledAt
+      ? noticeTo(judged, event, 'codes_disabled', { recoveryCodesRemaining })
+      : null
+    const isOnRecord = await guess.recordWrong(judged, next, { event, notice })
+    if (isOnRecord) throw codeRejected(remaining, attempt.now, { isOnRecord })
     return false
   }
 
@@ -125,30 +147,40 @@ export function createJudging({
   }
 
   return {
-    acceptCode(subject, code, stepToken) {
+    acceptCode(guesser, code) {
+      const { request, stepToken } = guesser
       const guess: Guess = {
         ...codePath,
         async match(judged) {
-          const at = now()
-          const accepted = acceptedBy(judged, code, secretSealer, at)
-          return accepted && (() => verdicts.acceptCode(judged, stepToken, accepted, at))
+          const accepted = acceptedBy(judged, code, secretSealer, now())
+          if (!accepted) return null
+          const { authenticatorId } = accepted
+          const event = audit.succeeded(request, { details: { authenticatorId } })
+          return () => verdicts.acceptCode(judged, stepToken, accepted, { event, notice: null })
         },
-        recordWrong: (judged, next) => verdicts.recordWrongCode(judged, stepToken, next)
+        recordWrong: (judged, next, record) =>
+          verdicts.recordWrongCode(judged, stepToken, next, record)
       }
-      return settle(subject, guess, stepToken)
+      return settle(guesser, guess)
     },
 
-    acceptRecoveryCode(subject, recoveryCode, stepToken) {
+    acceptRecoveryCode(guesser, recoveryCode) {
+      const { request, subject, stepToken } = guesser
       const candidates = recoveryCodeHasher.candidates(recoveryCode, subject)
       const guess: Guess = {
         ...recoveryPath,
         async match(judged) {
           const hash = await recoveryCodes.findStored(judged, candidates)
-          return hash && (() => verdicts.acceptRecoveryCode(judged, stepToken, hash, now()))
+          if (!hash) return null
+          const event = audit.succeeded(request)
+          const remaining = judged.recoveryCodesRemaining - 1
+          const notice = noticeTo(judged, event, 'recovery_code_used', { remaining })
+          return () => verdicts.acceptRecoveryCode(judged, stepToken, hash, { event, notice })
         },
-        recordWrong: (judged, next) => verdicts.recordWrongRecoveryCode(judged, stepToken, next)
+        recordWrong: (judged, next, record) =>
+          verdicts.recordWrongRecoveryCode(judged, stepToken, next, record)
       }
-      return settle(subject, guess, stepToken)
+      return settle(guesser, guess)
     }
   }
 }
@@ -213,8 +245,13 @@ function refusal(
   }
 }
 
-function codeRejected(attemptsRemaining: number, now: Date): Problem {
+function codeRejected(
+  attemptsRemaining: number,
+  now: Date,
+  { isOnRecord = false }: { isOnRecord?: boolean } = {}
+): Problem {
   return new Problem('code-rejected', {
+    isOnRecord,
     detail:
       'This code is not good. Each code works once: wait for the next one, and check that the clock of the phone is right.',
     extras: { attemptsRemaining, serverTime: now.toISOString() }

@@ -32,6 +32,7 @@ const verify: FastifyPluginAsyncTypebox<VerifyOptions> = async (app, { signIns, 
     {
       config: {
         limit: 'codes',
+        act: 'sign_in.code',
         credentials: { step: 'verify', accessToken: { holder: 'anyone' } },
         problems: ['code-rejected', 'too-many-attempts', 'authenticator-disabled']
       },
@@ -47,20 +48,17 @@ const verify: FastifyPluginAsyncTypebox<VerifyOptions> = async (app, { signIns, 
     },
     async (request) => {
       const { code, recoveryCode = '' } = request.body
-      const credential = request.credentialOf('step', 'accessToken')
-      const { amr } = credential.claims
-      const stepToken = credential.stepToken
+      const { subject, stepToken, claims } = request.credentialOf('step', 'accessToken')
+      const guesser = { request, subject, stepToken }
       if (code === undefined) {
-        const judged = await judging.acceptRecoveryCode(credential.subject, recoveryCode, stepToken)
-        const answer = signIns.authenticated(
-          judged,
-          withRecoveryCode(amr),
-          'recovery_code_verified'
-        )
+        request.act = 'sign_in.recovery_code'
+        const judged = await judging.acceptRecoveryCode(guesser, recoveryCode)
+        const by = withRecoveryCode(claims.amr)
+        const answer = signIns.authenticated(judged, by, 'recovery_code_verified')
         return { ...answer, recoveryCodesRemaining: judged.recoveryCodesRemaining - 1 }
       }
-      const judged = await judging.acceptCode(credential.subject, code, stepToken)
-      const answer = signIns.authenticated(judged, withCode(amr), 'code_verified')
+      const judged = await judging.acceptCode(guesser, code)
+      const answer = signIns.authenticated(judged, withCode(claims.amr), 'code_verified')
       return { ...answer, recoveryCodesRemaining: judged.recoveryCodesRemaining }
     }
   )

@@ -1,36 +1,38 @@
-// The account's people: made by its back end, seen by its admins, each also by themselves.
+// The account's people: made by its back end, changed by it, by its admins, and in part by themselves.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { v7 as uuidv7 } from 'uuid'
-import { pageAnswer, UUID_FORM } from '../core/pages.ts'
-import { judgePassword } from '../core/passwords.ts'
-import { decide, isTwoFactorRequired } from '../core/policy.ts'
-import type { Policies } from '../data/policies.ts'
-import type { RosterUser, UserChange, Users } from '../data/users.ts'
-import type { Credential } from '../plugins/credentials.ts'
-import type { Limits } from '../plugins/limits.ts'
-import type { PasswordHashing } from '../plugins/password-hashing.ts'
-import { invalidMember, Problem } from '../problems.ts'
+import type { AuditDetails } from '../../core/audit.ts'
+import { judgePassword } from '../../core/passwords.ts'
+import type { Policies } from '../../data/policies.ts'
+import type { RosterUser } from '../../data/roster.ts'
+import type { UserKey } from '../../data/subjects.ts'
+import type { Owner } from '../../data/two-factor.ts'
+import type { UserChange, Users } from '../../data/users.ts'
+import type { Audit } from '../../plugins/audit.ts'
+import type { Limits } from '../../plugins/limits.ts'
+import type { PasswordHashing } from '../../plugins/password-hashing.ts'
+import { deadCredential, invalidMember, Problem } from '../../problems.ts'
 import {
   Email,
   ExternalId,
-  NextCursor,
   Nullable,
-  PageQuery,
   Password,
-  pageRequestOf,
   Role,
   refTo,
   type User,
   UserParams
-} from '../schemas.ts'
+} from '../../schemas.ts'
+import { type Caller, isSelf, targetUser } from '../target-user.ts'
+import { createUserAnswers } from './user-answer.ts'
 
 export interface UsersOptions {
   users: Users
   policies: Policies
   passwordHashing: PasswordHashing
   limits: Limits
+  audit: Audit
   now: () => Date
 }
 
@@ -59,13 +61,16 @@ type UserChangeBody = Static<typeof UserChangeBody>
 
 const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
   app,
-  { users, policies, passwordHashing, limits, now }
+  { users, policies, passwordHashing, limits, audit, now }
 ) => {
+  const asAnswer = createUserAnswers({ policies, now })
+
   app.post(
     '/v1/users',
     {
       config: {
         limit: 'address',
+        act: 'user.create',
         credentials: { apiKey: ['users:write'] },
         problems: ['email-taken', 'weak-password']
       },
@@ -83,61 +88,13 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
       const accountId = request.credentialOf('apiKey').accountId
       const email = request.body.email.toLowerCase()
       const passwordHash = password === undefined ? null : await newPasswordHash(password, email)
-      const created = await users.create({
-        ...{ accountId, id: uuidv7(), email, role, passwordHash, externalId },
-        createdAt: now()
-      })
+      const id = uuidv7()
+      const created = await users.create(
+        { accountId, id, email, role, passwordHash, externalId, createdAt: now() },
+        audit.succeeded(request, { target: { kind: 'user', id }, details: { role } })
+      )
       if (!created) throw new Problem('email-taken')
       return reply.code(201).send(await asAnswer(created))
-    }
-  )
-
-  app.get(
-    '/v1/users',
-    {
-      config: {
-        limit: 'address',
-        credentials: { apiKey: ['users:read'], accessToken: { holder: 'admin' } }
-      },
-      schema: {
-        operationId: 'listUsers',
-        summary: 'List the users with their two-factor state, oldest first',
-        tags: ['Users'],
-        querystring: PageQuery,
-        response: {
-          200: Type.Object({ items: Type.Array(refTo<User>('User')), nextCursor: NextCursor })
-        }
-      }
-    },
-    async (request) => {
-      const accountId = request.credentialOf('apiKey', 'accessToken').accountId
-      const page = await users.list(accountId, pageRequestOf(request.query, UUID_FORM))
-      const policy = await policies.find(accountId)
-      return pageAnswer(page, (user) => userAnswer(user, policy, now()))
-    }
-  )
-
-  app.get(
-    '/v1/users/:userId',
-    {
-      config: {
-        limit: 'address',
-        credentials: { apiKey: ['users:read'], accessToken: { holder: 'self-or-admin' } },
-        problems: ['user-not-found']
-      },
-      schema: {
-        operationId: 'getUser',
-        summary: 'Read a user',
-        tags: ['Users'],
-        params: UserParams,
-        response: { 200: refTo<User>('User') }
-      }
-    },
-    async (request) => {
-      const credential = request.credentialOf('apiKey', 'accessToken')
-      const user = await users.find(targetUser(credential, request.params.userId))
-      if (!user) throw new Problem('user-not-found')
-      return asAnswer(user)
     }
   )
 
@@ -146,6 +103,7 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     {
       config: {
         limit: 'address',
+        act: 'user.change',
         credentials: {
           apiKey: ['users:write'],
           accessToken: { holder: 'self-or-admin', fresh: 'second-factor' }
@@ -180,8 +138,11 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
       if (credential.kind === 'accessToken' && request.body.password !== undefined) {
         await requireCurrentPassword(request, user, request.body.currentPassword)
       }
-      const outcome = await users.change(key, await changeOf(request.body, user))
+      const change = await changeOf(request.body, user)
+      const event = audit.succeeded(request, { details: changeOnRecord(request.body) })
+      const outcome = await users.change(ownerOf(credential, key), change, event)
       if (outcome.changed) return asAnswer(outcome.user)
+      if (outcome.reason === 'dead-credential') throw deadCredential()
       throw new Problem(outcome.reason === 'not-found' ? 'user-not-found' : outcome.reason)
     }
   )
@@ -191,6 +152,7 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     {
       config: {
         limit: 'address',
+        act: 'user.delete',
         credentials: {
           apiKey: ['users:write'],
           accessToken: { holder: 'admin', fresh: 'second-factor' }
@@ -210,16 +172,12 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
       const credential = request.credentialOf('apiKey', 'accessToken')
       const key = targetUser(credential, request.params.userId)
       if (isSelf(credential, key.userId)) throw new Problem('limited-access')
-      const outcome = await users.remove(key)
+      const outcome = await users.remove(key, audit.succeeded(request))
       if (outcome === 'not-found') throw new Problem('user-not-found')
       if (outcome === 'last-admin') throw new Problem('last-admin')
       return reply.code(204).send(null)
     }
   )
-
-  async function asAnswer(user: RosterUser): Promise<User> {
-    return userAnswer(user, await policies.find(user.accountId), now())
-  }
 
   async function newPasswordHash(password: string, email: string): Promise<string> {
     const verdict = judgePassword(password, { email })
@@ -261,18 +219,20 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
 
 export default usersRoutes
 
-type Caller = Extract<Credential, { kind: 'apiKey' | 'accessToken' }>
-
-/** The user that a path names, in the caller's own account; `me` is nobody to an API key. */
-function targetUser(credential: Caller, userId: string): { accountId: string; userId: string } {
-  const accountId = credential.accountId
-  if (userId !== 'me') return { accountId, userId }
-  if (credential.kind === 'apiKey') throw new Problem('user-not-found')
-  return { accountId, userId: credential.subject.userId }
+/** What was changed: the role and the state with what they are now, of the rest that it was. */
+function changeOnRecord({ role, disabled, ...body }: UserChangeBody): AuditDetails {
+  const { currentPassword: _proof, ...others } = body
+  return {
+    ...(role === undefined ? {} : { role }),
+    ...(disabled === undefined ? {} : { disabled }),
+    ...(Object.keys(others).length === 0 ? {} : { others: Object.keys(others) })
+  }
 }
 
-function isSelf(credential: Caller, userId: string): boolean {
-  return credential.kind === 'accessToken' && credential.subject.userId === userId
+/** With the epoch of who acts for themself: hashing takes its time, and meanwhile others may have taken the token away. */
+function ownerOf(credential: Caller, key: UserKey): UserKey & Partial<Owner> {
+  if (credential.kind === 'apiKey' || !isSelf(credential, key.userId)) return key
+  return { ...key, epoch: credential.subject.epoch }
 }
 
 /** Which members each caller may name; `fresh` and the role were checked before the body was read. */
@@ -288,34 +248,4 @@ function requireFieldsAllowed(credential: Caller, userId: string, body: UserChan
   if (refused === undefined) return
   if (credential.kind === 'accessToken') throw new Problem('limited-access')
   throw invalidMember(`/${refused}`, 'is for people who change their own password')
-}
-
-function userAnswer(
-  user: RosterUser,
-  policy: { twoFactor: 'optional' | 'required' },
-  now: Date
-): User {
-  const [first] = user.authenticators
-  const isPending = user.enrollment !== null && user.enrollment.expiresAt > now
-  const isLocked = user.codeLockedUntil !== null && user.codeLockedUntil > now
-  const state = first ? 'enabled' : isPending ? 'pending' : 'disabled'
-  return {
-    id: user.id,
-    email: user.email,
-    role: user.role,
-    disabled: user.disabledAt !== null,
-    externalId: user.externalId,
-    createdAt: user.createdAt.toISOString(),
-    lastSignInAt: user.lastSignInAt?.toISOString() ?? null,
-    twoFactor: {
-      state,
-      since: first?.confirmedAt.toISOString() ?? null,
-      lockedUntil: isLocked ? (user.codeLockedUntil?.toISOString() ?? null) : null,
-      authenticators: user.authenticators.length,
-      recoveryCodesRemaining: user._count.recoveryCodes,
-      required: isTwoFactorRequired(policy),
-      exempt: false,
-      reason: decide({ policy, user: { hasAuthenticator: first !== undefined } }).reason
-    }
-  }
 }

@@ -1,0 +1,35 @@
+import { BREACHES, type Breach, type ChainHead, formatHead } from '../../core/audit-trail.ts'
+import type { MasterKeys } from '../../core/sealing.ts'
+import { createAuditKeys } from '../../data/audit-keys.ts'
+import { createAuditTrail } from '../../data/audit-trail.ts'
+import type { Database } from '../../data/database.ts'
+import { findAuditKey } from '../../plugins/audit-key.ts'
+
+export interface RecordOptions {
+  prisma: Database['prisma']
+  masterKeys: MasterKeys
+  /** A head that was noted earlier. */
+  noted: ChainHead | null
+}
+
+/** Verifies the whole record, and says in a line what was found. Throws where it can't be verified. */
+export async function verifyRecord({
+  prisma,
+  masterKeys,
+  noted
+}: RecordOptions): Promise<{ isWhole: boolean; line: string }> {
+  const key = await findAuditKey({ stored: createAuditKeys(prisma), masterKeys })
+  if (!key) throw new Error('there is no audit key: the service has never started on this database')
+  const verdict = await createAuditTrail(prisma).verify({ key, noted })
+  if (!verdict.isWhole) return { isWhole: false, line: `broken at ${describe(verdict.breach)}` }
+  const { verified, unsealed, head } = verdict
+  const end = head ? `head ${formatHead(head)}` : 'no head yet'
+  return { isWhole: true, line: `${verified} events verified, ${unsealed} not sealed yet; ${end}` }
+}
+
+function describe({ what, sequence, accountId, eventId, occurredAt }: Breach): string {
+  const known = Object.entries({ sequence, account: accountId, event: eventId, occurredAt })
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => `${name} ${value}`)
+  return `${known.join(', ')}: ${BREACHES[what]}`
+}

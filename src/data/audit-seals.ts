@@ -1,0 +1,128 @@
+// The chain over all events. It is made after they were written, so that no act waits for what the whole deployment
+// shares; what is not chained yet stands in a queue that the database itself fills, in the event's own transaction.
+import { isGenuine } from '../core/audit.ts'
+import { type ChainHead, chainOn } from '../core/audit-trail.ts'
+import type { PrismaClient } from '../generated/prisma/client.ts'
+import type { Transaction } from './act-records.ts'
+import {
+  asStoredEvent,
+  type EventKey,
+  type EventRow,
+  eventColumns,
+  isEventOfKey,
+  type JoinedEventRow
+} from './audit-rows.ts'
+
+export interface SealOptions {
+  key: Uint8Array
+  /** How many events at most. */
+  limit: number
+}
+
+export interface SealOutcome {
+  sealed: number
+  /** What stood in the queue and can't have been put there by the service: taken out, without a seal. */
+  refused: RefusedEvent[]
+}
+
+export interface RefusedEvent {
+  event: EventKey
+  why: 'gone' | 'sealed before' | 'not written by the service'
+}
+
+type QueuedRow = JoinedEventRow & { isSealed: boolean }
+
+// Any constant does; it only has to differ from the other advisory locks of this service.
+const SEALING_LOCK = 7_301_003
+
+export type AuditSeals = ReturnType<typeof createAuditSeals>
+
+export function createAuditSeals(prisma: PrismaClient) {
+  return {
+    /** Seals the events that have waited longest; none while another replica is at it. */
+    sealNext({ key, limit }: SealOptions): Promise<SealOutcome> {
+      return prisma.$transaction(
+        async (transaction) => {
+          const queued = (await isOurTurn(transaction)) ? await oldest(transaction, limit) : []
+          if (queued.length === 0) return { sealed: 0, refused: [] }
+          const verdicts = queued.map((row) => judge(key, row))
+          const sound = verdicts.flatMap((verdict) => ('sound' in verdict ? [verdict.sound] : []))
+          const refused = verdicts.flatMap((verdict) => ('why' in verdict ? [verdict] : []))
+          const macs = sound.map(({ mac }) => mac)
+          await insert(transaction, sound, chainOn(key, await headOf(transaction), macs))
+          await takeOut(transaction, queued)
+          return { sealed: sound.length, refused }
+        },
+        // What another replica has sealed before our turn must be seen: each statement looks for itself.
+        { isolationLevel: 'ReadCommitted' }
+      )
+    }
+  }
+}
+
+async function isOurTurn(transaction: Transaction): Promise<boolean> {
+  const [lock] = await transaction.$queryRaw<{ isOurs: boolean }[]>`
+    SELECT pg_try_advisory_xact_lock(${SEALING_LOCK}) AS "isOurs"`
+  return lock?.isOurs === true
+}
+
+function oldest(transaction: Transaction, limit: number): Promise<QueuedRow[]> {
+  return transaction.$queryRaw<QueuedRow[]>`
+    SELECT ${eventColumns('k')}, s.sequence IS NOT NULL AS "isSealed"
+    FROM (
+      SELECT * FROM "UnsealedAuditEvent" ORDER BY "occurredAt", id, "accountId" LIMIT ${limit}
+    ) AS k
+    LEFT JOIN "AuditEvent" AS e ON ${isEventOfKey}
+    LEFT JOIN "AuditSeal" AS s
+      ON (s."accountId", s."occurredAt", s."eventId") = (k."accountId", k."occurredAt", k.id)
+    ORDER BY k."occurredAt", k.id, k."accountId"`
+}
+
+function judge(key: Uint8Array, row: QueuedRow): { sound: EventRow } | RefusedEvent {
+  const { accountId, instant, occurredAt, id } = row
+  const event = { accountId, instant, occurredAt, id }
+  if (row.mac === null) return { event, why: 'gone' }
+  if (row.isSealed) return { event, why: 'sealed before' }
+  if (!isGenuine(key, asStoredEvent(row))) return { event, why: 'not written by the service' }
+  return { sound: row }
+}
+
+async function headOf(transaction: Transaction): Promise<ChainHead | null> {
+  return transaction.auditSeal.findFirst({
+    select: { sequence: true, hash: true },
+    orderBy: { sequence: 'desc' }
+  })
+}
+
+async function insert(
+  transaction: Transaction,
+  events: EventKey[],
+  links: ChainHead[]
+): Promise<void> {
+  const sequences = links.map(({ sequence }) => String(sequence))
+  const hashes = links.map(({ hash }) => Buffer.from(hash).toString('hex'))
+  const [accountIds, instants, ids] = columnsOf(events)
+  await transaction.$executeRaw`
+    INSERT INTO "AuditSeal" (sequence, "accountId", "occurredAt", "eventId", hash)
+    SELECT sequence, "accountId", "occurredAt", id, decode(hash, 'hex')
+    FROM unnest(${sequences}::bigint[], ${accountIds}::uuid[], ${instants}::timestamptz[], ${ids}::uuid[],
+      ${hashes}::text[]) AS link (sequence, "accountId", "occurredAt", id, hash)`
+}
+
+async function takeOut(transaction: Transaction, events: EventKey[]): Promise<void> {
+  const [accountIds, instants, ids] = columnsOf(events)
+  await transaction.$executeRaw`
+    DELETE FROM "UnsealedAuditEvent" AS queued
+    USING unnest(${accountIds}::uuid[], ${instants}::timestamptz[], ${ids}::uuid[])
+      AS taken ("accountId", "occurredAt", id)
+    WHERE (queued."accountId", queued."occurredAt", queued.id)
+      = (taken."accountId", taken."occurredAt", taken.id)`
+}
+
+function columnsOf(events: EventKey[]): [string[], string[], string[]] {
+  return [
+    events.map(({ accountId }) => accountId),
+    events.map(({ instant }) => instant),
+    events.map(({ id }) => id)
+  ]
+}

@@ -1,0 +1,134 @@
+// Mails on their way out. Written by the statement or the transaction of what they tell about, so that none is lost and
+// none tells of what never happened; workers take them from here, and no transaction is open while they mail.
+import type { SignedAuditEvent } from '../core/audit.ts'
+import type { Notice, NoticeDetails, NoticeKind } from '../core/notices.ts'
+import { Prisma, type PrismaClient } from '../generated/prisma/client.ts'
+
+/** A mail that this worker alone has, until its lease ends. */
+export type LeasedMail = Notice & {
+  id: string
+  /** Leases so far, this one included: what tells it from a later one. */
+  tries: number
+  /** Empty when the account is gone. */
+  accountName: string
+}
+
+export interface Lease {
+  /** Mails at most. */
+  limit: number
+  /** Longer than a worker takes, since another one takes the mails that are not settled by then. */
+  seconds: number
+  now: Date
+}
+
+/** What a server says is as long as it likes; the head of it tells enough. */
+const LAST_ERROR_MAX_LENGTH = 300
+/** Long enough for somebody to ask what became of a mail. */
+const FAILED_KEPT_DAYS = 30
+
+export type Outbox = ReturnType<typeof createOutbox>
+
+export function createOutbox(prisma: PrismaClient) {
+  return {
+    /** Takes what is due, the longest due first. No two workers get the same mail while a lease lasts. */
+    async leaseDue({ limit, seconds, now }: Lease): Promise<LeasedMail[]> {
+      const leasedUntil = new Date(now.getTime() + seconds * 1000)
+      return prisma.$queryRaw<LeasedMail[]>`
+        WITH due AS MATERIALIZED (
+          SELECT "accountId", id FROM "OutboxMail"
+          WHERE "failedAt" IS NULL AND "dueAt" <= ${now}::timestamptz
+          ORDER BY "dueAt" LIMIT ${limit} FOR UPDATE SKIP LOCKED
+        ), leased AS (
+          UPDATE "OutboxMail" SET tries = tries + 1, "dueAt" = ${leasedUntil}::timestamptz
+          FROM due WHERE "OutboxMail"."accountId" = due."accountId" AND "OutboxMail".id = due.id
+          RETURNING "OutboxMail".*
+        )
+        SELECT leased."accountId", leased.id, kind, recipient, "occurredAt", address, details, tries,
+          COALESCE("Account".name, '') AS "accountName"
+        FROM leased LEFT JOIN "Account" ON "Account".id = leased."accountId"
+        ORDER BY "occurredAt"`
+    },
+
+    /** Deletes a mail that the mail server has taken, whoever leases it by now. */
+    async removeDelivered({ accountId, id }: LeasedMail): Promise<void> {
+      await prisma.outboxMail.deleteMany({ where: { accountId, id } })
+    },
+
+    /** Ends a lease; the mail is due again at that instant. False: another worker has leased it since. */
+    async postpone(mail: LeasedMail, dueAt: Date, lastError: string): Promise<boolean> {
+      const postponed = await prisma.outboxMail.updateMany({
+        where: ofLease(mail),
+        data: { dueAt, lastError: bounded(lastError) }
+      })
+      return postponed.count === 1
+    },
+
+    /** Ends a lease of a mail that was not tried, for anybody to take. False: another worker has leased it since. */
+    async handBack(mail: LeasedMail, now: Date): Promise<boolean> {
+      const handedBack = await prisma.outboxMail.updateMany({
+        where: ofLease(mail),
+        data: { dueAt: now }
+      })
+      return handedBack.count === 1
+    },
+
+    /** Ends a lease for good; the mail is never due again. False: another worker has leased it since. */
+    async giveUp(mail: LeasedMail, failedAt: Date, lastError: string): Promise<boolean> {
+      const givenUp = await prisma.outboxMail.updateMany({
+        where: ofLease(mail),
+        data: { failedAt, lastError: bounded(lastError) }
+      })
+      return givenUp.count === 1
+    },
+
+    /** Gives up what happened before that instant and nobody has leased. Answers how many. */
+    async giveUpUnsent(occurredBefore: Date, now: Date): Promise<number> {
+      const givenUp = await prisma.outboxMail.updateMany({
+        where: { failedAt: null, dueAt: { lte: now }, occurredAt: { lt: occurredBefore } },
+        data: { failedAt: now }
+      })
+      return givenUp.count
+    },
+
+    /** Forgets mails that were given up a month ago: they hold addresses. Answers how many. */
+    async forgetFailed(now: Date): Promise<number> {
+      const before = new Date(now.getTime() - FAILED_KEPT_DAYS * 24 * 60 * 60 * 1000)
+      const forgotten = await prisma.outboxMail.deleteMany({ where: { failedAt: { lt: before } } })
+      return forgotten.count
+    }
+  }
+}
+
+function ofLease({ accountId, id, tries }: LeasedMail) {
+  return { accountId, id, tries, failedAt: null }
+}
+
+// PostgreSQL stores no NUL, and nobody needs the other control characters either.
+function bounded(text: string): string {
+  return text.replace(/\p{Cc}+/gu, ' ').slice(0, LAST_ERROR_MAX_LENGTH)
+}
+
+/** The insert of a notice; with the name of a CTE of the same statement, as many times as that has rows. */
+export function insertNotice(notice: Notice, guardedBy?: string): Prisma.Sql {
+  const from = guardedBy === undefined ? Prisma.empty : Prisma.raw(`FROM "${guardedBy}"`)
+  return Prisma.sql`
+    INSERT INTO "OutboxMail" ("accountId", kind, recipient, "occurredAt", address, details, "dueAt")
+    SELECT ${notice.accountId}::uuid, ${notice.kind}, ${notice.recipient},
+      ${notice.occurredAt}::timestamptz, ${notice.address}, ${JSON.stringify(notice.details)}::jsonb,
+      ${notice.occurredAt}::timestamptz ${from}`
+}
+
+/** The insert of a notice to each user of an account whom the condition `who`, on `"User" u`, picks. */
+export function insertNoticeToEach<Kind extends NoticeKind>(
+  { accountId, who }: { accountId: string; who: Prisma.Sql },
+  event: SignedAuditEvent,
+  kind: Kind,
+  details: NoticeDetails[Kind]
+): Prisma.Sql {
+  return Prisma.sql`
+    INSERT INTO "OutboxMail" ("accountId", kind, recipient, "occurredAt", address, details, "dueAt")
+    SELECT u."accountId", ${kind}, u.email, ${event.occurredAt}::timestamptz, NULL,
+      ${JSON.stringify(details)}::jsonb, ${event.occurredAt}::timestamptz
+    FROM "User" u
+    WHERE u."accountId" = ${accountId}::uuid AND u."disabledAt" IS NULL AND ${who}`
+}

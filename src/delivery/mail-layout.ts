@@ -1,0 +1,121 @@
+// How every mail looks: what happened, the facts one a line, and what to do if it wasn't you. Sentences are ours alone;
+// what other people have chosen (names, tickets) stands apart in the facts, in quotes.
+import escapeHtml from 'escape-html'
+
+/** A name for a fact, and what it is. */
+export type Fact = readonly [label: string, value: string]
+
+/** What a mail says, before it is laid out. */
+export interface MailContent {
+  subject: string
+  /** What happened and what it means, a paragraph each. */
+  happened: readonly string[]
+  facts: readonly Fact[]
+  /** What to do if the reader had no part in it. */
+  unexpected: { heading: string; advice: string }
+}
+
+export interface MailText {
+  subject: string
+  text: string
+  html: string
+}
+
+const FOOTER =
+  'This mail was sent automatically, and answers to it are not read. ' +
+  'Nobody will ask you for your password, a code or a recovery code by mail.'
+
+/** Longer than any name that the API takes; what comes from elsewhere is cut. */
+const FOREIGN_MAX_LENGTH = 300
+
+/**
+ * What somebody else has chosen, made safe to stand in a mail: on one line, in quotes that it can't close, and without
+ * the invisible characters that turn the reading direction or hide text.
+ */
+export function quoted(foreign: string): string {
+  const visible = foreign.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Z}]+/gu, ' ').trim()
+  const cut = [...visible].slice(0, FOREIGN_MAX_LENGTH).join('')
+  return `"${cut.replace(/["\p{Pi}\p{Pf}„″＂〝〞]/gu, "'")}"`
+}
+
+const WEEKDAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday']
+const MONTHS = [
+  ...['January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September'],
+  ...['October', 'November', 'December']
+]
+
+/** An instant that nobody can misread: `Monday, 5 January 2026, 09:00 UTC`. Throws when it is none. */
+export function inWords(instant: Date): string {
+  const time = instant.toISOString().slice(11, 16)
+  const month = MONTHS[instant.getUTCMonth()]
+  const day = `${WEEKDAYS[instant.getUTCDay()]}, ${instant.getUTCDate()} ${month}`
+  return `${day} ${instant.getUTCFullYear()}, ${time} UTC`
+}
+
+/** Lays a mail out as plain text and as HTML, which say the same. */
+export function layOut(content: MailContent): MailText {
+  return { subject: content.subject, text: asText(content), html: asHtml(content) }
+}
+
+// A paragraph is one line, so that every reader can wrap it to their screen. No line begins or ends in a way that
+// format=flowed (RFC 3676) or a mailbox file would change.
+function asText({ happened, facts, unexpected }: MailContent): string {
+  return [
+    ...happened,
+    facts.map(([label, value]) => `${label}: ${value}`).join('\n'),
+    `${unexpected.heading}\n${unexpected.advice}`,
+    FOOTER
+  ]
+    .join('\n\n')
+    .concat('\n')
+}
+
+const FONT = 'font-family: Arial, Helvetica, sans-serif; font-size: 16px; line-height: 1.5'
+
+function asHtml({ subject, happened, facts, unexpected }: MailContent): string {
+  const paragraphs = happened.map((paragraph) => html`<p>${paragraph}</p>`)
+  // Isolated, so that a name in a script from right to left turns nothing around it.
+  const rows = facts.map(
+    ([label, value]) => html`<tr>
+<th scope="row" style="padding: 2px 16px 2px 0; text-align: left; font-weight: normal; color: #555555">${label}:</th>
+<td style="padding: 2px 0"><bdi>${value}</bdi></td>
+</tr>`
+  )
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>${subject}</title>
+</head>
+<body style="margin: 0; padding: 24px; background: #ffffff; color: #1a1a1a; ${FONT}">
+<div lang="en" dir="ltr" style="max-width: 560px">
+<h1 style="font-size: 22px; line-height: 1.3">${subject}</h1>
+${paragraphs}
+<table style="border-collapse: collapse; margin: 16px 0; ${FONT}">
+${rows}
+</table>
+<h2 style="font-size: 18px; line-height: 1.3">${unexpected.heading}</h2>
+<p>${unexpected.advice}</p>
+<p style="font-size: 14px; color: #555555">${FOOTER}</p>
+</div>
+</body>
+</html>
+`.markup
+}
+
+interface Html {
+  markup: string
+}
+
+/** Markup written here; everything put into it is escaped, unless it is markup written here, too. */
+function html(parts: TemplateStringsArray, ...values: (string | Html | Html[])[]): Html {
+  const filled = values.map((value) => {
+    if (typeof value === 'string') return escapeHtml(value)
+    return [value]
+      .flat()
+      .map(({ markup }) => markup)
+      .join('\n')
+  })
+  return { markup: String.raw({ raw: parts }, ...filled) }
+}

@@ -1,0 +1,49 @@
+// All that the service does of itself, and how often.
+import { tooOldToTell } from '../core/mail-retries.ts'
+import type { Enrollments } from '../data/enrollments.ts'
+import type { Outbox } from '../data/outbox.ts'
+import type { Verdicts } from '../data/verdicts.ts'
+import type { MailDelivery } from '../delivery/mail-delivery.ts'
+import type { Sealing } from './audit-sealing.ts'
+import type { Job } from './background.ts'
+
+export interface BackgroundJobsOptions {
+  verdicts: Verdicts
+  enrollments: Enrollments
+  outbox: Outbox
+  /** Null: there is nowhere to send mails to. */
+  mail: MailDelivery | null
+  sealing: Sealing
+  now: () => Date
+}
+
+export function backgroundJobs({
+  verdicts,
+  enrollments,
+  outbox,
+  mail,
+  sealing,
+  now
+}: BackgroundJobsOptions): Job[] {
+  return [
+    {
+      name: 'forgetting step tokens',
+      everySeconds: 60,
+      run: () => verdicts.forgetExpiredStepTokens(now())
+    },
+    {
+      name: 'forgetting enrolments',
+      everySeconds: 60,
+      run: () => enrollments.forgetExpired(now())
+    },
+    { name: 'forgetting failed mails', everySeconds: 3600, run: () => outbox.forgetFailed(now()) },
+    { name: 'sealing audit events', everySeconds: 1, run: (stop) => sealing.sealDue({ stop }) },
+    mail
+      ? { name: 'sending mails', everySeconds: 1, run: async () => (await mail.deliverDue()) > 0 }
+      : {
+          name: 'giving up mails',
+          everySeconds: 3600,
+          run: () => outbox.giveUpUnsent(tooOldToTell(now()), now())
+        }
+  ]
+}

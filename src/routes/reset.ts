@@ -1,0 +1,93 @@
+// A lost phone, and no recovery code left: an admin, the account's back end or the operator's support takes two-factor
+// back to the start. Nobody sees or restores a key; the user sets up anew.
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { isTwoFactorRequired } from '../core/policy.ts'
+import type { Resets } from '../data/resets.ts'
+import type { UserKey } from '../data/subjects.ts'
+import type { Audit } from '../plugins/audit.ts'
+import type { Credential } from '../plugins/credentials.ts'
+import { invalidMember, Problem } from '../problems.ts'
+import { GivenReason, Instant, Ticket, UserParams, Uuid } from '../schemas.ts'
+import { allowNoBody } from './optional-body.ts'
+import { type Caller, isSelf, targetUser } from './target-user.ts'
+
+export interface ResetOptions {
+  resets: Resets
+  audit: Audit
+}
+
+const ResetBody = Type.Object(
+  { reason: Type.Optional(GivenReason), ticket: Type.Optional(Ticket) },
+  { additionalProperties: false }
+)
+
+const ResetAnswer = Type.Object({
+  userId: Uuid,
+  resetAt: Instant,
+  nextSignIn: Type.Enum(['enrollment_required', 'not_required'], {
+    description: 'What the next sign-in by password leads to, by the policy of now.'
+  })
+})
+
+type Resetter = Caller | Extract<Credential, { kind: 'operator' }>
+
+const reset: FastifyPluginAsyncTypebox<ResetOptions> = async (app, { resets, audit }) => {
+  app.post(
+    '/v1/users/:userId/reset',
+    {
+      config: {
+        limit: 'address',
+        act: 'user.reset',
+        credentials: {
+          operator: true,
+          apiKey: ['users:reset'],
+          accessToken: { holder: 'admin', fresh: 'second-factor' }
+        },
+        problems: ['user-not-found', 'self-reset-forbidden', 'nothing-to-reset']
+      },
+      preValidation: allowNoBody,
+      schema: {
+        operationId: 'resetUser',
+        summary: "Reset a user's two-factor",
+        description:
+          'Removes authenticators, pending enrolments, recovery codes, trusted devices and locks, and kills every token issued before. The user is told by mail; after a reset by the operator, who must name a `ticket`, every admin of the account is told too.',
+        tags: ['Users'],
+        params: UserParams,
+        body: ResetBody,
+        response: { 200: ResetAnswer }
+      }
+    },
+    async (request) => {
+      const { reason = null, ticket = null } = request.body
+      const credential = request.credentialOf('operator', 'apiKey', 'accessToken')
+      if (credential.kind === 'operator' && ticket === null) {
+        throw invalidMember('/ticket', 'is required with the operator key')
+      }
+      const key = await targetOf(credential, request.params.userId)
+      const event = audit.succeeded(request, { accountId: key.accountId, reason, ticket })
+      const outcome = await resets.reset(key, event)
+      if (!outcome.isReset) throw new Problem(outcome.reason)
+      return {
+        userId: key.userId,
+        resetAt: event.occurredAt.toISOString(),
+        nextSignIn: isTwoFactorRequired(outcome.policy)
+          ? ('enrollment_required' as const)
+          : ('not_required' as const)
+      }
+    }
+  )
+
+  async function targetOf(credential: Resetter, userId: string): Promise<UserKey> {
+    if (credential.kind === 'operator') {
+      const accountId = userId === 'me' ? null : await resets.findAccountOf(userId)
+      if (accountId === null) throw new Problem('user-not-found')
+      return { accountId, userId }
+    }
+    const key = targetUser(credential, userId)
+    if (isSelf(credential, key.userId)) throw new Problem('self-reset-forbidden')
+    return key
+  }
+}
+
+export default reset

@@ -1,0 +1,38 @@
+// A user as every route about users shows one.
+import { type AccountPolicy, decide, isTwoFactorRequired } from '../../core/policy.ts'
+import { twoFactorFacts, twoFactorState } from '../../core/two-factor.ts'
+import type { Policies } from '../../data/policies.ts'
+import type { RosterUser } from '../../data/roster.ts'
+import type { User } from '../../schemas.ts'
+
+/** Shows single users, each under the policy of their account as it is now. */
+export function createUserAnswers({ policies, now }: { policies: Policies; now: () => Date }) {
+  return async (user: RosterUser): Promise<User> =>
+    userAnswer(user, await policies.find(user.accountId), now())
+}
+
+export function userAnswer(user: RosterUser, policy: AccountPolicy, now: Date): User {
+  const { authenticators, codeLockedUntil, codeDisabledAt } = user
+  const facts = twoFactorFacts(user, now)
+  const isLockRunning = codeLockedUntil !== null && codeLockedUntil > now
+  return {
+    id: user.id,
+    email: user.email,
+    role: user.role,
+    disabled: user.disabledAt !== null,
+    externalId: user.externalId,
+    createdAt: user.createdAt.toISOString(),
+    lastSignInAt: user.lastSignInAt?.toISOString() ?? null,
+    twoFactor: {
+      state: twoFactorState(facts),
+      since: authenticators[0]?.confirmedAt.toISOString() ?? null,
+      lockedUntil: isLockRunning ? codeLockedUntil.toISOString() : null,
+      codesDisabledAt: codeDisabledAt?.toISOString() ?? null,
+      authenticators: authenticators.length,
+      recoveryCodesRemaining: user._count.recoveryCodes,
+      required: isTwoFactorRequired(policy),
+      exempt: facts.isExempt,
+      reason: decide({ policy, user: { hasAuthenticator: facts.isEnrolled } }).reason
+    }
+  }
+}

@@ -1,0 +1,137 @@
+// The command that verifies the record: its line, and the exit code that a timer acts on.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdir } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { readConfig } from '../../src/commands/audit/config.ts'
+import { verifyRecord } from '../../src/commands/audit/verify.ts'
+import { type SignedAuditEvent, signEvent } from '../../src/core/audit.ts'
+import { type ChainHead, formatHead } from '../../src/core/audit-trail.ts'
+import { createAuditEvents } from '../../src/data/audit-events.ts'
+import { createAuditKeys } from '../../src/data/audit-keys.ts'
+import { createAuditSeals } from '../../src/data/audit-seals.ts'
+import { type Database, openDatabase } from '../../src/data/database.ts'
+import { openAuditKey } from '../../src/plugins/audit-key.ts'
+import { ON_EMBEDDED, testConfig, testEnvironment } from '../support/app.ts'
+import { auditEvent } from '../support/audit-events.ts'
+import { NINE } from '../support/clock.ts'
+import { createTestDatabase } from '../support/database.ts'
+
+const COMMAND = fileURLToPath(new URL('../../dist/commands/audit.js', import.meta.url))
+const { masterKeys } = testConfig()
+
+/** The built command in a process of its own. */
+async function audit(env: NodeJS.ProcessEnv, ...args: string[]) {
+  const child = spawn(process.execPath, [COMMAND, ...args], {
+    env: { PATH: process.env['PATH'], ...testEnvironment(env) },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  const heard = { out: '', err: '' }
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    heard.out += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    heard.err += text
+  })
+  const [code] = await once(child, 'close')
+  return { code, ...heard }
+}
+
+/** Three events of which two are sealed, on record under the deployment's key. */
+async function fill({ prisma }: Database): Promise<SignedAuditEvent[]> {
+  const stored = createAuditKeys(prisma)
+  const key = await openAuditKey({ stored, masterKeys, now: () => NINE })
+  const events = [0, 1, 2].map((second) =>
+    signEvent(key, auditEvent({ occurredAt: new Date(NINE.getTime() + second * 1000) }))
+  )
+  for (const event of events) await createAuditEvents(prisma).record(event)
+  await createAuditSeals(prisma).sealNext({ key, limit: 2 })
+  return events
+}
+
+async function headOf({ prisma }: Database): Promise<string> {
+  return formatHead(await prisma.auditSeal.findFirstOrThrow({ orderBy: { sequence: 'desc' } }))
+}
+
+t.test('a line for whatever is found, and an exit code', async (t) => {
+  const url = await createTestDatabase(t)
+  const database = await openDatabase({ url })
+  t.teardown(() => database.close())
+  const { prisma } = database
+  const verify = (noted: ChainHead | null = null, keys = masterKeys) =>
+    verifyRecord({ prisma, masterKeys: keys, noted })
+
+  t.test('throws: before the service has ever started', async (t) => {
+    await t.rejects(verify(), { message: /^there is no audit key/ })
+    t.equal(await prisma.auditKey.count(), 0, 'and no key is made')
+  })
+
+  t.test('whole: an empty record', async (t) => {
+    await openAuditKey({ stored: createAuditKeys(prisma), masterKeys, now: () => NINE })
+    const line = '0 events verified, 0 not sealed yet; no head yet'
+    t.same(await verify(), { isWhole: true, line })
+  })
+
+  t.test('broken: where a noted head is beyond the end', async (t) => {
+    const line = 'broken at sequence 7: the chain does not hold the head that was noted'
+    const noted = { sequence: 7n, hash: Buffer.alloc(32, 1) }
+    t.same(await verify(noted), { isWhole: false, line })
+  })
+
+  t.test('throws: under other master keys', async (t) => {
+    const other = testConfig({ MASTER_KEYS: `new:${Buffer.alloc(32, 9).toString('base64')}` })
+    await t.rejects(verify(null, other.masterKeys), { message: /MASTER_KEYS does not hold/ })
+  })
+
+  t.test('2: while the service has the folder', ON_EMBEDDED, async (t) => {
+    const { code, err } = await audit({ DATABASE_URL: url }, 'verify')
+    t.equal(code, 2)
+    t.match(err, /^audit: not verified: .* is in use by process \d+.* stop the other.*\n$/)
+  })
+
+  t.test('0: whole, and 1: broken', async (t) => {
+    const [, second] = await fill(database)
+    const head = await headOf(database)
+    await database.close()
+    t.same(await audit({ DATABASE_URL: url }, 'verify', '--head', head), {
+      code: 0,
+      out: `2 events verified, 1 not sealed yet; head ${head}\n`,
+      err: ''
+    })
+    const row = `sequence 2, account ${second?.accountId}, event ${second?.id}, occurredAt 2026-01-05T09:00:01.000Z`
+    t.same(await audit({ DATABASE_URL: url }, 'verify', '--head', `2:${'ab'.repeat(32)}`), {
+      code: 1,
+      out: `broken at ${row}: the chain does not hold the head that was noted\n`,
+      err: ''
+    })
+  })
+})
+
+t.test('2 where that can’t be told, and why in a line', async (t) => {
+  const database = { DATABASE_URL: 'postgresql://postgres:hunter2@127.0.0.1:1/x' }
+  const refused: [env: NodeJS.ProcessEnv, args: string[], said: RegExp][] = [
+    [database, ['verify'], /127\.0\.0\.1:1/],
+    [database, ['verify', '--head', '2'], /usage: audit verify/]
+  ]
+  const runs = await Promise.all(refused.map(([env, args]) => audit(env, ...args)))
+  for (const [index, { code, out, err }] of runs.entries()) {
+    const said = refused[index]?.[2] ?? /^$/
+    t.equal(code, 2, String(said))
+    t.equal(out, '')
+    t.match(err, said)
+    t.match(err, /^audit: not verified: [^\n]+\n$/)
+    t.notMatch(err, /hunter2/, 'and shows no password')
+  }
+})
+
+t.test('nothing is made that is not there', ON_EMBEDDED, async (t) => {
+  const folder = t.testdir()
+  const env = testEnvironment({ DATABASE_URL: `pglite:${folder}` })
+  t.throws(() => readConfig(env), { message: `there is no database in ${folder}` })
+  t.throws(() => readConfig({ ...env, MASTER_KEYS: '' }), { message: /no local keys in/ })
+  t.throws(() => readConfig({ ...env, MASTER_KEYS: 'x' }), { name: 'ConfigError' })
+  const onServer = { ...env, DATABASE_URL: 'postgresql://127.0.0.1:1/x', OPERATOR_KEY: '' }
+  t.match(readConfig(onServer), { databaseUrl: 'postgresql://127.0.0.1:1/x' })
+  t.same(await readdir(folder), [])
+})

@@ -1,0 +1,87 @@
+// B11: no admin can get in: the operator's support resets a user against a ticket number; every admin of the account is
+// told. A stored key is never shown or mailed again; support starts a fresh set-up instead.
+import t from 'tap'
+import { OPERATOR_KEY, startApp } from '../support/app.ts'
+import { openMailbox } from '../support/mailbox.ts'
+import { isProblem } from '../support/problems.ts'
+
+const mailbox = await openMailbox(t)
+const service = await startApp(t, { listen: true, env: { SMTP_URL: mailbox.url } })
+const { call, changePolicy, clock, codeAt, confirm, createAccount, createUser, enroll } = service
+const { enrolledUser, login } = service
+
+t.test('the only admins have lost their phones', async (t) => {
+  const account = await createAccount({ name: 'Initech' })
+  await changePolicy(account, { twoFactor: 'required' })
+  const bill = await enrolledUser({ account, role: 'admin', email: 'bill@example.com' })
+  await enrolledUser({ account, role: 'admin', email: 'dom@example.com' })
+  await createUser({ account, email: 'milton@example.com' })
+  for (const to of ['bill@example.com', 'dom@example.com']) await mailbox.mailTo(to, /is on/)
+
+  const path = `/v1/users/${bill.id}/reset`
+  const withoutTicket = await call('POST', path, { as: OPERATOR_KEY, body: { reason: 'Help' } })
+  isProblem(t, withoutTicket, 400, 'invalid-request')
+  const body = { ticket: 'SUP-20417', reason: 'Both phones stolen; called back' }
+  const reset = await call('POST', path, { as: OPERATOR_KEY, body })
+  t.match(reset.json(), { userId: bill.id, nextSignIn: 'enrollment_required' })
+  t.same(Object.keys(reset.json()).sort(), ['nextSignIn', 'resetAt', 'userId'], 'and no key')
+
+  const toUser = await mailbox.mailTo('bill@example.com')
+  const toAdmin = await mailbox.mailTo('dom@example.com')
+  t.match(toAdmin.text, 'bill@example.com')
+  for (const { text, html } of [toUser, toAdmin]) {
+    for (const said of [text, html]) {
+      t.match(said, 'SUP-20417')
+      t.match(said, 'Initech')
+      t.notMatch(said, bill.secret.replaceAll(' ', ''))
+      t.notMatch(said, bill.secret)
+    }
+  }
+
+  const { status, stepToken } = (await login(bill)).json()
+  t.equal(status, 'enrollment_required')
+  const setUp = (await enroll(stepToken)).json()
+  t.not(setUp.setupKey, bill.secret, 'a fresh key')
+  const code = codeAt(setUp.setupKey, clock.now())
+  t.equal((await confirm(stepToken, setUp.authenticatorId, code)).statusCode, 200)
+  await mailbox.mailTo('bill@example.com', /is on/)
+  t.same(
+    mailbox.all.filter(({ to }) => to === 'milton@example.com'),
+    [],
+    'members are not told'
+  )
+
+  const trail = await call('GET', `/v1/audit-events?userId=${bill.id}&type=user.reset`, {
+    as: account.apiKey
+  })
+  t.match(trail.json().items, [
+    {
+      outcome: 'succeeded',
+      actor: { kind: 'operator', id: 'operator0001', credential: 'operator_key' },
+      ticket: 'SUP-20417',
+      reason: 'Both phones stolen; called back'
+    }
+  ])
+})
+
+t.test('no route shows or mails a stored key again, to nobody', async (t) => {
+  const account = await createAccount()
+  const user = await enrolledUser({ account })
+  const admin = await enrolledUser({ account, role: 'admin' })
+  const tokens = [await user.accessToken(), await admin.accessToken(), account.apiKey, OPERATOR_KEY]
+  const paths = ['', '/authenticators', '/recovery-codes', '/devices'].flatMap((rest) => [
+    `/v1/users/me${rest}`,
+    `/v1/users/${user.id}${rest}`
+  ])
+  let answered = 0
+  for (const as of tokens) {
+    for (const path of [...paths, '/v1/users', '/v1/audit-events']) {
+      const { statusCode, body } = await call('GET', path, { as })
+      if (statusCode === 200) answered += 1
+      t.notMatch(body, user.secret.replaceAll(' ', ''))
+      for (const recoveryCode of user.recoveryCodes) t.notMatch(body, recoveryCode)
+    }
+  }
+  t.ok(answered > 15, `${answered} answers that might have held it`)
+  t.equal((await mailbox.mailTo(user.email)).text.includes(user.secret.replaceAll(' ', '')), false)
+})

@@ -1,0 +1,72 @@
+// B4: while the account leaves it optional, a user turns two-factor on and off for themselves; turning it on sends an
+// e-mail. The mails come by SMTP, from the service to a mail server.
+import t from 'tap'
+import { startApp } from '../support/app.ts'
+import { openMailbox } from '../support/mailbox.ts'
+import { isProblem } from '../support/problems.ts'
+
+const mailbox = await openMailbox(t)
+const service = await startApp(t, { listen: true, env: { SMTP_URL: mailbox.url } })
+const { call, changePolicy, clock, codeAt, confirm, createAccount, createUser, enroll } = service
+const { enrolledUser, login, verify } = service
+
+t.test('on, told by mail, and off again, told by mail', async (t) => {
+  const account = await createAccount({ name: 'Globex <Berlin>' })
+  const user = await createUser({ account, email: 'ada@example.com' })
+  const first = (await login(user)).json()
+  t.match(first, { status: 'authenticated', reason: 'not_required' })
+
+  const setUp = (await enroll(first.accessToken, { name: "Ada's phone" })).json()
+  const code = codeAt(setUp.setupKey, clock.now())
+  const on = (await confirm(first.accessToken, setUp.authenticatorId, code)).json()
+  t.match(on, { status: 'authenticated', reason: 'enrolled' })
+  const told = await mailbox.mailTo('ada@example.com')
+  t.match(told.subject, /on/)
+  for (const text of [told.text, told.html]) {
+    t.match(text, /Two-step sign-in is (now )?on/)
+    t.match(text, /5 January 2026/)
+    t.match(text, '127.0.0.1', 'from where')
+    t.match(text, /If this wasn(?:'|&#39;|’)t you/)
+    for (const secret of [setUp.setupKey, setUp.setupKey.replaceAll(' ', ''), code]) {
+      t.notMatch(text, secret)
+    }
+    for (const recoveryCode of on.recoveryCodes) t.notMatch(text, recoveryCode)
+  }
+  t.match(told.text, 'Globex <Berlin>')
+  t.match(told.html, 'Globex &lt;Berlin&gt;')
+  t.match((await login(user)).json(), { status: 'verification_required', reason: 'user_enabled' })
+
+  const off = await call('DELETE', '/v1/users/me/two-factor', { as: on.accessToken })
+  t.same([off.statusCode, off.body], [204, ''])
+  t.match((await mailbox.mailTo('ada@example.com')).subject, /off/)
+  t.match((await login(user)).json(), { status: 'authenticated', reason: 'not_required' })
+  const dead = await call('GET', '/v1/users/me', { as: on.accessToken })
+  isProblem(t, dead, 401, 'invalid-credential')
+})
+
+t.test('removing the last authenticator is turning it off', async (t) => {
+  const user = await enrolledUser()
+  const path = `/v1/users/me/authenticators/${user.authenticatorId}`
+  t.equal((await call('DELETE', path, { as: await user.accessToken() })).statusCode, 204)
+  t.match((await login(user)).json(), { status: 'authenticated' })
+  await mailbox.mailTo(user.email, /on/)
+  await mailbox.mailTo(user.email, /off/)
+})
+
+t.test('a user-level choice counts only while the account leaves it optional', async (t) => {
+  const account = await createAccount()
+  const user = await enrolledUser({ account })
+  await changePolicy(account, { twoFactor: 'required' })
+  const as = await user.accessToken()
+  for (const path of ['two-factor', `authenticators/${user.authenticatorId}`]) {
+    const answer = await call('DELETE', `/v1/users/me/${path}`, { as })
+    isProblem(t, answer, 409, 'policy-requires-authenticator')
+  }
+  const { stepToken } = (await login(user)).json()
+  t.equal((await verify(stepToken, user.nextCode())).statusCode, 200, 'nothing has changed')
+  await mailbox.mailTo(user.email, /on/)
+  t.same(
+    mailbox.all.filter(({ to, subject }) => to === user.email && /off/.test(subject)),
+    []
+  )
+})

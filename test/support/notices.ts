@@ -1,0 +1,47 @@
+// Notices as the acts write them, for tests of what becomes of them.
+import type { Notice, NoticeDetails, NoticeKind } from '../../src/core/notices.ts'
+import type { Database } from '../../src/data/database.ts'
+import { insertNotice } from '../../src/data/outbox.ts'
+
+/** Of every kind one, with what it says. */
+export const DETAILS: NoticeDetails = {
+  two_factor_enabled: { authenticator: 'Phone' },
+  two_factor_disabled: {},
+  authenticator_added: { authenticator: 'Tablet' },
+  authenticator_replaced: { authenticator: 'New phone', replaced: 'Old phone' },
+  authenticator_removed: { authenticator: 'Tablet' },
+  recovery_code_used: { remaining: 7 },
+  recovery_codes_regenerated: {},
+  codes_disabled: { recoveryCodesRemaining: 4 },
+  two_factor_reset: { by: 'admin' },
+  support_reset: { ticket: 'CASE-4711' },
+  support_reset_of_user: { ticket: 'CASE-4711', user: 'ada@example.com' },
+  two_factor_required: { from: '2026-03-01T00:00:00.000Z' },
+  password_changed: {},
+  email_changed: { from: 'ada@example.com', to: 'ada@example.org' }
+}
+
+export const KINDS = Object.keys(DETAILS) as NoticeKind[]
+
+export interface NoticeSettings {
+  accountId: string
+  occurredAt: Date
+  recipient?: string
+  address?: string | null
+}
+
+/** A notice of a kind, with the details above unless others are given. */
+export function noticeOf<Kind extends NoticeKind>(
+  kind: Kind,
+  settings: NoticeSettings,
+  details: NoticeDetails[Kind] = DETAILS[kind]
+): Notice {
+  const given = { recipient: 'ada@example.com', address: '203.0.113.7', ...settings }
+  // Kind and details belong together, which the union can't be told.
+  return { ...given, kind, details } as unknown as Notice
+}
+
+/** Puts notices into the outbox, as the transaction of an act does. */
+export async function putIntoOutbox({ prisma }: Database, notices: Notice[]): Promise<void> {
+  await Promise.all(notices.map((notice) => prisma.$executeRaw(insertNotice(notice))))
+}

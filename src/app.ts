@@ -5,6 +5,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import { v7 as uuidv7 } from 'uuid'
 import type { Config } from './config.ts'
+import { createDeviceTokens } from './core/device-tokens.ts'
 import { createRecoveryCodeHasher } from './core/recovery-codes.ts'
 import { createSealer } from './core/sealing.ts'
 import { createAccounts } from './data/accounts.ts'
@@ -22,6 +23,7 @@ import { createRecoveryCodes } from './data/recovery-codes.ts'
 import { openRedis } from './data/redis.ts'
 import { createResets } from './data/resets.ts'
 import { createSigningKeys } from './data/signing-keys.ts'
+import { createSsoIdentities } from './data/sso-identities.ts'
 import { createSubjects } from './data/subjects.ts'
 import { createTrustedDevices } from './data/trusted-devices.ts'
 import { createTwoFactor } from './data/two-factor.ts'
@@ -35,11 +37,15 @@ import { createSealing } from './plugins/audit-sealing.ts'
 import { background } from './plugins/background.ts'
 import { backgroundJobs } from './plugins/background-jobs.ts'
 import { credentials } from './plugins/credentials.ts'
+import { createDeviceTrust } from './plugins/device-trust.ts'
 import { draining } from './plugins/draining.ts'
 import health from './plugins/health.ts'
+import { createIdentityProviders, type IdentityProviders } from './plugins/identity-providers.ts'
 import { createLimits } from './plugins/limits.ts'
 import { createPasswordHashing } from './plugins/password-hashing.ts'
 import { problemHandling, refuseMalformed, sendProblem } from './plugins/problem-handling.ts'
+import { createProviderDocuments } from './plugins/provider-documents.ts'
+import { createAddressRule } from './plugins/reachable-addresses.ts'
 import { createSignIns } from './plugins/sign-ins.ts'
 import { openSigningKeys } from './plugins/signing-keys.ts'
 import { spec } from './plugins/spec.ts'
@@ -55,10 +61,12 @@ import discoveryRoutes from './routes/discovery.ts'
 import enrollRoutes from './routes/enroll.ts'
 import introspectRoutes from './routes/introspect.ts'
 import loginRoutes from './routes/login.ts'
+import loginSsoRoutes from './routes/login-sso.ts'
 import policyRoutes from './routes/policy.ts'
 import recoveryCodeRoutes from './routes/recovery-codes.ts'
 import resetRoutes from './routes/reset.ts'
 import twoFactorRoutes from './routes/two-factor.ts'
+import userPolicyRoutes from './routes/user-policy.ts'
 import rosterRoutes from './routes/users/roster.ts'
 import userRoutes from './routes/users/users.ts'
 import verifyRoutes from './routes/verify/verify.ts'
@@ -95,21 +103,22 @@ export async function buildApp({
   now,
   logger
 }: AppOptions): Promise<FastifyInstance> {
-  const { issuer, masterKeys, operatorKey } = config
+  const { issuer, masterKeys, operatorKey, mandateFrom } = config
   const { prisma } = database
 
   const accounts = createAccounts(prisma)
   const apiKeys = createApiKeys(prisma)
-  const policies = createPolicies(prisma)
+  const policies = createPolicies(prisma, mandateFrom)
   const users = createUsers(prisma)
-  const subjects = createSubjects(prisma)
+  const subjects = createSubjects(prisma, mandateFrom)
+  const ssoIdentities = createSsoIdentities(prisma)
   const verdicts = createVerdicts(prisma)
   const enrollments = createEnrollments(prisma)
-  const authenticators = createAuthenticators(prisma)
-  const twoFactor = createTwoFactor(prisma)
+  const authenticators = createAuthenticators(prisma, mandateFrom)
+  const twoFactor = createTwoFactor(prisma, mandateFrom)
   const recoveryCodes = createRecoveryCodes(prisma)
   const trustedDevices = createTrustedDevices(prisma)
-  const resets = createResets(prisma)
+  const resets = createResets(prisma, mandateFrom)
   const auditEvents = createAuditEvents(prisma)
   const outbox = createOutbox(prisma)
 
@@ -121,7 +130,9 @@ export async function buildApp({
   const tokens = createTokens({ issuer, masterKeys, signingKeys, now })
   const auditKey = await openAuditKey({ stored: createAuditKeys(prisma), masterKeys, now })
   const audit = createAudit({ key: auditKey, auditEvents, now })
-  const signIns = createSignIns({ tokens, users, audit, auditEvents })
+  const deviceTokens = createDeviceTokens(masterKeys)
+  const deviceTrust = createDeviceTrust({ deviceTokens, trustedDevices, audit, now })
+  const signIns = createSignIns({ tokens, users, deviceTrust, audit, auditEvents, now })
 
   const app = Fastify({
     ...(logger && { loggerInstance: logger }),
@@ -186,15 +197,22 @@ export async function buildApp({
   const sealing = createSealing({ seals: createAuditSeals(prisma), key: auditKey, log: app.log })
   await app.register(background, {
     isDatabaseUnavailable,
-    jobs: backgroundJobs({ verdicts, enrollments, outbox, mail, sealing, now })
+    jobs: backgroundJobs({
+      ...{ verdicts, enrollments, trustedDevices, ssoIdentities, outbox, mail, sealing, now }
+    })
   })
   await app.register(spec, { version: VERSION })
 
   await app.register(loginRoutes, {
     ...{ accounts, subjects, passwordHashing, limits, signIns, audit, auditEvents }
   })
+  await app.register(loginSsoRoutes, {
+    ...{ accounts, subjects, ssoIdentities, signIns, audit, auditEvents, now },
+    identityProviders: openIdentityProviders(app.log, { config, now })
+  })
   await app.register(verifyRoutes, {
-    ...{ subjects, verdicts, recoveryCodes, recoveryCodeHasher, secretSealer, signIns, audit, now },
+    ...{ subjects, verdicts, recoveryCodes, recoveryCodeHasher, secretSealer, audit, now },
+    ...{ signIns, deviceTrust },
     codeAttempts: config.codeAttempts
   })
   await app.register(enrollRoutes, {
@@ -202,13 +220,14 @@ export async function buildApp({
   })
   await app.register(rosterRoutes, { users, policies, now })
   await app.register(userRoutes, { users, policies, passwordHashing, limits, audit, now })
+  await app.register(userPolicyRoutes, { users, policies, now })
   await app.register(resetRoutes, { resets, audit })
   await app.register(authenticatorRoutes, { authenticators, audit, now })
   await app.register(twoFactorRoutes, { twoFactor, audit })
   await app.register(recoveryCodeRoutes, { recoveryCodes, recoveryCodeHasher, audit })
   await app.register(deviceRoutes, { trustedDevices, audit, now })
-  await app.register(policyRoutes, { policies, audit })
-  await app.register(accountRoutes, { accounts, audit, now })
+  await app.register(policyRoutes, { policies, audit, now })
+  await app.register(accountRoutes, { accounts, policies, audit, now })
   await app.register(apiKeyRoutes, { accounts, apiKeys, audit, now })
   await app.register(auditEventRoutes, { auditEvents })
   await app.register(discoveryRoutes, { issuer, signingKeys })
@@ -222,6 +241,19 @@ export async function buildApp({
 
   await app.ready()
   return app
+}
+
+function openIdentityProviders(
+  log: FastifyBaseLogger,
+  { config, now }: { config: Config; now: () => Date }
+): IdentityProviders {
+  const isDevelopment = !config.isProduction
+  const mayReach = createAddressRule({
+    privateNetworks: config.ssoPrivateNetworks,
+    allowsLoopback: isDevelopment
+  })
+  const readDocument = createProviderDocuments({ mayReach, allowsHttp: isDevelopment })
+  return createIdentityProviders({ readDocument, now, log })
 }
 
 /** Null: there is nowhere to send mails to. */

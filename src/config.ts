@@ -21,7 +21,9 @@ export const Environment = Type.Object({
   REDIS_URL: Type.Optional(Type.String({ pattern: '^rediss?://.+$' })),
   SMTP_URL: Type.Optional(Type.String({ minLength: 1 })),
   MAIL_FROM: Type.Optional(Type.String({ minLength: 1 })),
+  MANDATE_FROM: Type.Optional(Type.String({ minLength: 1 })),
   TRUSTED_PROXIES: Type.String({ default: '' }),
+  SSO_PRIVATE_NETWORKS: Type.String({ default: '' }),
   RATE_LIMIT_PER_MINUTE: Type.Integer({ default: 120, minimum: 1, maximum: 100_000_000 }),
   CODE_ATTEMPTS_PER_STEP_TOKEN: Type.Integer({
     default: CODE_ATTEMPTS.perStepToken,
@@ -63,8 +65,12 @@ export interface Config {
   /** Null: request limits are counted in this process alone. */
   readonly redisUrl: string | null
   readonly mail: MailSettings
+  /** From when on every account of the deployment must require two-factor; null: never. */
+  readonly mandateFrom: Date | null
   /** Addresses and networks whose `X-Forwarded-For` is believed. */
   readonly trustedProxies: readonly string[]
+  /** Networks that are not public, and in which identity providers may be asked all the same. */
+  readonly ssoPrivateNetworks: readonly string[]
   readonly rateLimitPerMinute: number
   readonly codeAttempts: AttemptLimits
   readonly corsOrigins: readonly string[]
@@ -114,7 +120,11 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     host: environment.HOST,
     redisUrl: environment.REDIS_URL ?? null,
     mail: parseMail(environment, issuer, mailFolder),
-    trustedProxies: parseProxies(environment.TRUSTED_PROXIES),
+    mandateFrom: parseInstant('MANDATE_FROM', environment.MANDATE_FROM),
+    // Whoever is behind a network this wide could write any address into X-Forwarded-For.
+    trustedProxies: parseNetworks('TRUSTED_PROXIES', environment.TRUSTED_PROXIES),
+    // And this wide, it would hold the addresses that no account's policy may make us call.
+    ssoPrivateNetworks: parseNetworks('SSO_PRIVATE_NETWORKS', environment.SSO_PRIVATE_NETWORKS),
     rateLimitPerMinute: environment.RATE_LIMIT_PER_MINUTE,
     codeAttempts: Object.freeze({
       perStepToken: environment.CODE_ATTEMPTS_PER_STEP_TOKEN,
@@ -250,20 +260,30 @@ function parseMail(environment: Environment, issuer: string, folder: string | nu
   return Object.freeze({ server, folder, from, domain })
 }
 
-function parseProxies(text: string): readonly string[] {
-  const proxies = listOf(text)
-  for (const proxy of proxies) {
-    const [, address = '', bits] = /^([0-9a-f.:]+)(?:\/(\d{1,3}))?$/i.exec(proxy) ?? []
+const RFC3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/
+
+function parseInstant(key: string, text: string | undefined): Date | null {
+  if (text === undefined) return null
+  const at = new Date(text)
+  if (!RFC3339.test(text) || Number.isNaN(at.getTime())) {
+    throw new ConfigError(`${key} must be an instant such as 2027-01-01T00:00:00Z`)
+  }
+  return at
+}
+
+function parseNetworks(key: string, text: string): readonly string[] {
+  const networks = listOf(text)
+  for (const network of networks) {
+    const [, address = '', bits] = /^([0-9a-f.:]+)(?:\/(\d{1,3}))?$/i.exec(network) ?? []
     const family = isIP(address)
     if (family === 0 || Number(bits ?? 0) > (family === 4 ? 32 : 128)) {
-      throw new ConfigError('TRUSTED_PROXIES must list addresses or networks such as 10.0.0.0/8')
+      throw new ConfigError(`${key} must list addresses or networks such as 10.0.0.0/8`)
     }
-    // Whoever is behind a network this wide could write any address into X-Forwarded-For.
     if (bits !== undefined && (Number(bits) < 8 || isAmongMapped(address))) {
-      throw new ConfigError('TRUSTED_PROXIES must not trust (nearly) every address')
+      throw new ConfigError(`${key} must not trust (nearly) every address`)
     }
   }
-  return Object.freeze(proxies)
+  return Object.freeze(networks)
 }
 
 // In ::/8, where every IPv4 address has its IPv6 twin: ::ffff:0:0/96 is all of IPv4.

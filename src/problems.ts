@@ -44,6 +44,11 @@ const PROBLEMS = {
     title: 'The account, e-mail or password is wrong',
     cure: 'Let the person try again. The answer is the same whichever of the three is wrong.'
   },
+  'invalid-sso-token': {
+    status: 401,
+    title: 'The ID token is not good here',
+    cure: 'Send the person to the identity provider again: an ID token is good once, for five minutes, for the account’s own client, with the nonce that was asked for. The audit trail says what is wrong.'
+  },
   'step-up-required': {
     status: 401,
     title: 'A fresher or stronger sign-in is needed',
@@ -62,10 +67,32 @@ const PROBLEMS = {
     title: 'Limited access',
     cure: "Ask an admin of the account: this person's role does not allow it."
   },
+  'policy-locked': {
+    status: 403,
+    title: 'The operator requires two-factor of this account',
+    cure: 'Leave `twoFactor`, `requiredFrom` and `graceDays` out; `GET /v1/policy` shows the mandate with its reason.',
+    extras: {
+      mandate: Type.Object({
+        requiredFrom: Type.String({ format: 'date-time' }),
+        reason: Type.Union([Type.String(), Type.Null()]),
+        source: Type.Enum(['account', 'deployment'])
+      })
+    }
+  },
+  'sso-required': {
+    status: 403,
+    title: 'The account signs in by single sign-on alone',
+    cure: 'Send the person to the account’s identity provider, then `POST /v1/login/sso`.'
+  },
   'self-reset-forbidden': {
     status: 403,
     title: 'Nobody resets their own two-factor',
     cure: 'Ask another admin of the account, or the operator’s support.'
+  },
+  'sso-managed': {
+    status: 403,
+    title: 'Single sign-on stands in for two-factor in this account',
+    cure: 'Set nothing up here: the account’s identity provider asks for what it wants to see.'
   },
   'sso-not-enabled': {
     status: 403,

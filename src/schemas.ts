@@ -2,6 +2,7 @@
 import { type Static, Type } from 'typebox'
 import { SCOPES } from './core/bearer-keys.ts'
 import { type PageRequest, readPageRequest } from './core/pages.ts'
+import { isPolicyLocked, type Mandate } from './core/policy.ts'
 import { invalidMember } from './problems.ts'
 
 /** Refuses NUL, which PostgreSQL text can't hold, and the other control characters, which no name needs. */
@@ -84,6 +85,29 @@ export const DeviceToken = Type.String({ minLength: 1, maxLength: 512, pattern: 
 export const Role = Type.Enum(['member', 'admin'])
 export const TwoFactorPolicy = Type.Enum(['optional', 'required'])
 
+/** The operator's mandate as it binds an account. */
+export const MandateAnswer = Type.Object({
+  locked: Type.Boolean({
+    description: "Whether it holds now, and the account's switch is locked."
+  }),
+  requiredFrom: Nullable(Instant),
+  reason: Nullable(Type.String()),
+  source: Type.Unsafe<'account' | 'deployment' | null>({
+    type: ['string', 'null'],
+    enum: ['account', 'deployment', null],
+    description: 'Whom it was made for; null where there is none.'
+  })
+})
+
+export function mandateAnswer(mandate: Mandate | null, now: Date): Static<typeof MandateAnswer> {
+  return {
+    locked: isPolicyLocked({ mandate, now }),
+    requiredFrom: mandate?.requiredFrom.toISOString() ?? null,
+    reason: mandate?.reason ?? null,
+    source: mandate?.source ?? null
+  }
+}
+
 export const Audience = Type.String({
   minLength: 1,
   maxLength: 255,
@@ -146,7 +170,7 @@ export function instantOf(text: string, pointer: string): Date {
 
 export const NextCursor = Nullable(Type.String())
 
-const Reason = Type.Enum(
+export const DecisionReason = Type.Enum(
   [
     'not_required',
     'sso_supersedes',
@@ -178,9 +202,21 @@ export const SignInUser = Type.Object(
 export const Authenticated = Type.Object(
   {
     status: Type.Literal('authenticated'),
-    reason: Reason,
+    reason: DecisionReason,
     ...AccessTokenMembers,
     user: Type.Ref('SignInUser'),
+    deviceToken: Type.Optional(
+      Type.String({
+        description: 'Keep it for the next sign-in on this device, in the place of the one sent.'
+      })
+    ),
+    deviceTokenExpiresAt: Type.Optional(Instant),
+    enrollment: Type.Optional(
+      Type.Object(
+        { recommended: Type.Literal(true), requiredFrom: Nullable(Instant) },
+        { description: 'Two-factor will be required of this user: offer the set-up now.' }
+      )
+    ),
     recoveryCodesRemaining: Type.Optional(Type.Integer({ minimum: 0 })),
     recoveryCodes: Type.Optional(
       Type.Array(Type.String(), {
@@ -194,7 +230,7 @@ export const Authenticated = Type.Object(
 export const VerificationRequired = Type.Object(
   {
     status: Type.Literal('verification_required'),
-    reason: Reason,
+    reason: DecisionReason,
     stepToken: Type.String({ description: 'Good for `POST /v1/verify`, once.' }),
     expiresInSeconds: Type.Integer(),
     methods: Type.Array(Type.Enum(['totp', 'recovery_code']))
@@ -205,7 +241,7 @@ export const VerificationRequired = Type.Object(
 export const EnrollmentRequired = Type.Object(
   {
     status: Type.Literal('enrollment_required'),
-    reason: Reason,
+    reason: DecisionReason,
     stepToken: Type.String({ description: 'Good for `POST /v1/enroll` and `/v1/enroll/confirm`.' }),
     expiresInSeconds: Type.Integer()
   },
@@ -261,7 +297,7 @@ export const User = Type.Object(
       recoveryCodesRemaining: Type.Integer({ minimum: 0 }),
       required: Type.Boolean({ description: 'Whether this user may not go without.' }),
       exempt: Type.Boolean({ description: 'Whether single sign-on stands in for the code.' }),
-      reason: Reason
+      reason: DecisionReason
     })
   },
   { $id: 'User' }

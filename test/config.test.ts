@@ -367,6 +367,18 @@ t.test('a proxy is an address or a network, and never everybody', async (t) => {
   }
 })
 
+t.test('a private network in which identity providers are is no more than one', async (t) => {
+  const networksOf = (list: string) =>
+    loadConfig({ ...COMPLETE, SSO_PRIVATE_NETWORKS: list }).ssoPrivateNetworks
+  t.strictSame(networksOf(''), [])
+  t.strictSame(networksOf('10.0.0.0/8, fd00::/8,192.168.1.7'), [
+    ...['10.0.0.0/8', 'fd00::/8', '192.168.1.7']
+  ])
+  for (const list of ['*', 'login.internal', '10.0.0.0/33', '0.0.0.0/0', '::/0']) {
+    refusal(t, 'SSO_PRIVATE_NETWORKS', { ...COMPLETE, SSO_PRIVATE_NETWORKS: list })
+  }
+})
+
 t.test('the data folder is the embedded database’s, or ./data', async (t) => {
   t.equal(dataFolder('pglite:./data'), './data')
   t.equal(dataFolder('pglite:/var/lib/twostep'), '/var/lib/twostep')

@@ -18,14 +18,17 @@ export const AUDIT_TYPES = [
   'authenticator.remove',
   'device.read',
   'device.revoke',
+  'mandate.set',
   'policy.read',
   'policy.change',
+  'policy.preview',
   'recovery_codes.read',
   'recovery_codes.regenerate',
   'sign_in.password',
   'sign_in.assert',
   'sign_in.code',
   'sign_in.recovery_code',
+  'sign_in.sso',
   'token.introspect',
   'two_factor.turn_off',
   'user.create',
@@ -48,7 +51,8 @@ export const AUDIT_CREDENTIALS = [
   'step_token',
   'access_token',
   'api_key',
-  'operator_key'
+  'operator_key',
+  'id_token'
 ] as const
 export const AUDIT_TARGET_KINDS = [
   'account',

@@ -78,9 +78,14 @@ export interface Authentication {
   /** RFC 8176 values. */
   amr: readonly string[]
   twoFactors: boolean
+  /** When, where it was elsewhere and earlier; absent for just now. */
+  authenticatedAt?: Date
 }
 
 export const BY_PASSWORD: Authentication = { amr: ['pwd'], twoFactors: false }
+
+/** Single sign-on by the word of a back end; what a provider's own word says, core/id-tokens tells. */
+export const BY_SSO: Authentication = { amr: ['sso'], twoFactors: true }
 
 /** The first step and a code from an authenticator (RFC 8176: `otp`, and `mfa` for both together). */
 export function withCode(firstStep: readonly string[]): Authentication {
@@ -120,7 +125,7 @@ export function stepClaims(
  */
 export function accessClaims(
   { accountId, audience, userId, email, role, epoch }: TokenSubject,
-  { amr, twoFactors }: Authentication,
+  { amr, twoFactors, authenticatedAt }: Authentication,
   { issuer, jti, now }: { issuer: string; jti: string; now: Date }
 ): AccessClaims {
   const iat = secondsOf(now)
@@ -134,7 +139,7 @@ export function accessClaims(
     email,
     amr: [...amr],
     acr: twoFactors ? ACR_TWO_FACTORS : ACR_ONE_FACTOR,
-    auth_time: iat,
+    auth_time: authenticatedAt ? secondsOf(authenticatedAt) : iat,
     epoch,
     jti,
     iat,

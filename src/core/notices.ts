@@ -14,6 +14,8 @@ export interface NoticeDetails {
   recovery_codes_regenerated: Record<never, never>
   /** Codes are switched off after too many wrong ones. */
   codes_disabled: { recoveryCodesRemaining: number }
+  /** Somebody has shown a token of it that was replaced before: there is a copy. */
+  device_revoked_after_reuse: Record<never, never>
   /** Reset by an admin, or by the account's back end. */
   two_factor_reset: { by: 'admin' | 'api_key' }
   /** Reset by the operator's support: to the user. */

@@ -1,6 +1,7 @@
 // Where a user stands with two-factor. States and filters are one table of facts: what the roster is searched by and
 // what its items say are both made of it, so they can't come apart.
 import { isClosed } from './attempts.ts'
+import type { AccountPolicy } from './policy.ts'
 
 /** Whoever types codes in the set-up holds the key already, so this bounds the noise, not an attack. */
 export const ENROLLMENT_TRIES_MAX = 10
@@ -40,6 +41,7 @@ export interface TwoFactorRows {
   enrollment: PendingEnrollment | null
   codeLockedUntil: Date | null
   codeDisabledAt: Date | null
+  ssoIdentities: readonly { issuer: string }[]
 }
 
 /** Whether an enrolment can still be confirmed. */
@@ -47,15 +49,28 @@ export function isConfirmable({ expiresAt, wrongTries }: PendingEnrollment, now:
   return expiresAt > now && wrongTries < ENROLLMENT_TRIES_MAX
 }
 
-/** The facts at an instant; data/roster.ts has the same ones in SQL. Nobody is exempt while no account has single sign-on. */
-export function twoFactorFacts(rows: TwoFactorRows, now: Date): TwoFactorFacts {
+/** The facts at an instant, under the account's single sign-on; data/roster.ts has the same ones in SQL. */
+export function twoFactorFacts(
+  rows: TwoFactorRows,
+  sso: AccountPolicy['sso'],
+  now: Date
+): TwoFactorFacts {
   const { authenticators, enrollment, codeLockedUntil, codeDisabledAt } = rows
   return {
     isEnrolled: authenticators.length > 0,
     isEnrolling: enrollment !== null && isConfirmable(enrollment, now),
     isLocked: isClosed({ lockedUntil: codeLockedUntil, disabledAt: codeDisabledAt }, now),
-    isExempt: false
+    isExempt: isExempt(rows, sso)
   }
+}
+
+/** Everybody, where there is no other door; else whoever has come through the provider that is the account's now. */
+function isExempt(
+  { ssoIdentities }: TwoFactorRows,
+  { mode, issuer }: AccountPolicy['sso']
+): boolean {
+  if (mode === 'optional') return ssoIdentities.some((identity) => identity.issuer === issuer)
+  return mode === 'required'
 }
 
 /** The facts that a filter demands, each with the value that it must have. */

@@ -1,5 +1,6 @@
 import type { SignedAuditEvent } from '../core/audit.ts'
 import { type Page, type PageRequest, pageOf } from '../core/pages.ts'
+import type { AccountPolicy } from '../core/policy.ts'
 import type { Prisma, PrismaClient } from '../generated/prisma/client.ts'
 import { writeRecord } from './act-records.ts'
 import type { NewApiKey } from './api-keys.ts'
@@ -17,6 +18,8 @@ export interface AccountChange {
   name?: string
   audience?: string
 }
+
+type LoginRow = { id: string } & AccountPolicy['sso']
 
 export type Accounts = ReturnType<typeof createAccounts>
 
@@ -49,9 +52,17 @@ export function createAccounts(prisma: PrismaClient) {
       return prisma.account.findUnique({ where: { id } })
     },
 
-    /** The account that people name when they sign in. Null: no such account. */
-    findBySlug(slug: string): Promise<Account | null> {
-      return prisma.account.findUnique({ where: { slug } })
+    /**
+     * The account that people name when they sign in, with its doors. Null: no such account. One statement, whether there
+     * is one or not, so that the time tells nothing.
+     */
+    async findForLogin(slug: string): Promise<{ id: string; sso: AccountPolicy['sso'] } | null> {
+      const [row] = await prisma.$queryRaw<LoginRow[]>`
+        SELECT a.id, p."ssoMode"::text AS mode, p."ssoIssuer" AS issuer, p."ssoClientId" AS "clientId"
+        FROM "Account" a JOIN "Policy" p ON p."accountId" = a.id WHERE a.slug = ${slug}`
+      if (!row) return null
+      const { id, ...sso } = row
+      return { id, sso }
     },
 
     /** Oldest first: ids are UUIDv7, so their order is the order of creation. */

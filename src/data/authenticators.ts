@@ -5,6 +5,7 @@ import type { PrismaClient } from '../generated/prisma/client.ts'
 import { type Transaction, writeRecord } from './act-records.ts'
 import { isUniqueViolation } from './conflicts.ts'
 import { isUser, type UserKey } from './subjects.ts'
+import { forgetDevices } from './trusted-devices.ts'
 import {
   type LockedUser,
   lockLiving,
@@ -31,7 +32,8 @@ export type RemoveOutcome = TurnOffOutcome | 'authenticator-not-found'
 
 export type Authenticators = ReturnType<typeof createAuthenticators>
 
-export function createAuthenticators(prisma: PrismaClient) {
+/** `mandateFrom` is the deployment's own mandate; null for none. */
+export function createAuthenticators(prisma: PrismaClient, mandateFrom: Date | null) {
   return {
     /** The active ones and the one that waits for its first code, oldest first. Null: no such user in this account. */
     async list(user: UserKey, now: Date): Promise<Authenticator[] | null> {
@@ -71,7 +73,7 @@ export function createAuthenticators(prisma: PrismaClient) {
         if (authenticator.state === 'pending') return cancel(transaction, user, id, event)
         const active = all.filter(({ state }) => state === 'active')
         return active.length === 1
-          ? turnOffUnlessRequired(transaction, user, event)
+          ? turnOffUnlessRequired(transaction, user, { event, mandateFrom })
           : removeOneOfSeveral(transaction, user, authenticator, event)
       })
     }
@@ -145,6 +147,8 @@ async function removeOneOfSeveral(
 ): Promise<'removed'> {
   const { accountId, userId } = user
   await transaction.authenticator.deleteMany({ where: { accountId, userId, id } })
+  // Whatever was trusted may be so by the word of the one that is gone: lost, or in another's hands.
+  await forgetDevices(transaction, user)
   // The epoch ends the tokens of before, the version the verdicts that are being reached on what was there before.
   await transaction.user.updateMany({
     where: { accountId, id: userId },

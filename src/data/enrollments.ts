@@ -7,6 +7,7 @@ import { insertEvent } from './audit-events.ts'
 import { isUniqueViolation } from './conflicts.ts'
 import { replaceCodes } from './recovery-codes.ts'
 import type { Subject, UserKey } from './subjects.ts'
+import { forgetDevices } from './trusted-devices.ts'
 import { clearPaths } from './two-factor.ts'
 import type { StepTokenKey } from './verdicts.ts'
 
@@ -217,6 +218,8 @@ async function removeReplaced(
   const key = { accountId, userId, id }
   const replaced = await transaction.authenticator.findFirst({ where: key })
   await transaction.authenticator.deleteMany({ where: key })
+  // As where one is removed: the devices may be trusted by its word. One that is added takes no trust away.
+  await forgetDevices(transaction, { accountId, userId })
   return replaced?.name ?? null
 }
 

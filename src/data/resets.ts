@@ -2,20 +2,22 @@
 import { isClosed } from '../core/attempts.ts'
 import type { SignedAuditEvent } from '../core/audit.ts'
 import { type Notice, noticeTo } from '../core/notices.ts'
-import type { AccountPolicy } from '../core/policy.ts'
+import type { Demands } from '../core/policy.ts'
 import { Prisma, type PrismaClient } from '../generated/prisma/client.ts'
 import { type Transaction, writeRecord } from './act-records.ts'
+import { readDemands } from './demands.ts'
 import { insertNoticeToEach } from './outbox.ts'
 import type { UserKey } from './subjects.ts'
 import { forgetTwoFactor, type LockedUser } from './two-factor.ts'
 
 export type ResetOutcome =
-  | { isReset: true; policy: AccountPolicy }
+  | { isReset: true; demands: Demands }
   | { isReset: false; reason: 'user-not-found' | 'nothing-to-reset' }
 
 export type Resets = ReturnType<typeof createResets>
 
-export function createResets(prisma: PrismaClient) {
+/** `mandateFrom` is the deployment's own mandate; null for none. */
+export function createResets(prisma: PrismaClient, mandateFrom: Date | null) {
   return {
     /** The account of a user, for the operator alone, who knows no account. Null: no such user anywhere. */
     async findAccountOf(userId: string): Promise<string | null> {
@@ -41,10 +43,8 @@ export function createResets(prisma: PrismaClient) {
         await forgetTwoFactor(transaction, key)
         await writeRecord(transaction, event, [noticeOfReset(user, event)])
         if (event.actor.kind === 'operator') await tellAdmins(transaction, user, event)
-        const policy = await transaction.policy.findUniqueOrThrow({
-          where: { accountId: key.accountId }
-        })
-        return { isReset: true, policy }
+        const demands = await readDemands(transaction, key.accountId, mandateFrom)
+        return { isReset: true, demands }
       })
     }
   }

@@ -2,6 +2,7 @@
 // by and what is said of them are of one instant.
 import type { Role } from '../core/claims.ts'
 import { type Page, type PageRequest, pageOf } from '../core/pages.ts'
+import type { AccountPolicy } from '../core/policy.ts'
 import {
   demandsOf,
   ENROLLMENT_TRIES_MAX,
@@ -10,6 +11,7 @@ import {
   type TwoFactorRows
 } from '../core/two-factor.ts'
 import { Prisma, type PrismaClient } from '../generated/prisma/client.ts'
+import { isExemptFrom } from './policies.ts'
 import type { UserKey } from './subjects.ts'
 
 /** A user as the roster shows one. */
@@ -31,6 +33,8 @@ export interface RosterRequest extends PageRequest {
   twoFactor: TwoFactorFilter | null
   /** Part of the e-mail or of the external id, in any case. */
   q: string | null
+  /** The policy under which they are exempt or not. */
+  policy: AccountPolicy
   /** The instant at which locks and enrolments are looked at. */
   now: Date
 }
@@ -53,6 +57,9 @@ export function createRoster(prisma: PrismaClient) {
         (SELECT json_build_object('expiresAt', e."expiresAt", 'wrongTries', e."wrongTries")
           FROM "Enrollment" e WHERE e."accountId" = u."accountId" AND e."userId" = u.id
         ) AS enrollment,
+        (SELECT coalesce(json_agg(json_build_object('issuer', s.issuer)), '[]')
+          FROM "SsoIdentity" s WHERE s."accountId" = u."accountId" AND s."userId" = u.id
+        ) AS "ssoIdentities",
         (SELECT json_build_object('recoveryCodes', count(*))
           FROM "RecoveryCode" r WHERE r."accountId" = u."accountId" AND r."userId" = u.id
         ) AS "_count"
@@ -74,12 +81,12 @@ export function createRoster(prisma: PrismaClient) {
     /** Oldest first: ids are UUIDv7, so their order is the order of creation. */
     async list(
       accountId: string,
-      { limit, after, twoFactor, q, now }: RosterRequest
+      { limit, after, twoFactor, q, ...at }: RosterRequest
     ): Promise<Page<RosterUser>> {
       const conditions = [
         Prisma.sql`u."accountId" = ${accountId}::uuid`,
         ...(after === null ? [] : [Prisma.sql`u.id > ${after}::uuid`]),
-        ...(twoFactor === null ? [] : demandsOf(twoFactor).map(asCondition(now))),
+        ...(twoFactor === null ? [] : demandsOf(twoFactor).map(asCondition(at))),
         ...(q === null ? [] : [contains(q)])
       ]
       return pageOf(await read(Prisma.join(conditions, ' AND '), limit + 1), limit)
@@ -87,21 +94,23 @@ export function createRoster(prisma: PrismaClient) {
   }
 }
 
+type Circumstances = Pick<RosterRequest, 'policy' | 'now'>
+
 /** The facts of core/two-factor in SQL: true or false, never NULL, so that NOT is their contrary. */
-const FACTS: Record<keyof TwoFactorFacts, (now: Date) => Prisma.Sql> = {
+const FACTS: Record<keyof TwoFactorFacts, (at: Circumstances) => Prisma.Sql> = {
   isEnrolled: () => Prisma.sql`EXISTS (SELECT FROM "Authenticator" x
     WHERE x."accountId" = u."accountId" AND x."userId" = u.id)`,
-  isEnrolling: (now) => Prisma.sql`EXISTS (SELECT FROM "Enrollment" e
+  isEnrolling: ({ now }) => Prisma.sql`EXISTS (SELECT FROM "Enrollment" e
     WHERE e."accountId" = u."accountId" AND e."userId" = u.id
       AND e."expiresAt" > ${now}::timestamptz AND e."wrongTries" < ${ENROLLMENT_TRIES_MAX})`,
-  isLocked: (now) => Prisma.sql`(u."codeDisabledAt" IS NOT NULL
+  isLocked: ({ now }) => Prisma.sql`(u."codeDisabledAt" IS NOT NULL
     OR u."codeLockedUntil" IS NOT NULL AND u."codeLockedUntil" > ${now}::timestamptz)`,
-  isExempt: () => Prisma.sql`FALSE`
+  isExempt: ({ policy }) => isExemptFrom(policy)
 }
 
-function asCondition(now: Date) {
+function asCondition(at: Circumstances) {
   return ([fact, value]: [keyof TwoFactorFacts, boolean]): Prisma.Sql =>
-    value ? FACTS[fact](now) : Prisma.sql`NOT ${FACTS[fact](now)}`
+    value ? FACTS[fact](at) : Prisma.sql`NOT ${FACTS[fact](at)}`
 }
 
 // Not LIKE, to which some characters are patterns. Addresses are stored in lower case.

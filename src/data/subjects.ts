@@ -1,8 +1,9 @@
 // The user as a sign-in sees one: identity, policy, code path, authenticators and the step token in one read.
 import type { PathState } from '../core/attempts.ts'
 import type { Role } from '../core/claims.ts'
-import type { AccountPolicy } from '../core/policy.ts'
+import { bindingMandate, type Demands } from '../core/policy.ts'
 import { Prisma, type PrismaClient } from '../generated/prisma/client.ts'
+import { asAccountPolicy, type PolicyRow } from './demands.ts'
 
 export interface SubjectAuthenticator {
   id: string
@@ -12,11 +13,10 @@ export interface SubjectAuthenticator {
 }
 
 /** A snapshot: everything in it was true at one instant, the instant of `codePathVersion`. */
-export interface Subject {
+export interface Subject extends Demands {
   accountId: string
   accountName: string
   audience: string
-  policy: AccountPolicy
   userId: string
   email: string
   role: Role
@@ -31,11 +31,12 @@ export interface Subject {
   stepToken: { codeAttempts: number; recoveryAttempts: number; isConsumed: boolean } | null
 }
 
-interface SubjectRow {
+interface SubjectRow extends PolicyRow {
   accountId: string
   accountName: string
   audience: string
-  twoFactor: AccountPolicy['twoFactor']
+  mandatedFrom: Date | null
+  mandateReason: string | null
   userId: string
   email: string
   role: Role
@@ -68,11 +69,15 @@ export async function isUser(
 
 export type Subjects = ReturnType<typeof createSubjects>
 
-export function createSubjects(prisma: PrismaClient) {
+/** `mandateFrom` is the deployment's own mandate; null for none. */
+export function createSubjects(prisma: PrismaClient, mandateFrom: Date | null) {
   /** One statement, one snapshot. */
   async function read(where: Prisma.Sql, jti: string | null): Promise<SubjectRow | null> {
     const [row] = await prisma.$queryRaw<SubjectRow[]>`
       SELECT u."accountId", a.name AS "accountName", a.audience, p."twoFactor"::text AS "twoFactor",
+        p."requiredFrom", p."requiredSince", p."graceDays", p."trustedDevicesAllowed",
+        p."trustedDeviceDays", p."ssoMode"::text AS "ssoMode", p."ssoIssuer", p."ssoClientId",
+        m."requiredFrom" AS "mandatedFrom", m.reason AS "mandateReason",
         u.id AS "userId", u.email, u.role::text AS role, u."passwordHash", u."disabledAt", u.epoch,
         u."codePathVersion", u."codeFailures", u."codeLockedUntil", u."codeDisabledAt",
         u."recoveryFailures", u."recoveryLockedUntil",
@@ -89,6 +94,7 @@ export function createSubjects(prisma: PrismaClient) {
       FROM "User" u
       JOIN "Account" a ON a.id = u."accountId"
       JOIN "Policy" p ON p."accountId" = u."accountId"
+      LEFT JOIN "Mandate" m ON m."accountId" = u."accountId"
       WHERE ${where}`
     return row ?? null
   }
@@ -105,7 +111,7 @@ export function createSubjects(prisma: PrismaClient) {
       Prisma.sql`u."accountId" = ${accountId}::uuid AND u.id = ${userId}::uuid`,
       jti
     )
-    return row && asSubject(row)
+    return row && asSubject(row, mandateFrom)
   }
 
   return {
@@ -127,7 +133,7 @@ export function createSubjects(prisma: PrismaClient) {
     /** The account's user of that address, for a back end that asserts who has signed in. */
     async findByEmail(accountId: string, email: string): Promise<Subject | null> {
       const row = await readByEmail(accountId, email)
-      return row && asSubject(row)
+      return row && asSubject(row, mandateFrom)
     },
 
     /** The account's user of that address, with the password's hash; for the password route only. */
@@ -136,17 +142,22 @@ export function createSubjects(prisma: PrismaClient) {
       email: string
     ): Promise<{ subject: Subject; passwordHash: string | null } | null> {
       const row = await readByEmail(accountId, email)
-      return row && { subject: asSubject(row), passwordHash: row.passwordHash }
+      return row && { subject: asSubject(row, mandateFrom), passwordHash: row.passwordHash }
     }
   }
 }
 
-function asSubject(row: SubjectRow): Subject {
+function asSubject(row: SubjectRow, mandateFrom: Date | null): Subject {
+  const ofAccount = row.mandatedFrom && {
+    requiredFrom: row.mandatedFrom,
+    reason: row.mandateReason
+  }
   return {
     accountId: row.accountId,
     accountName: row.accountName,
     audience: row.audience,
-    policy: { twoFactor: row.twoFactor },
+    policy: asAccountPolicy(row),
+    mandate: bindingMandate(ofAccount, mandateFrom),
     userId: row.userId,
     email: row.email,
     role: row.role,

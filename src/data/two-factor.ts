@@ -5,7 +5,9 @@ import { noticeTo } from '../core/notices.ts'
 import { isTwoFactorRequired } from '../core/policy.ts'
 import type { PrismaClient } from '../generated/prisma/client.ts'
 import { type Transaction, writeRecord } from './act-records.ts'
+import { readDemands } from './demands.ts'
 import type { UserKey } from './subjects.ts'
+import { forgetDevices } from './trusted-devices.ts'
 
 /** A user who acts for themself, of the epoch that their token has. */
 export interface Owner extends UserKey {
@@ -22,7 +24,8 @@ export type TurnOffOutcome = 'removed' | 'dead-credential' | 'policy-requires-au
 
 export type TwoFactor = ReturnType<typeof createTwoFactor>
 
-export function createTwoFactor(prisma: PrismaClient) {
+/** `mandateFrom` is the deployment's own mandate; null for none. */
+export function createTwoFactor(prisma: PrismaClient, mandateFrom: Date | null) {
   return {
     /** Removes all that two-factor consists of and kills every token. Where it is off already, nothing happens. */
     turnOff(owner: Owner, event: SignedAuditEvent): Promise<TurnOffOutcome> {
@@ -31,7 +34,9 @@ export function createTwoFactor(prisma: PrismaClient) {
         const user = await lockLiving(transaction, owner)
         if (!user) return 'dead-credential'
         const active = await transaction.authenticator.count({ where: { accountId, userId } })
-        return active === 0 ? 'removed' : turnOffUnlessRequired(transaction, user, event)
+        return active === 0
+          ? 'removed'
+          : turnOffUnlessRequired(transaction, user, { event, mandateFrom })
       })
     }
   }
@@ -60,11 +65,11 @@ export async function lockLiving(
 export async function turnOffUnlessRequired(
   transaction: Transaction,
   user: LockedUser,
-  event: SignedAuditEvent
+  { event, mandateFrom }: { event: SignedAuditEvent; mandateFrom: Date | null }
 ): Promise<'removed' | 'policy-requires-authenticator'> {
-  const { accountId } = user
-  const policy = await transaction.policy.findUniqueOrThrow({ where: { accountId } })
-  if (isTwoFactorRequired(policy)) return 'policy-requires-authenticator'
+  const demands = await readDemands(transaction, user.accountId, mandateFrom)
+  if (isTwoFactorRequired({ ...demands, now: event.occurredAt }))
+    return 'policy-requires-authenticator'
   await forgetTwoFactor(transaction, user)
   await writeRecord(transaction, event, [noticeTo(user, event, 'two_factor_disabled', {})])
   return 'removed'
@@ -82,7 +87,7 @@ export async function forgetTwoFactor(
   await transaction.authenticator.deleteMany({ where })
   await transaction.enrollment.deleteMany({ where })
   await transaction.recoveryCode.deleteMany({ where })
-  await transaction.trustedDevice.deleteMany({ where })
+  await forgetDevices(transaction, where)
   await transaction.user.updateMany({
     where: { accountId, id: userId },
     data: {

@@ -7,6 +7,7 @@ import { insertEvent } from './audit-events.ts'
 import { isUniqueViolation } from './conflicts.ts'
 import { createRoster, type RosterUser } from './roster.ts'
 import type { UserKey } from './subjects.ts'
+import { forgetDevices } from './trusted-devices.ts'
 import type { Owner } from './two-factor.ts'
 
 export interface NewUser {
@@ -38,6 +39,7 @@ const inRoster = {
   include: {
     authenticators: { select: { confirmedAt: true }, orderBy: { confirmedAt: 'asc' } },
     enrollment: { select: { expiresAt: true, wrongTries: true } },
+    ssoIdentities: { select: { issuer: true } },
     _count: { select: { recoveryCodes: true } }
   }
 } as const
@@ -73,8 +75,9 @@ export function createUsers(prisma: PrismaClient) {
 
     /**
      * Changes a user, and tells them of a new password or address. A new password or a disabling raises the epoch in
-     * the same write, so every earlier token is dead with it. Never leaves an account that has an admin without one.
-     * For who acts for themself, `epoch` is that of their token: what they have shown must still hold at the write.
+     * the same write, so every earlier token is dead with it, and the trust in devices ends. Never leaves an account that
+     * has an admin without one. For who acts for themself, `epoch` is that of their token: what they have shown must still
+     * hold at the write.
      */
     async change(
       { accountId, userId, epoch: shown }: UserKey & Partial<Owner>,
@@ -98,6 +101,7 @@ export function createUsers(prisma: PrismaClient) {
             where: { accountId, id: userId },
             data: { ...change, ...epoch }
           })
+          if (killsTokens) await forgetDevices(transaction, { accountId, userId })
           await writeRecord(transaction, event, noticesOfChange(accountId, before, change, event))
           const user = await transaction.user.findUniqueOrThrow({ where: key, ...inRoster })
           return { changed: true, user }

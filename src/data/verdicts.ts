@@ -1,10 +1,12 @@
 // The compare-and-set behind every guess. Each method is one statement, so one transaction: it does all it
 // names or nothing, its record included, and only from the state that was judged. False always means: somebody was
-// faster, or the user was reset or disabled meanwhile; read again and judge again.
+// faster, or the user was reset or disabled meanwhile, or the policy changed; read again and judge again.
 import type { PathState } from '../core/attempts.ts'
+import type { NewDevice } from '../core/device-tokens.ts'
 import { Prisma, type PrismaClient } from '../generated/prisma/client.ts'
 import { type ActRecord, recordedWith } from './act-records.ts'
 import type { Subject } from './subjects.ts'
+import { remembering } from './trusted-devices.ts'
 
 /** The step token a guess is made under; null under an access token. */
 export interface StepTokenKey {
@@ -15,6 +17,12 @@ export interface StepTokenKey {
 export interface AcceptedCode {
   authenticatorId: string
   timeStep: number
+}
+
+/** What comes with a success. */
+export interface AcceptRecord extends ActRecord {
+  /** A device that is trusted from then on; null for none. */
+  device: NewDevice | null
 }
 
 /**
@@ -68,7 +76,7 @@ export function createVerdicts(prisma: PrismaClient) {
       judged: Subject,
       stepToken: StepTokenKey | null,
       { authenticatorId, timeStep }: AcceptedCode,
-      record: ActRecord
+      record: AcceptRecord
     ): Promise<boolean> {
       const now = record.event.occurredAt
       const clears = Prisma.sql`"codeFailures" = 0, "codeLockedUntil" = NULL,
@@ -76,13 +84,15 @@ export function createVerdicts(prisma: PrismaClient) {
       const unclaimed = Prisma.sql`EXISTS (SELECT 1 FROM "Authenticator"
         WHERE "accountId" = ${judged.accountId}::uuid AND "userId" = ${judged.userId}::uuid
           AND id = ${authenticatorId}::uuid AND "lastTimeStep" < ${timeStep})`
+      const { policy, isAllowed, remembered } = remembering(judged, record.device)
+      const guard = Prisma.sql`${unclaimed} AND ${isAllowed}`
       return isWon(Prisma.sql`
-        WITH "user" AS (${moveFrom(judged, clears, unclaimed)}), claimed AS (
+        WITH ${policy} "user" AS (${moveFrom(judged, clears, guard)}), claimed AS (
           UPDATE "Authenticator" a SET "lastTimeStep" = ${timeStep}, "lastUsedAt" = ${now}::timestamptz
           FROM "user" WHERE a."accountId" = "user"."accountId" AND a."userId" = "user".id
             AND a.id = ${authenticatorId}::uuid
         )
-        ${consume(stepToken, now)} ${recordedWith('user', record)}
+        ${consume(stepToken, now)} ${remembered} ${recordedWith('user', record)}
         SELECT EXISTS (SELECT 1 FROM "user") AS won`)
     },
 
@@ -91,7 +101,7 @@ export function createVerdicts(prisma: PrismaClient) {
       judged: Subject,
       stepToken: StepTokenKey | null,
       hash: Uint8Array,
-      record: ActRecord
+      record: AcceptRecord
     ): Promise<boolean> {
       const now = record.event.occurredAt
       const clears = Prisma.sql`"codeFailures" = 0, "codeLockedUntil" = NULL, "codeDisabledAt" = NULL,
@@ -99,12 +109,14 @@ export function createVerdicts(prisma: PrismaClient) {
       const untaken = Prisma.sql`EXISTS (SELECT 1 FROM "RecoveryCode"
         WHERE "accountId" = ${judged.accountId}::uuid AND "userId" = ${judged.userId}::uuid
           AND hash = ${hash})`
+      const { policy, isAllowed, remembered } = remembering(judged, record.device)
+      const guard = Prisma.sql`${untaken} AND ${isAllowed}`
       return isWon(Prisma.sql`
-        WITH "user" AS (${moveFrom(judged, clears, untaken)}), taken AS (
+        WITH ${policy} "user" AS (${moveFrom(judged, clears, guard)}), taken AS (
           DELETE FROM "RecoveryCode" r USING "user"
           WHERE r."accountId" = "user"."accountId" AND r."userId" = "user".id AND r.hash = ${hash}
         )
-        ${consume(stepToken, now)} ${recordedWith('user', record)}
+        ${consume(stepToken, now)} ${remembered} ${recordedWith('user', record)}
         SELECT EXISTS (SELECT 1 FROM "user") AS won`)
     },
 

@@ -128,6 +128,21 @@ const TEXTS: { readonly [Kind in NoticeKind]: TextOf<Kind> } = {
     }
   }),
 
+  device_revoked_after_reuse: () => ({
+    subject: 'A trusted device is trusted no more',
+    happened: [
+      'Somebody signed in with your password and with what one of your trusted devices keeps, but an old copy of it. So that device is trusted no more: a code was asked for, and will be there again.',
+      'It may have been you, on a browser that was restored from a backup or lost its connection in the middle of a sign-in. It may also be somebody who has copied it.'
+    ],
+    facts: [],
+    unexpected: {
+      heading: NOT_YOU,
+      advice:
+        'Somebody knows your password and has been at one of your devices. Change your password at once, which ends the ' +
+        'trust in all your devices, and tell an admin of your account.'
+    }
+  }),
+
   two_factor_reset: ({ by }) => ({
     subject: 'Your two-step sign-in was reset',
     happened: [

@@ -30,12 +30,16 @@ declare module 'fastify' {
 
 /** What the request alone doesn't tell about an act. */
 export interface Act {
+  /** Where the request leads to more than the act that it is. */
+  type?: AuditType
   /** Where the credential has none. */
   accountId?: string
   /** Where the credential is not the one who acts: before a sign-in. */
   actor?: AuditActor
   /** Where it is not the one that the path names. */
   target?: AuditTarget | null
+  /** The user whom it is about, where neither the target nor the credential tells. */
+  userId?: string
   reason?: string | null
   ticket?: string | null
   details?: AuditDetails | null
@@ -71,7 +75,7 @@ export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
     { reason = null, ticket = null, details = null, ...act }: Act
   ): SignedAuditEvent {
     const { credential } = request
-    const type = request.act ?? request.routeOptions.config.act
+    const type = act.type ?? request.act ?? request.routeOptions.config.act
     if (!type) throw new Error(`${request.routeOptions.url} must say which act it is (config.act)`)
     const target = act.target === undefined ? targetOf(request) : act.target
     return signEvent(key, {
@@ -80,7 +84,7 @@ export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
       occurredAt: now(),
       ...{ type, outcome, target, reason, ticket, details },
       actor: act.actor ?? actorOf(credential),
-      userId: concernedUser(request, target),
+      userId: act.userId ?? concernedUser(request, target),
       address: request.ip,
       requestId: request.id
     })

@@ -2,6 +2,8 @@
 import { tooOldToTell } from '../core/mail-retries.ts'
 import type { Enrollments } from '../data/enrollments.ts'
 import type { Outbox } from '../data/outbox.ts'
+import type { SsoIdentities } from '../data/sso-identities.ts'
+import type { TrustedDevices } from '../data/trusted-devices.ts'
 import type { Verdicts } from '../data/verdicts.ts'
 import type { MailDelivery } from '../delivery/mail-delivery.ts'
 import type { Sealing } from './audit-sealing.ts'
@@ -10,6 +12,8 @@ import type { Job } from './background.ts'
 export interface BackgroundJobsOptions {
   verdicts: Verdicts
   enrollments: Enrollments
+  trustedDevices: TrustedDevices
+  ssoIdentities: SsoIdentities
   outbox: Outbox
   /** Null: there is nowhere to send mails to. */
   mail: MailDelivery | null
@@ -20,6 +24,8 @@ export interface BackgroundJobsOptions {
 export function backgroundJobs({
   verdicts,
   enrollments,
+  trustedDevices,
+  ssoIdentities,
   outbox,
   mail,
   sealing,
@@ -35,6 +41,16 @@ export function backgroundJobs({
       name: 'forgetting enrolments',
       everySeconds: 60,
       run: () => enrollments.forgetExpired(now())
+    },
+    {
+      name: 'forgetting ID tokens',
+      everySeconds: 60,
+      run: () => ssoIdentities.forgetExpiredIdTokens(now())
+    },
+    {
+      name: 'forgetting trusted devices',
+      everySeconds: 3600,
+      run: () => trustedDevices.forgetExpired(now())
     },
     { name: 'forgetting failed mails', everySeconds: 3600, run: () => outbox.forgetFailed(now()) },
     { name: 'sealing audit events', everySeconds: 1, run: (stop) => sealing.sealDue({ stop }) },

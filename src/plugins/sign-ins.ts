@@ -1,22 +1,31 @@
 // The answers that end a step: one union, made in one place, so that every route says the same.
 import type { FastifyRequest } from 'fastify'
 import type { Authentication } from '../core/claims.ts'
-import { decide } from '../core/policy.ts'
+import { type Arrival, type Decision, decide } from '../core/policy.ts'
 import type { AuditEvents } from '../data/audit-events.ts'
 import type { Subject } from '../data/subjects.ts'
 import type { Users } from '../data/users.ts'
 import type { SignIn } from '../schemas.ts'
 import type { Act, Audit } from './audit.ts'
+import type { DeviceTrust } from './device-trust.ts'
 import type { Tokens } from './tokens.ts'
 
 type Authenticated = Extract<SignIn, { status: 'authenticated' }>
+
+/** How somebody came in, and what they brought. */
+export interface FirstStep {
+  authentication: Authentication
+  arrival: Arrival
+  /** Of a browser or phone that may be trusted; heeded where a code would be asked for. */
+  deviceToken?: string | undefined
+}
 
 export interface SignIns {
   /** What a right first step leads to, by the account's policy: an access token, or a step token. Puts it on record. */
   afterFirstStep(
     request: FastifyRequest,
     subject: Subject,
-    authentication: Authentication,
+    firstStep: FirstStep,
     act: Act
   ): Promise<SignIn>
   /** The end of a sign-in. */
@@ -30,13 +39,17 @@ export interface SignIns {
 export function createSignIns({
   tokens,
   users,
+  deviceTrust,
   audit,
-  auditEvents
+  auditEvents,
+  now
 }: {
   tokens: Tokens
   users: Users
+  deviceTrust: DeviceTrust
   audit: Audit
   auditEvents: AuditEvents
+  now: () => Date
 }): SignIns {
   function authenticated(
     subject: Subject,
@@ -53,22 +66,47 @@ export function createSignIns({
     }
   }
 
+  /** Null: no device is trusted here, or not this one. */
+  async function signInByDevice(
+    request: FastifyRequest,
+    subject: Subject,
+    authentication: Authentication,
+    { decision, deviceToken, act }: { decision: Decision; deviceToken: string; act: Act }
+  ): Promise<SignIn | null> {
+    const { outcome, reason } = decision
+    if (outcome !== 'authenticated') return null
+    const details = { next: outcome, why: reason }
+    const device = await deviceTrust.signIn(request, subject, deviceToken, { ...act, details })
+    return device && { ...authenticated(subject, authentication, reason), ...device }
+  }
+
   return {
     authenticated,
 
-    async afterFirstStep(request, subject, authentication, act) {
-      const { policy, authenticators } = subject
-      const { outcome, reason } = decide({
-        policy,
-        user: { hasAuthenticator: authenticators.length > 0 }
-      })
+    async afterFirstStep(request, subject, { authentication, arrival, deviceToken }, act) {
+      const input = {
+        ...{ policy: subject.policy, mandate: subject.mandate, arrival, now: now() },
+        user: { hasAuthenticator: subject.authenticators.length > 0 }
+      }
+      const decision = decide({ ...input, hasTrustedDevice: false })
+      if (decision.outcome === 'verification_required' && deviceToken !== undefined) {
+        const byDevice = decide({ ...input, hasTrustedDevice: true })
+        const signIn = await signInByDevice(request, subject, authentication, {
+          ...{ decision: byDevice, deviceToken, act }
+        })
+        if (signIn) return signIn
+      }
+      const { outcome, reason } = decision
       const event = audit.succeeded(request, { ...act, details: { next: outcome, why: reason } })
       await (outcome === 'authenticated'
         ? users.noteSignIn(subject, event)
         : auditEvents.record(event))
       switch (outcome) {
         case 'authenticated':
-          return authenticated(subject, authentication, reason)
+          return {
+            ...authenticated(subject, authentication, reason),
+            ...recommendationOf(decision)
+          }
         case 'verification_required':
           return {
             status: outcome,
@@ -85,4 +123,12 @@ export function createSignIns({
       }
     }
   }
+}
+
+function recommendationOf(
+  decision: Extract<Decision, { outcome: 'authenticated' }>
+): Pick<Authenticated, 'enrollment'> {
+  if (!decision.recommended) return {}
+  const { requiredFrom } = decision.recommended
+  return { enrollment: { recommended: true, requiredFrom: requiredFrom.toISOString() } }
 }

@@ -10,14 +10,20 @@ import {
 } from '../core/bearer-keys.ts'
 import { pageAnswer, UUID_FORM } from '../core/pages.ts'
 import type { Account, Accounts } from '../data/accounts.ts'
+import type { Policies } from '../data/policies.ts'
 import type { Audit } from '../plugins/audit.ts'
 import type { CredentialRule } from '../plugins/credentials.ts'
 import { Problem } from '../problems.ts'
 import {
   Audience,
+  GivenReason,
   Instant,
+  instantOf,
+  MandateAnswer,
+  mandateAnswer,
   Name,
   NextCursor,
+  Nullable,
   PageQuery,
   pageRequestOf,
   ScopeList,
@@ -27,6 +33,7 @@ import {
 
 export interface AccountsOptions {
   accounts: Accounts
+  policies: Policies
   audit: Audit
   now: () => Date
 }
@@ -56,7 +63,7 @@ const AccountParams = Type.Object({ accountId: Uuid })
 
 const accounts: FastifyPluginAsyncTypebox<AccountsOptions> = async (
   app,
-  { accounts, audit, now }
+  { accounts, policies, audit, now }
 ) => {
   app.post(
     '/v1/accounts',
@@ -174,6 +181,43 @@ const accounts: FastifyPluginAsyncTypebox<AccountsOptions> = async (
       const account = await accounts.change(accountId, request.body, event)
       if (!account) throw new Problem('account-not-found')
       return asAnswer(account)
+    }
+  )
+
+  app.put(
+    '/v1/accounts/:accountId/mandate',
+    {
+      config: {
+        limit: 'address',
+        act: 'mandate.set',
+        credentials: OPERATOR,
+        problems: ['account-not-found']
+      },
+      schema: {
+        operationId: 'setMandate',
+        summary: 'Require two-factor of an account from an instant on',
+        description:
+          'From then on the account can’t switch it off; before, users are let in and told of the date. An instant that is past holds at once; null lifts the mandate. Single sign-on stays exempt.',
+        tags: ['Operator'],
+        params: AccountParams,
+        body: Type.Object(
+          { requiredFrom: Nullable(Instant), reason: Type.Optional(GivenReason) },
+          { additionalProperties: false }
+        ),
+        response: { 200: MandateAnswer }
+      }
+    },
+    async (request) => {
+      const { accountId } = request.params
+      const { requiredFrom, reason = null } = request.body
+      const mandate =
+        requiredFrom === null
+          ? null
+          : { requiredFrom: instantOf(requiredFrom, '/requiredFrom'), reason }
+      const event = audit.succeeded(request, { accountId, reason, details: { requiredFrom } })
+      const stored = await policies.mandate(accountId, mandate, event)
+      if (!stored) throw new Problem('account-not-found')
+      return mandateAnswer(stored.mandate, now())
     }
   )
 }

@@ -96,7 +96,7 @@ const authenticatorRoutes: FastifyPluginAsyncTypebox<AuthenticatorsOptions> = as
         operationId: 'removeAuthenticator',
         summary: 'Remove an authenticator',
         description:
-          'Kills every token of before, this one too: sign in again. With the last one two-factor is off, and recovery codes and trusted devices go with it. The id of a set-up that waits for its first code cancels it; tokens stay alive then.',
+          'Kills every token of before, this one too: sign in again. Trusted devices are trusted no more. With the last one two-factor is off, and recovery codes go with it. The id of a set-up that waits for its first code cancels it; tokens stay alive then.',
         tags: ['Users'],
         params: AuthenticatorParams,
         response: { 204: Type.Null() }

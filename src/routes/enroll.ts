@@ -94,7 +94,12 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
         limit: 'codes',
         act: 'authenticator.enroll',
         credentials: ENROLLING,
-        problems: ['authenticator-not-found', 'name-taken', 'too-many-authenticators']
+        problems: [
+          'sso-managed',
+          'authenticator-not-found',
+          'name-taken',
+          'too-many-authenticators'
+        ]
       },
       preValidation: allowNoBody,
       schema: {
@@ -109,6 +114,7 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
     },
     async (request, reply) => {
       const { subject } = request.credentialOf('step', 'accessToken')
+      requirePasswordDoor(subject)
       const { accountId, userId, email: accountName } = subject
       const { qr = 'svg', replaces = null } = request.body
       const name = authenticatorName(subject, request.body.name, replaces)
@@ -151,6 +157,7 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
         act: 'authenticator.confirm',
         credentials: ENROLLING,
         problems: [
+          'sso-managed',
           'enrollment-not-found',
           'name-taken',
           'too-many-authenticators',
@@ -171,6 +178,7 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
     async (request) => {
       const credential = request.credentialOf('step', 'accessToken')
       const { subject } = credential
+      requirePasswordDoor(subject)
       const enrollment = await enrollments.find(subject, request.body.authenticatorId)
       if (!enrollment) throw new Problem('enrollment-not-found')
       const timeStep = await firstTimeStep(request, enrollment, request.body.code)
@@ -219,6 +227,11 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
 }
 
 export default enroll
+
+// Whoever can only come by single sign-on is never asked for a code.
+function requirePasswordDoor({ policy }: Subject): void {
+  if (policy.sso.mode === 'required') throw new Problem('sso-managed')
+}
 
 function onAuthenticator({ authenticatorId: id, name, replaces }: Enrollment): Act {
   return { target: { kind: 'authenticator', id }, details: { name, replaces } }

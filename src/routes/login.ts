@@ -2,7 +2,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { NO_ACCOUNT } from '../core/audit.ts'
-import { BY_PASSWORD } from '../core/claims.ts'
+import { BY_PASSWORD, BY_SSO } from '../core/claims.ts'
+import type { AccountPolicy } from '../core/policy.ts'
 import type { Accounts } from '../data/accounts.ts'
 import type { AuditEvents } from '../data/audit-events.ts'
 import type { Subjects } from '../data/subjects.ts'
@@ -48,6 +49,9 @@ const AssertionBody = Type.Object(
   }
 )
 
+const BY_PASSWORD_STEP = { authentication: BY_PASSWORD, arrival: 'password' } as const
+const BY_SSO_STEP = { authentication: BY_SSO, arrival: 'sso' } as const
+
 const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
   app,
   { accounts, subjects, passwordHashing, limits, signIns, audit, auditEvents }
@@ -59,7 +63,7 @@ const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
         limit: 'address',
         act: 'sign_in.password',
         credentials: 'none',
-        problems: ['invalid-credentials', 'too-many-attempts']
+        problems: ['invalid-credentials', 'sso-required', 'too-many-attempts']
       },
       schema: {
         operationId: 'login',
@@ -76,7 +80,9 @@ const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
       const tried = { account: slug, email: request.body.email.toLowerCase() }
       await limits.requirePasswordPause(request, tried)
       // Every step is taken for everyone, so that the time of the answer tells nothing of what is wrong.
-      const accountId = (await accounts.findBySlug(slug))?.id ?? NO_ACCOUNT
+      const account = await accounts.findForLogin(slug)
+      if (account?.sso.mode === 'required') throw new Problem('sso-required')
+      const accountId = account?.id ?? NO_ACCOUNT
       const found = await subjects.findForLogin(accountId, tried.email)
       const isRight = await passwordHashing.isPassword(password, found?.passwordHash ?? null)
       const target = found && ({ kind: 'user', id: found.subject.userId } as const)
@@ -87,11 +93,8 @@ const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
         throw invalidCredentials()
       }
       const actor = { kind: 'user', id: found.subject.userId, credential: 'password' } as const
-      return signIns.afterFirstStep(request, found.subject, BY_PASSWORD, {
-        accountId,
-        actor,
-        target
-      })
+      const firstStep = { ...BY_PASSWORD_STEP, deviceToken: request.body.deviceToken }
+      return signIns.afterFirstStep(request, found.subject, firstStep, { accountId, actor, target })
     }
   )
 
@@ -102,7 +105,7 @@ const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
         limit: 'address',
         act: 'sign_in.assert',
         credentials: { apiKey: ['login:assert', 'login:assert-sso'] },
-        problems: ['user-not-found', 'sso-not-enabled']
+        problems: ['user-not-found', 'sso-not-enabled', 'sso-required']
       },
       schema: {
         operationId: 'assertLogin',
@@ -124,14 +127,24 @@ const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
         ? await subjects.find({ accountId, userId })
         : await subjects.findByEmail(accountId, email.toLowerCase())
       if (!subject || subject.isDisabled) throw new Problem('user-not-found')
-      if (firstFactor === 'sso') throw new Problem('sso-not-enabled')
+      requireDoor(firstFactor, subject.policy.sso)
       const target = { kind: 'user', id: subject.userId } as const
-      return signIns.afterFirstStep(request, subject, BY_PASSWORD, { target })
+      const step =
+        firstFactor === 'sso'
+          ? BY_SSO_STEP
+          : { ...BY_PASSWORD_STEP, deviceToken: request.body.deviceToken }
+      return signIns.afterFirstStep(request, subject, step, { target })
     }
   )
 }
 
 export default login
+
+/** Which doors an account has is its policy's to say, also to its own back end. */
+function requireDoor(firstFactor: 'pwd' | 'sso', { mode }: AccountPolicy['sso']): void {
+  if (firstFactor === 'sso' && mode === 'off') throw new Problem('sso-not-enabled')
+  if (firstFactor === 'pwd' && mode === 'required') throw new Problem('sso-required')
+}
 
 function invalidCredentials(): Problem {
   return new Problem('invalid-credentials', { headers: { 'www-authenticate': 'Bearer' } })

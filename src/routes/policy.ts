@@ -1,29 +1,118 @@
 // What an account demands of its users. Nobody changes it unseen: every change names the version it was made from.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
+import type { AuditDetails } from '../core/audit.ts'
 import { isMatchedBy, strongEtag } from '../core/etags.ts'
-import { isTwoFactorRequired } from '../core/policy.ts'
-import type { Policies, Policy } from '../data/policies.ts'
+import {
+  type AccountPolicy,
+  enforcedFrom,
+  isPolicyLocked,
+  isTwoFactorRequired,
+  missingForSso,
+  type PolicyPatch,
+  patchedPolicy
+} from '../core/policy.ts'
+import type { Policies, StoredPolicy } from '../data/policies.ts'
 import type { Audit } from '../plugins/audit.ts'
-import { Problem } from '../problems.ts'
-import { Instant, TwoFactorPolicy } from '../schemas.ts'
+import type { CredentialRule } from '../plugins/credentials.ts'
+import { invalidMember, Problem } from '../problems.ts'
+import {
+  Email,
+  Instant,
+  instantOf,
+  MandateAnswer,
+  mandateAnswer,
+  Nullable,
+  TwoFactorPolicy,
+  Uuid
+} from '../schemas.ts'
 
 export interface PolicyOptions {
   policies: Policies
   audit: Audit
+  now: () => Date
 }
+
+const CHANGERS = {
+  apiKey: ['policy:write'],
+  accessToken: { holder: 'admin', fresh: 'second-factor' }
+} as const satisfies CredentialRule
+
+const GraceDays = Type.Integer({
+  minimum: 0,
+  maximum: 365,
+  description: 'Days after `requiredFrom` in which nobody is held up for the set-up.'
+})
+const DeviceDays = Type.Integer({ minimum: 1, maximum: 365 })
+const Mode = Type.Enum(['off', 'optional', 'required'], {
+  description: '`required` closes the password door.'
+})
+/** Compared with the `iss` of ID tokens to the letter; whether it may be asked is decided when it is. */
+const Issuer = Type.String({
+  maxLength: 500,
+  pattern: '^https?://[^\\s?#@]+$',
+  examples: ['https://login.acme.example']
+})
+const ClientId = Type.String({ minLength: 1, maxLength: 255, pattern: '^[\\u0021-\\u007e]+$' })
+const RequiredFrom = Nullable(
+  Type.String({ ...Instant, description: 'From when it is required; null for at once.' })
+)
+
+const PolicyBody = Type.Object(
+  {
+    twoFactor: Type.Optional(TwoFactorPolicy),
+    requiredFrom: Type.Optional(RequiredFrom),
+    graceDays: Type.Optional(GraceDays),
+    trustedDevices: Type.Optional(
+      Type.Object(
+        { allowed: Type.Optional(Type.Boolean()), days: Type.Optional(DeviceDays) },
+        { additionalProperties: false }
+      )
+    ),
+    sso: Type.Optional(
+      Type.Object(
+        {
+          mode: Type.Optional(Mode),
+          issuer: Type.Optional(Nullable(Issuer)),
+          clientId: Type.Optional(Nullable(ClientId))
+        },
+        { additionalProperties: false }
+      )
+    )
+  },
+  { additionalProperties: false }
+)
+type PolicyBody = Static<typeof PolicyBody>
 
 const PolicyAnswer = Type.Object({
   twoFactor: TwoFactorPolicy,
+  requiredFrom: RequiredFrom,
+  graceDays: GraceDays,
+  trustedDevices: Type.Object({ allowed: Type.Boolean(), days: DeviceDays }),
+  sso: Type.Object({ mode: Mode, issuer: Nullable(Issuer), clientId: Nullable(ClientId) }),
+  mandate: MandateAnswer,
   effective: Type.Enum(['optional', 'required'], { description: 'What holds now, all told.' }),
   updatedAt: Instant
+})
+
+const PreviewAnswer = Type.Object({
+  wouldEnroll: Type.Integer({ description: 'Users who would be led through the set-up.' }),
+  exempt: Type.Integer({ description: 'Users for whom single sign-on stands in for the code.' }),
+  unaffected: Type.Integer({ description: 'Everybody else.' }),
+  from: Nullable(
+    Type.String({ ...Instant, description: 'From when on; null where nothing is demanded.' })
+  ),
+  sample: Type.Array(Type.Object({ id: Uuid, email: Email }), {
+    description: 'The first of those who would have to enrol.'
+  })
 })
 
 const ETagHeader = {
   ETag: { type: 'string', description: 'Strong; send it in `If-Match` to change the policy.' }
 }
+const PATCH_TYPES = ['application/json', 'application/merge-patch+json']
 
-const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies, audit }) => {
+const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies, audit, now }) => {
   app.addContentTypeParser(
     'application/merge-patch+json',
     { parseAs: 'string' },
@@ -46,9 +135,9 @@ const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies,
       }
     },
     async (request, reply) => {
-      const accountId = request.credentialOf('apiKey', 'accessToken').accountId
-      const current = await policies.find(accountId)
-      return reply.header('etag', strongEtag(current.version)).send(asAnswer(current))
+      const { accountId } = request.credentialOf('apiKey', 'accessToken')
+      const stored = await policies.find(accountId)
+      return reply.header('etag', etagOf(stored, now())).send(asAnswer(stored, now()))
     }
   )
 
@@ -58,46 +147,122 @@ const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies,
       config: {
         limit: 'address',
         act: 'policy.change',
-        credentials: {
-          apiKey: ['policy:write'],
-          accessToken: { holder: 'admin', fresh: 'second-factor' }
-        },
-        problems: ['precondition-required', 'etag-mismatch']
+        credentials: CHANGERS,
+        problems: ['precondition-required', 'etag-mismatch', 'policy-locked']
       },
       schema: {
         operationId: 'changePolicy',
         summary: 'Change the account policy',
-        description: 'A merge patch (RFC 7396) from the version that `If-Match` names.',
+        description:
+          'A merge patch (RFC 7396) from the version that `If-Match` names. While a mandate of the operator holds, `twoFactor`, `requiredFrom` and `graceDays` are locked. The identity provider is not asked.',
         tags: ['Policy'],
-        consumes: ['application/json', 'application/merge-patch+json'],
+        consumes: PATCH_TYPES,
         headers: Type.Object({ 'if-match': Type.Optional(Type.String()) }),
-        body: Type.Object(
-          { twoFactor: Type.Optional(TwoFactorPolicy) },
-          { additionalProperties: false }
-        ),
+        body: PolicyBody,
         response: { 200: { ...PolicyAnswer, headers: ETagHeader } }
       }
     },
     async (request, reply) => {
-      const accountId = request.credentialOf('apiKey', 'accessToken').accountId
+      const { accountId } = request.credentialOf('apiKey', 'accessToken')
       const ifMatch = request.headers['if-match']
       if (ifMatch === undefined) throw new Problem('precondition-required')
       const before = await policies.find(accountId)
-      if (!isMatchedBy(ifMatch, before.version)) throw new Problem('etag-mismatch')
+      const after = judged(before, request.body)
+      const isCurrent = isMatchedBy(ifMatch, etagOf(before, now()))
+      if (!isCurrent) throw new Problem('etag-mismatch')
       const event = audit.succeeded(request, {
         target: { kind: 'policy', id: accountId },
-        details: { ...request.body, version: before.version + 1 }
+        details: { ...changesOf(request.body), version: before.version + 1 }
       })
-      const changed = await policies.changeFrom(before, request.body, event)
-      if (!changed) throw new Problem('etag-mismatch')
-      return reply.header('etag', strongEtag(changed.version)).send(asAnswer(changed))
+      const stored = await policies.replace(before, after, event)
+      if (!stored) throw new Problem('etag-mismatch')
+      return reply.header('etag', etagOf(stored, now())).send(asAnswer(stored, now()))
     }
   )
+
+  app.post(
+    '/v1/policy/preview',
+    {
+      config: {
+        limit: 'address',
+        act: 'policy.preview',
+        credentials: CHANGERS,
+        problems: ['policy-locked']
+      },
+      schema: {
+        operationId: 'previewPolicy',
+        summary: 'Say whom a change of the policy would reach',
+        description: 'Takes what `PATCH /v1/policy` takes, and changes nothing.',
+        tags: ['Policy'],
+        consumes: PATCH_TYPES,
+        body: PolicyBody,
+        response: { 200: PreviewAnswer }
+      }
+    },
+    async (request) => {
+      const { accountId } = request.credentialOf('apiKey', 'accessToken')
+      const before = await policies.find(accountId)
+      const demands = { ...before, policy: judged(before, request.body) }
+      const from = enforcedFrom(demands)?.toISOString() ?? null
+      return { ...(await policies.reach(accountId, demands)), from }
+    }
+  )
+
+  /** The policy after the patch. Throws where the patch leaves no sound one, or touches what a mandate has locked. */
+  function judged(before: StoredPolicy, body: PolicyBody): AccountPolicy {
+    requireUnlocked(before, body, now())
+    const after = patchedPolicy(before.policy, patchOf(body), now())
+    const missing = missingForSso(after)
+    if (missing) throw invalidMember(`/sso/${missing}`, 'is required while single sign-on is on')
+    return after
+  }
 }
 
 export default policy
 
-function asAnswer({ twoFactor, updatedAt }: Policy) {
-  const effective = isTwoFactorRequired({ twoFactor }) ? 'required' : 'optional'
-  return { twoFactor, effective, updatedAt: updatedAt.toISOString() } as const
+function requireUnlocked({ mandate }: StoredPolicy, body: PolicyBody, now: Date): void {
+  const names = (['twoFactor', 'requiredFrom', 'graceDays'] as const).filter((name) => name in body)
+  if (!mandate || names.length === 0 || !isPolicyLocked({ mandate, now })) return
+  const { reason, source } = mandate
+  const requiredFrom = mandate.requiredFrom.toISOString()
+  throw new Problem('policy-locked', {
+    detail: `The operator requires two-factor of this account since ${requiredFrom}${reason === null ? '' : `: ${reason}`}.`,
+    extras: { mandate: { requiredFrom, reason, source } }
+  })
+}
+
+function patchOf({ requiredFrom, ...rest }: PolicyBody): PolicyPatch {
+  if (requiredFrom === undefined) return rest
+  return {
+    ...rest,
+    requiredFrom: requiredFrom === null ? null : instantOf(requiredFrom, '/requiredFrom')
+  }
+}
+
+/** Flat, as the record keeps it: `sso.mode`, not an object in an object. */
+function changesOf({ trustedDevices = {}, sso = {}, ...rest }: PolicyBody): AuditDetails {
+  const within = (name: string, members: object) =>
+    Object.entries(members).map(([member, value]) => [`${name}.${member}`, value] as const)
+  return Object.fromEntries([
+    ...Object.entries(rest),
+    ...within('trustedDevices', trustedDevices),
+    ...within('sso', sso)
+  ])
+}
+
+/** Of all that is shown, since a mandate and a date change it without a new version. */
+function etagOf(stored: StoredPolicy, now: Date): string {
+  return strongEtag({ ...asAnswer(stored, now), version: stored.version })
+}
+
+function asAnswer({ policy, mandate, updatedAt }: StoredPolicy, now: Date) {
+  const { requiredSince: _since, ...shown } = policy
+  const isRequired = isTwoFactorRequired({ policy, mandate, now })
+  return {
+    ...shown,
+    requiredFrom: policy.requiredFrom?.toISOString() ?? null,
+    mandate: mandateAnswer(mandate, now),
+    effective: isRequired ? ('required' as const) : ('optional' as const),
+    updatedAt: updatedAt.toISOString()
+  }
 }

@@ -2,7 +2,7 @@
 // back to the start. Nobody sees or restores a key; the user sets up anew.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { isTwoFactorRequired } from '../core/policy.ts'
+import { type Demands, decide } from '../core/policy.ts'
 import type { Resets } from '../data/resets.ts'
 import type { UserKey } from '../data/subjects.ts'
 import type { Audit } from '../plugins/audit.ts'
@@ -71,9 +71,7 @@ const reset: FastifyPluginAsyncTypebox<ResetOptions> = async (app, { resets, aud
       return {
         userId: key.userId,
         resetAt: event.occurredAt.toISOString(),
-        nextSignIn: isTwoFactorRequired(outcome.policy)
-          ? ('enrollment_required' as const)
-          : ('not_required' as const)
+        nextSignIn: nextSignIn(outcome.demands, event.occurredAt)
       }
     }
   )
@@ -91,3 +89,16 @@ const reset: FastifyPluginAsyncTypebox<ResetOptions> = async (app, { resets, aud
 }
 
 export default reset
+
+/** What a password leads to without an authenticator. */
+function nextSignIn(demands: Demands, now: Date): 'enrollment_required' | 'not_required' {
+  const user = { hasAuthenticator: false }
+  const { outcome } = decide({
+    ...demands,
+    user,
+    arrival: 'password',
+    hasTrustedDevice: false,
+    now
+  })
+  return outcome === 'enrollment_required' ? outcome : 'not_required'
+}

@@ -27,6 +27,7 @@ const KEY_MAKERS = { operator: true, scopes: ['keys:write'] } as const satisfies
 const CONTRACT: Record<string, Taken | typeof EVERYONE> = {
   'POST /v1/login': EVERYONE,
   'POST /v1/login/assertion': { scopes: ['login:assert', 'login:assert-sso'] },
+  'POST /v1/login/sso': EVERYONE,
   'POST /v1/verify': { step: 'verify', person: 'anyone' },
   'POST /v1/enroll': ENROLLING,
   'POST /v1/enroll/confirm': ENROLLING,
@@ -60,6 +61,9 @@ const CONTRACT: Record<string, Taken | typeof EVERYONE> = {
   'POST /v1/users/:userId/recovery-codes': OWN_AND_FRESH,
   'GET /v1/policy': { scopes: ['policy:read'], person: 'anyone' },
   'PATCH /v1/policy': { scopes: ['policy:write'], person: 'admin', fresh: 'second factor' },
+  'POST /v1/policy/preview': { scopes: ['policy:write'], person: 'admin', fresh: 'second factor' },
+  'GET /v1/users/:userId/policy': { scopes: ['policy:read'], person: 'self or admin' },
+  'PUT /v1/accounts/:accountId/mandate': OPERATOR,
   'POST /v1/accounts': OPERATOR,
   'GET /v1/accounts': OPERATOR,
   'GET /v1/accounts/:accountId': OPERATOR,

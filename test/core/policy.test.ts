@@ -1,55 +1,244 @@
+import { readFile } from 'node:fs/promises'
+import fc from 'fast-check'
 import t from 'tap'
-import { type Decision, decide, isTwoFactorRequired } from '../../src/core/policy.ts'
+import { cases, policyTable } from '../../src/commands/policy-table/table.ts'
+import {
+  type AccountPolicy,
+  bindingMandate,
+  type Decision,
+  type DecisionInput,
+  decide,
+  enforcedFrom,
+  isDeviceTrustKept,
+  isPolicyLocked,
+  isTwoFactorRequired,
+  missingForSso,
+  patchedPolicy
+} from '../../src/core/policy.ts'
 
-const POLICIES = ['optional', 'required'] as const
+const DAY_MS = 86_400_000
+const NOW = new Date('2026-06-15T12:00:00.000Z')
+const days = (count: number) => new Date(NOW.getTime() + count * DAY_MS)
 
-/** What a sign-in still owes after the password, from nothing upwards. */
-const DEMANDS = {
-  ...{ authenticated: 0, enrollment_required: 1, verification_required: 1 }
-} satisfies Record<Decision['outcome'], number>
+const OPTIONAL: AccountPolicy = {
+  ...{ twoFactor: 'optional', requiredFrom: null, requiredSince: null, graceDays: 0 },
+  trustedDevices: { allowed: false, days: 30 },
+  sso: { mode: 'off', issuer: null, clientId: null }
+}
+const REQUIRED = { ...OPTIONAL, twoFactor: 'required', requiredSince: NOW } as const
 
-const TABLE: [(typeof POLICIES)[number], boolean, Decision][] = [
-  ['optional', false, { outcome: 'authenticated', reason: 'not_required' }],
-  ['optional', true, { outcome: 'verification_required', reason: 'user_enabled' }],
-  ['required', false, { outcome: 'enrollment_required', reason: 'account_required' }],
-  ['required', true, { outcome: 'verification_required', reason: 'account_required' }]
-]
+const decided = (input: Partial<DecisionInput>) =>
+  decide({
+    ...{ mandate: null, policy: OPTIONAL, user: { hasAuthenticator: false }, arrival: 'password' },
+    ...{ hasTrustedDevice: false, now: NOW, ...input }
+  })
 
-t.test('every case has its outcome and its reason', async (t) => {
-  for (const [twoFactor, hasAuthenticator, decision] of TABLE) {
-    t.strictSame(
-      decide({ policy: { twoFactor }, user: { hasAuthenticator } }),
-      decision,
-      `${twoFactor}, ${hasAuthenticator ? 'with' : 'without'} an authenticator`
-    )
+/** The contract in words, written a second time: what each row of the table must say. */
+function expected([mandate, account, authenticator, came]: string[]): string {
+  if (came === 'single sign-on') return 'authenticated sso_supersedes'
+  const duty =
+    mandate === 'in force' ? 'mandated' : account === 'required' ? 'account_required' : null
+  if (authenticator === 'with') {
+    if (came === 'trusted device') return 'authenticated trusted_device'
+    return `verification_required ${duty ?? 'user_enabled'}`
   }
-  t.equal(TABLE.length, POLICIES.length * 2, 'and the table is whole')
+  if (duty) return `enrollment_required ${duty}`
+  const isGrace = mandate === 'from a later date' || account === 'required, in grace'
+  if (isGrace) return 'authenticated grace_period recommended'
+  const isComing = account === 'required from a later date'
+  return `authenticated not_required${isComing ? ' recommended' : ''}`
+}
+
+const inWords = (decision: Decision) =>
+  [
+    decision.outcome,
+    decision.reason,
+    'recommended' in decision && decision.recommended ? 'recommended' : ''
+  ]
+    .filter(Boolean)
+    .join(' ')
+
+t.test('every combination has one outcome and one reason: the table is whole', async (t) => {
+  const all = cases()
+  t.equal(all.length, 3 * 4 * 2 * 3)
+  t.equal(new Set(all.map(({ names }) => names.join())).size, all.length)
+  for (const { names, decision } of all) {
+    t.equal(inWords(decision), expected(names), names.join(', '))
+  }
+})
+
+t.test('the table in the docs is made from the decision', async (t) => {
+  const page = await readFile(new URL('../../docs/policy.md', import.meta.url), 'utf8')
+  t.ok(page.includes(policyTable()), 'npm run policy-table')
+})
+
+t.test('more demanded never yields less asked', async (t) => {
+  const rank = { authenticated: 0, enrollment_required: 1, verification_required: 1 }
+  fc.assert(
+    fc.property(input(), (given) => {
+      const strict = { ...given, policy: { ...given.policy, ...onceRequired } }
+      const policy = { ...given.policy, twoFactor: 'optional' as const }
+      const optional = { ...given, policy }
+      const asked = (one: DecisionInput) => rank[decide(one).outcome]
+      return asked(strict) >= asked(given) && asked(given) >= asked({ ...optional, mandate: null })
+    })
+  )
+  t.pass()
+})
+
+const onceRequired = {
+  twoFactor: 'required',
+  requiredFrom: null,
+  requiredSince: null,
+  graceDays: 0
+} as const
+
+t.test('where something demands it, only SSO, a trusted device or grace lets in', async (t) => {
+  fc.assert(
+    fc.property(input(), (given) => {
+      const decision = decide(given)
+      if (decision.outcome !== 'authenticated' || !isTwoFactorRequired(given)) return true
+      const { hasAuthenticator } = given.user
+      const isByDevice = given.hasTrustedDevice && given.policy.trustedDevices.allowed
+      switch (decision.reason) {
+        case 'sso_supersedes':
+          return given.arrival === 'sso'
+        case 'trusted_device':
+          return hasAuthenticator && isByDevice
+        case 'grace_period':
+          return !hasAuthenticator && Number(enforcedFrom(given)) > Number(given.now)
+        case 'not_required':
+          return false
+      }
+    })
+  )
+  t.pass()
+})
+
+t.test('a date bites at its very instant, and grace ends at its own', async (t) => {
+  const policy = { ...REQUIRED, requiredFrom: days(1), graceDays: 2 }
+  const at = (now: Date) => inWords(decided({ policy, now }))
+  const before = (date: Date) => new Date(date.getTime() - 1)
+  t.equal(at(before(days(1))), 'authenticated not_required recommended')
+  t.equal(at(days(1)), 'authenticated grace_period recommended')
+  t.equal(at(before(days(3))), 'authenticated grace_period recommended')
+  t.equal(at(days(3)), 'enrollment_required account_required')
+  t.same(decided({ policy }), {
+    outcome: 'authenticated',
+    reason: 'not_required',
+    recommended: { requiredFrom: days(3) }
+  })
+  const mandate = { requiredFrom: days(1), reason: null, source: 'account' } as const
+  t.equal(
+    inWords(decided({ mandate, now: before(days(1)) })),
+    'authenticated grace_period recommended'
+  )
+  t.equal(inWords(decided({ mandate, now: days(1) })), 'enrollment_required mandated')
+})
+
+t.test('grace forgives that it is not on yet, not that it is turned off', async (t) => {
+  const inGrace = { ...REQUIRED, graceDays: 7 }
+  t.equal(isTwoFactorRequired({ policy: inGrace, mandate: null, now: NOW }), true)
+  const later = { ...REQUIRED, requiredFrom: days(1) }
+  t.equal(isTwoFactorRequired({ policy: later, mandate: null, now: NOW }), false)
+  t.equal(isTwoFactorRequired({ policy: later, mandate: null, now: days(1) }), true)
+  t.equal(isTwoFactorRequired({ policy: OPTIONAL, mandate: null, now: days(9999) }), false)
 })
 
 t.test(
-  'an account that requires two factors never demands less than one that does not',
+  'a trusted device counts only where the account allows it, and never for a set-up',
   async (t) => {
-    for (const hasAuthenticator of [false, true]) {
-      const [optional, required] = POLICIES.map(
-        (twoFactor) =>
-          DEMANDS[decide({ policy: { twoFactor }, user: { hasAuthenticator } }).outcome]
-      )
-      t.ok(Number(required) >= Number(optional))
-      t.ok(Number(required) > 0, 'and never lets a password alone in')
-    }
+    const user = { hasAuthenticator: true }
+    const allowed = { ...REQUIRED, trustedDevices: { allowed: true, days: 30 } }
+    const outcome = (input: Partial<DecisionInput>) =>
+      decided({ hasTrustedDevice: true, ...input }).outcome
+    t.equal(outcome({ policy: allowed, user }), 'authenticated')
+    t.equal(outcome({ policy: REQUIRED, user }), 'verification_required')
+    t.equal(outcome({ policy: allowed }), 'enrollment_required')
   }
 )
 
-t.test('who has an authenticator is asked for it under every policy', async (t) => {
-  for (const twoFactor of POLICIES) {
-    const { outcome } = decide({ policy: { twoFactor }, user: { hasAuthenticator: true } })
-    t.equal(outcome, 'verification_required')
-  }
+t.test('of two mandates the one that bites first binds', async (t) => {
+  const ofAccount = { requiredFrom: days(1), reason: 'Contract' }
+  const own = { ...ofAccount, source: 'account' } as const
+  const ofAll = (requiredFrom: Date) =>
+    ({ requiredFrom, reason: null, source: 'deployment' }) as const
+  t.same(bindingMandate(null, null), null)
+  t.same(bindingMandate(ofAccount, null), own)
+  t.same(bindingMandate(null, days(2)), ofAll(days(2)))
+  t.same(bindingMandate(ofAccount, days(2)), own)
+  t.same(bindingMandate(ofAccount, days(1)), own, 'of the same date, the one with a reason')
+  t.same(bindingMandate(ofAccount, NOW), ofAll(NOW))
 })
 
-t.test('only "required" is a duty', async (t) => {
-  t.strictSame(
-    POLICIES.map((twoFactor) => isTwoFactorRequired({ twoFactor })),
-    [false, true]
+t.test('the switch is locked from the date of the mandate on', async (t) => {
+  const mandate = { requiredFrom: days(1), reason: null, source: 'account' } as const
+  t.equal(isPolicyLocked({ mandate, now: NOW }), false)
+  t.equal(isPolicyLocked({ mandate, now: days(1) }), true)
+  t.equal(isPolicyLocked({ mandate: null, now: NOW }), false)
+})
+
+t.test('a patch changes what it names and nothing else', async (t) => {
+  const patched = patchedPolicy(
+    OPTIONAL,
+    { twoFactor: 'required', trustedDevices: { days: 7 } },
+    NOW
+  )
+  t.same(patched, { ...REQUIRED, trustedDevices: { allowed: false, days: 7 } })
+  t.same(patchedPolicy(patched, {}, days(1)), patched, 'required since then, not since now')
+  t.same(patchedPolicy(patched, { twoFactor: 'required' }, days(1)), patched)
+  const back = patchedPolicy(patched, { twoFactor: 'optional' }, days(1))
+  t.same(back.requiredSince, null)
+  t.same(patchedPolicy(back, { twoFactor: 'required' }, days(2)).requiredSince, days(2))
+  const sso = { mode: 'optional', issuer: 'https://login.example.com' } as const
+  t.same(patchedPolicy(OPTIONAL, { sso }, NOW).sso, { ...sso, clientId: null })
+})
+
+t.test('single sign-on is on with issuer and client id only', async (t) => {
+  const missing = (sso: Partial<AccountPolicy['sso']>) =>
+    missingForSso({ ...OPTIONAL, sso: { ...OPTIONAL.sso, ...sso } })
+  t.equal(missing({}), null)
+  t.equal(missing({ mode: 'optional' }), 'issuer')
+  t.equal(missing({ mode: 'required', issuer: 'https://login.example.com' }), 'clientId')
+  t.equal(missing({ mode: 'required', issuer: 'https://a.example', clientId: 'x' }), null)
+})
+
+t.test('trust in devices ends with the policy that gave it', async (t) => {
+  const allowed = { ...OPTIONAL, trustedDevices: { allowed: true, days: 30 } }
+  t.equal(isDeviceTrustKept(allowed, { ...allowed, graceDays: 3 }), true)
+  t.equal(isDeviceTrustKept(allowed, OPTIONAL), false)
+  t.equal(isDeviceTrustKept(allowed, { ...allowed, twoFactor: 'required' }), false)
+  t.equal(
+    isDeviceTrustKept(allowed, { ...allowed, trustedDevices: { allowed: true, days: 7 } }),
+    false
   )
 })
+
+function instant() {
+  return fc.integer({ min: -40, max: 40 }).map(days)
+}
+
+function input(): fc.Arbitrary<DecisionInput> {
+  const maybe = <Value>(value: fc.Arbitrary<Value>) => fc.option(value, { nil: null })
+  return fc.record({
+    mandate: maybe(
+      fc.record({
+        requiredFrom: instant(),
+        reason: fc.constant(null),
+        source: fc.constant('account' as const)
+      })
+    ),
+    policy: fc.record({
+      twoFactor: fc.constantFrom('optional' as const, 'required' as const),
+      requiredFrom: maybe(instant()),
+      requiredSince: maybe(instant()),
+      graceDays: fc.integer({ min: 0, max: 30 }),
+      trustedDevices: fc.record({ allowed: fc.boolean(), days: fc.constant(30) }),
+      sso: fc.constant(OPTIONAL.sso)
+    }),
+    user: fc.record({ hasAuthenticator: fc.boolean() }),
+    arrival: fc.constantFrom('password' as const, 'sso' as const),
+    hasTrustedDevice: fc.boolean(),
+    now: instant()
+  })
+}

@@ -85,3 +85,26 @@ t.test('once it is optional again, nobody without an authenticator is asked', as
   t.match((await login(user)).json(), { status: 'authenticated', reason: 'not_required' })
   t.equal((await enroll(waiting)).statusCode, 201, 'whoever is at the set-up may finish it')
 })
+
+t.test('required from a date on, with days of grace, by the clock of the server', async (t) => {
+  const account = await createAccount()
+  const [user, enrolled] = [await createUser({ account }), await enrolledUser({ account })]
+  const inDays = (days: number) => new Date(service.clock.now().getTime() + days * 86_400_000)
+  const [from, until] = [inDays(2).toISOString(), inDays(5).toISOString()]
+  await changePolicy(account, { twoFactor: 'required', requiredFrom: from, graceDays: 3 })
+  const enrollment = { recommended: true, requiredFrom: until }
+  const met = async () => {
+    const { status, reason, enrollment } = (await login(user)).json()
+    return { status, reason, enrollment }
+  }
+  t.same(await met(), { status: 'authenticated', reason: 'not_required', enrollment })
+  service.clock.set(inDays(2))
+  t.same(await met(), { status: 'authenticated', reason: 'grace_period', enrollment })
+  t.match((await login(enrolled)).json(), { reason: 'user_enabled' }, 'grace is for the others')
+  const as = await enrolled.accessToken()
+  const off = await call('DELETE', '/v1/users/me/two-factor', { as })
+  isProblem(t, off, 409, 'policy-requires-authenticator')
+  service.clock.set(inDays(3))
+  t.match(await met(), { status: 'enrollment_required', reason: 'account_required' })
+  t.match((await login(enrolled)).json(), { reason: 'account_required' })
+})

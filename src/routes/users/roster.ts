@@ -73,10 +73,10 @@ const rosterRoutes: FastifyPluginAsyncTypebox<RosterOptions> = async (
       const accountId = request.credentialOf('apiKey', 'accessToken').accountId
       const { twoFactor = null, q = null } = request.query
       const at = now()
+      const demands = await policies.find(accountId)
       const asked = { ...pageRequestOf(request.query, UUID_FORM), twoFactor, q, now: at }
-      const page = await users.list(accountId, asked)
-      const policy = await policies.find(accountId)
-      return pageAnswer(page, (user) => userAnswer(user, policy, at))
+      const page = await users.list(accountId, { ...asked, policy: demands.policy })
+      return pageAnswer(page, (user) => userAnswer(user, demands, at))
     }
   )
 

@@ -1,5 +1,5 @@
 // A user as every route about users shows one.
-import { type AccountPolicy, decide, isTwoFactorRequired } from '../../core/policy.ts'
+import { type Demands, decide, isTwoFactorRequired } from '../../core/policy.ts'
 import { twoFactorFacts, twoFactorState } from '../../core/two-factor.ts'
 import type { Policies } from '../../data/policies.ts'
 import type { RosterUser } from '../../data/roster.ts'
@@ -11,9 +11,9 @@ export function createUserAnswers({ policies, now }: { policies: Policies; now: 
     userAnswer(user, await policies.find(user.accountId), now())
 }
 
-export function userAnswer(user: RosterUser, policy: AccountPolicy, now: Date): User {
+export function userAnswer(user: RosterUser, demands: Demands, now: Date): User {
   const { authenticators, codeLockedUntil, codeDisabledAt } = user
-  const facts = twoFactorFacts(user, now)
+  const facts = twoFactorFacts(user, demands.policy.sso, now)
   const isLockRunning = codeLockedUntil !== null && codeLockedUntil > now
   return {
     id: user.id,
@@ -30,9 +30,14 @@ export function userAnswer(user: RosterUser, policy: AccountPolicy, now: Date): 
       codesDisabledAt: codeDisabledAt?.toISOString() ?? null,
       authenticators: authenticators.length,
       recoveryCodesRemaining: user._count.recoveryCodes,
-      required: isTwoFactorRequired(policy),
+      required: isTwoFactorRequired({ ...demands, now }),
       exempt: facts.isExempt,
-      reason: decide({ policy, user: { hasAuthenticator: facts.isEnrolled } }).reason
+      reason: decide({
+        ...{ policy: demands.policy, mandate: demands.mandate, now },
+        user: { hasAuthenticator: facts.isEnrolled },
+        arrival: facts.isExempt ? 'sso' : 'password',
+        hasTrustedDevice: false
+      }).reason
     }
   }
 }

@@ -11,6 +11,8 @@ import {
   type PathState,
   recoveryAttempts
 } from '../../core/attempts.ts'
+import type { AuditDetails } from '../../core/audit.ts'
+import { deviceToRemember, type NewDevice } from '../../core/device-tokens.ts'
 import { noticeTo } from '../../core/notices.ts'
 import type { RecoveryCodeHasher } from '../../core/recovery-codes.ts'
 import type { Sealer } from '../../core/sealing.ts'
@@ -39,19 +41,28 @@ export interface Guesser {
   subject: Subject
   /** Null under an access token. */
   stepToken: StepTokenKey | null
+  /** Of the device that is to be trusted from then on; null for none. */
+  deviceId: string | null
+}
+
+export interface Accepted {
+  /** The state that the guess was right in. */
+  subject: Subject
+  /** The device that is trusted from now on; null where none was to be, or the account has none. */
+  device: NewDevice | null
 }
 
 export interface Judging {
-  /** Accepts a code, once. Returns the state it was right in; throws the problem to answer for all else. */
-  acceptCode(guesser: Guesser, code: string): Promise<Subject>
+  /** Accepts a code, once. Throws the problem to answer for all else. */
+  acceptCode(guesser: Guesser, code: string): Promise<Accepted>
   /** The same for a recovery code. */
-  acceptRecoveryCode(guesser: Guesser, recoveryCode: string): Promise<Subject>
+  acceptRecoveryCode(guesser: Guesser, recoveryCode: string): Promise<Accepted>
 }
 
 /** One guess on one path. */
 interface Guess extends Path {
-  /** The write that records the success; null when the guess is wrong. */
-  match(subject: Subject): Promise<(() => Promise<boolean>) | null>
+  /** The write that records the success, and makes the device trusted; null when the guess is wrong. */
+  match(subject: Subject, device: NewDevice | null): Promise<(() => Promise<boolean>) | null>
   /** The write that records the failure. */
   recordWrong(subject: Subject, next: PathState, record: ActRecord): Promise<boolean>
 }
@@ -86,15 +97,16 @@ export function createJudging({
     attemptsUnder: (stepToken) => stepToken.recoveryAttempts
   }
 
-  async function settle(guesser: Guesser, guess: Guess): Promise<Subject> {
-    const { stepToken } = guesser
+  async function settle(guesser: Guesser, guess: Guess): Promise<Accepted> {
+    const { stepToken, deviceId } = guesser
     let judged = guesser.subject
     for (let race = 0; race < RACES_MAX; race++) {
       const attempt = attemptOn(guess, judged, stepToken, now())
       requireAdmission(attempt, judged, stepToken)
-      const accept = await guess.match(judged)
+      const device = deviceId === null ? null : deviceToRemember(judged.policy, deviceId, now())
+      const accept = await guess.match(judged, device)
       if (accept ? await accept() : await isFailureRecorded(guesser, guess, judged, attempt)) {
-        return judged
+        return { subject: judged, device }
       }
       judged = await readAgain(judged, stepToken)
     }
@@ -151,12 +163,13 @@ export function createJudging({
       const { request, stepToken } = guesser
       const guess: Guess = {
         ...codePath,
-        async match(judged) {
+        async match(judged, device) {
           const accepted = acceptedBy(judged, code, secretSealer, now())
           if (!accepted) return null
           const { authenticatorId } = accepted
-          const event = audit.succeeded(request, { details: { authenticatorId } })
-          return () => verdicts.acceptCode(judged, stepToken, accepted, { event, notice: null })
+          const details = { authenticatorId, ...onDevice(device) }
+          const record = { event: audit.succeeded(request, { details }), notice: null, device }
+          return () => verdicts.acceptCode(judged, stepToken, accepted, record)
         },
         recordWrong: (judged, next, record) =>
           verdicts.recordWrongCode(judged, stepToken, next, record)
@@ -169,13 +182,14 @@ export function createJudging({
       const candidates = recoveryCodeHasher.candidates(recoveryCode, subject)
       const guess: Guess = {
         ...recoveryPath,
-        async match(judged) {
+        async match(judged, device) {
           const hash = await recoveryCodes.findStored(judged, candidates)
           if (!hash) return null
-          const event = audit.succeeded(request)
+          const event = audit.succeeded(request, { details: device && onDevice(device) })
           const remaining = judged.recoveryCodesRemaining - 1
           const notice = noticeTo(judged, event, 'recovery_code_used', { remaining })
-          return () => verdicts.acceptRecoveryCode(judged, stepToken, hash, { event, notice })
+          const record = { event, notice, device }
+          return () => verdicts.acceptRecoveryCode(judged, stepToken, hash, record)
         },
         recordWrong: (judged, next, record) =>
           verdicts.recordWrongRecoveryCode(judged, stepToken, next, record)
@@ -183,6 +197,10 @@ export function createJudging({
       return settle(guesser, guess)
     }
   }
+}
+
+function onDevice(device: NewDevice | null): AuditDetails {
+  return device ? { deviceId: device.id } : {}
 }
 
 /** The user's first authenticator that the code is good for, with the time step to claim; null for none. */

@@ -1,13 +1,17 @@
 // The second step, and the step-up: a code or a recovery code, and an access token for it.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { v7 as uuidv7 } from 'uuid'
 import { withCode, withRecoveryCode } from '../../core/claims.ts'
+import type { DeviceAnswer, DeviceTrust } from '../../plugins/device-trust.ts'
 import type { SignIns } from '../../plugins/sign-ins.ts'
+import { Problem } from '../../problems.ts'
 import { Code, RecoveryCode, refTo, type SignIn } from '../../schemas.ts'
-import { createJudging, type JudgingOptions } from './judging.ts'
+import { type Accepted, createJudging, type JudgingOptions } from './judging.ts'
 
 export interface VerifyOptions extends JudgingOptions {
   signIns: SignIns
+  deviceTrust: DeviceTrust
 }
 
 const VerifyBody = Type.Object(
@@ -15,7 +19,10 @@ const VerifyBody = Type.Object(
     code: Type.Optional(Code),
     recoveryCode: Type.Optional(RecoveryCode),
     rememberDevice: Type.Optional(
-      Type.Boolean({ description: 'Heeded where the account allows trusted devices.' })
+      Type.Boolean({
+        description:
+          'Trust this browser or phone: the answer has a `deviceToken`, and with it no code is asked for here. Heeded where the account allows trusted devices.'
+      })
     )
   },
   {
@@ -24,7 +31,10 @@ const VerifyBody = Type.Object(
   }
 )
 
-const verify: FastifyPluginAsyncTypebox<VerifyOptions> = async (app, { signIns, ...options }) => {
+const verify: FastifyPluginAsyncTypebox<VerifyOptions> = async (
+  app,
+  { signIns, deviceTrust, ...options }
+) => {
   const judging = createJudging(options)
 
   app.post(
@@ -34,7 +44,7 @@ const verify: FastifyPluginAsyncTypebox<VerifyOptions> = async (app, { signIns, 
         limit: 'codes',
         act: 'sign_in.code',
         credentials: { step: 'verify', accessToken: { holder: 'anyone' } },
-        problems: ['code-rejected', 'too-many-attempts', 'authenticator-disabled']
+        problems: ['code-rejected', 'too-many-attempts', 'authenticator-disabled', 'sso-required']
       },
       schema: {
         operationId: 'verifyCode',
@@ -47,21 +57,31 @@ const verify: FastifyPluginAsyncTypebox<VerifyOptions> = async (app, { signIns, 
       }
     },
     async (request) => {
-      const { code, recoveryCode = '' } = request.body
+      const { code, recoveryCode = '', rememberDevice = false } = request.body
       const { subject, stepToken, claims } = request.credentialOf('step', 'accessToken')
-      const guesser = { request, subject, stepToken }
+      // The door may have been closed since the password.
+      const isByPassword = stepToken !== null
+      if (isByPassword && subject.policy.sso.mode === 'required') throw new Problem('sso-required')
+      // At the second step and at the step-up alike: what earns the trust is the second factor, shown here just now.
+      const guesser = { request, subject, stepToken, deviceId: rememberDevice ? uuidv7() : null }
       if (code === undefined) {
         request.act = 'sign_in.recovery_code'
-        const judged = await judging.acceptRecoveryCode(guesser, recoveryCode)
+        const accepted = await judging.acceptRecoveryCode(guesser, recoveryCode)
         const by = withRecoveryCode(claims.amr)
-        const answer = signIns.authenticated(judged, by, 'recovery_code_verified')
-        return { ...answer, recoveryCodesRemaining: judged.recoveryCodesRemaining - 1 }
+        const answer = signIns.authenticated(accepted.subject, by, 'recovery_code_verified')
+        const recoveryCodesRemaining = accepted.subject.recoveryCodesRemaining - 1
+        return { ...answer, recoveryCodesRemaining, ...deviceOf(accepted) }
       }
-      const judged = await judging.acceptCode(guesser, code)
-      const answer = signIns.authenticated(judged, withCode(claims.amr), 'code_verified')
-      return { ...answer, recoveryCodesRemaining: judged.recoveryCodesRemaining }
+      const accepted = await judging.acceptCode(guesser, code)
+      const answer = signIns.authenticated(accepted.subject, withCode(claims.amr), 'code_verified')
+      const { recoveryCodesRemaining } = accepted.subject
+      return { ...answer, recoveryCodesRemaining, ...deviceOf(accepted) }
     }
   )
+
+  function deviceOf({ subject, device }: Accepted): Partial<DeviceAnswer> {
+    return device ? deviceTrust.answerFor(subject, { ...device, generation: 1 }) : {}
+  }
 }
 
 export default verify

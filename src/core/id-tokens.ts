@@ -1,0 +1,174 @@
+// When an identity provider's ID token may be believed (OpenID Connect Core §3.1.3.7). Signatures are checked elsewhere;
+// what needs no key is judged here, and before any key is fetched, so that a token that says the wrong things costs nothing.
+import { createHash } from 'node:crypto'
+import { type Static, Type } from 'typebox'
+import { Compile } from 'typebox/compile'
+import type { Authentication } from './claims.ts'
+
+/** Every ID token of a known provider fits in, and whatever comes is read at once. */
+export const ID_TOKEN_LENGTH_MAX = 8 * 1024
+/** An ID token is shown right after the sign-in that it tells of; an older one was kept by somebody. */
+export const ID_TOKEN_AGE_MAX_SECONDS = 5 * 60
+/** By how much a provider's clock may be ahead of ours. */
+export const CLOCK_TOLERANCE_SECONDS = 30
+
+/**
+ * Signatures that only the provider can make (RFC 8725 §3.1). With HS256 its public key would be the secret, and
+ * `none` has no signature at all.
+ */
+export const ID_TOKEN_ALGORITHMS = [
+  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
+  ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
+] as const
+
+const AMR_VALUES_MAX = 10
+
+/** Up to the last second of the year 9999, as our own claims; fractions are allowed (RFC 7519 §2). */
+const NumericDate = Type.Number({ minimum: 0, maximum: 253_402_300_799 })
+const printable = (maxLength: number) =>
+  Type.String({ minLength: 1, maxLength, pattern: '^[\\u0020-\\u007e]*$' })
+
+const Header = Type.Object({
+  alg: Type.Enum([...ID_TOKEN_ALGORITHMS]),
+  kid: Type.Optional(Type.String()),
+  typ: Type.Optional(Type.String())
+})
+
+const Claims = Type.Object({
+  iss: Type.String(),
+  /** 255 ASCII characters at most (OpenID Connect Core §2). */
+  sub: printable(255),
+  aud: Type.Union([Type.String(), Type.Array(Type.String(), { minItems: 1 })]),
+  azp: Type.Optional(Type.String()),
+  exp: NumericDate,
+  iat: NumericDate,
+  nbf: Type.Optional(NumericDate),
+  nonce: Type.Optional(Type.String()),
+  auth_time: Type.Optional(NumericDate),
+  amr: Type.Optional(Type.Array(Type.Unknown())),
+  email: Type.Optional(Type.Unknown()),
+  email_verified: Type.Optional(Type.Unknown()),
+  events: Type.Optional(Type.Unknown())
+})
+type Claims = Static<typeof Claims>
+
+const headers = Compile(Header)
+const claimSets = Compile(Claims)
+const emails = Compile(printable(254))
+
+/** An ID token taken apart; nothing of it is believed yet. */
+export interface UnverifiedIdToken {
+  claims: Claims
+  /** SHA-256 of header and payload. Not of the signature, of which not every bit counts: one token would be several. */
+  hash: Uint8Array<ArrayBuffer>
+}
+
+/** What the account's policy and the caller expect of an ID token. */
+export interface IdTokenExpectation {
+  issuer: string
+  clientId: string
+  /** Null: the caller has sent none. */
+  nonce: string | null
+}
+
+/** Who has signed in at the provider, and how. */
+export interface ProvenIdentity {
+  issuer: string
+  subject: string
+  /** In lower case; null where the provider does not vouch for one. */
+  verifiedEmail: string | null
+  authentication: Authentication
+  /** When the token is dead by itself. */
+  expiresAt: Date
+}
+
+export type IdTokenVerdict =
+  | { accepted: true; identity: ProvenIdentity }
+  | { accepted: false; reason: IdTokenFlaw }
+
+export type IdTokenFlaw =
+  | 'other_kind'
+  | 'other_issuer'
+  | 'other_client'
+  | 'expired'
+  | 'not_yet_valid'
+  | 'too_old'
+  | 'other_nonce'
+
+/** Takes a compact JWS apart. Null: it is none, or not one of those that could be an ID token. */
+export function readIdToken(token: string): UnverifiedIdToken | null {
+  if (token.length > ID_TOKEN_LENGTH_MAX) return null
+  const [header, payload, signature, ...more] = token.split('.')
+  if (!header || !payload || !signature || more.length > 0) return null
+  if (![header, payload, signature].every((part) => /^[A-Za-z0-9_-]+$/.test(part))) return null
+  const claims = parsed(payload)
+  if (!headers.Check(parsed(header)) || !claimSets.Check(claims)) return null
+  if (!isOfIdTokenType((parsed(header) as Static<typeof Header>).typ)) return null
+  const hash = createHash('sha256').update(`${header}.${payload}`).digest()
+  return { claims: claims as Claims, hash: Uint8Array.from(hash) }
+}
+
+/** Judges what an ID token says, at an instant. It holds only together with the provider's signature. */
+export function judgeIdToken(
+  claims: Claims,
+  expected: IdTokenExpectation,
+  now: Date
+): IdTokenVerdict {
+  const reason = flawOf(claims, expected, now.getTime() / 1000)
+  if (reason) return { accepted: false, reason }
+  const { sub: subject, exp, iat } = claims
+  return {
+    accepted: true,
+    identity: {
+      ...{ issuer: expected.issuer, subject, verifiedEmail: verifiedEmailOf(claims) },
+      authentication: authenticationOf(claims, now),
+      expiresAt: new Date(Math.min(exp, iat + ID_TOKEN_AGE_MAX_SECONDS) * 1000)
+    }
+  }
+}
+
+function flawOf(claims: Claims, expected: IdTokenExpectation, now: number): IdTokenFlaw | null {
+  const { iss, exp, iat, nbf = 0, nonce = null } = claims
+  if (iss !== expected.issuer) return 'other_issuer'
+  // A back-channel logout token is signed by the same key for the same client, and is no sign-in.
+  if (claims.events !== undefined) return 'other_kind'
+  if (!isMeantFor(claims, expected.clientId)) return 'other_client'
+  if (exp <= now) return 'expired'
+  if (Math.max(iat, nbf) > now + CLOCK_TOLERANCE_SECONDS) return 'not_yet_valid'
+  if (now - iat > ID_TOKEN_AGE_MAX_SECONDS) return 'too_old'
+  // Both ways: a nonce that is not asked after would bind the token to nobody's browser.
+  return nonce === expected.nonce ? null : 'other_nonce'
+}
+
+/** For this client, and issued to it: a token that several may read must say to whom it was given. */
+function isMeantFor({ aud, azp }: Claims, clientId: string): boolean {
+  const audiences = [aud].flat()
+  if (!audiences.includes(clientId)) return false
+  return azp === undefined ? audiences.length === 1 : azp === clientId
+}
+
+/** An access token (RFC 9068) or a logout token names its type; an ID token says `JWT` or nothing. */
+function isOfIdTokenType(typ = 'JWT'): boolean {
+  return /^(application\/)?jwt$/i.test(typ)
+}
+
+function verifiedEmailOf({ email, email_verified }: Claims): string | null {
+  if (email_verified !== true || typeof email !== 'string' || !emails.Check(email)) return null
+  return email.toLowerCase()
+}
+
+/** The provider's own words with ours behind; the time of its sign-in, which no clock of its can put ahead of us. */
+function authenticationOf({ amr = [], auth_time, iat }: Claims, now: Date): Authentication {
+  const methods = amr.filter((value) => typeof value === 'string' && /^[!-~]{1,64}$/.test(value))
+  const values = new Set([...(methods as string[]).slice(0, AMR_VALUES_MAX), 'sso'])
+  const at = Math.min(auth_time ?? iat, iat, now.getTime() / 1000)
+  return { amr: [...values], twoFactors: true, authenticatedAt: new Date(at * 1000) }
+}
+
+function parsed(part: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(part, 'base64url').toString())
+  } catch {
+    return null
+  }
+}

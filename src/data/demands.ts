@@ -1,0 +1,42 @@
+// What is demanded of an account's users: its own policy, and the operator's mandate above it.
+import { type AccountPolicy, bindingMandate, type Demands } from '../core/policy.ts'
+import type { PrismaClient } from '../generated/prisma/client.ts'
+import type { Transaction } from './act-records.ts'
+
+/** A policy as the database has it. */
+export interface PolicyRow {
+  twoFactor: AccountPolicy['twoFactor']
+  requiredFrom: Date | null
+  requiredSince: Date | null
+  graceDays: number
+  trustedDevicesAllowed: boolean
+  trustedDeviceDays: number
+  ssoMode: AccountPolicy['sso']['mode']
+  ssoIssuer: string | null
+  ssoClientId: string | null
+}
+
+export function asAccountPolicy(row: PolicyRow): AccountPolicy {
+  const { twoFactor, requiredFrom, requiredSince, graceDays } = row
+  return {
+    ...{ twoFactor, requiredFrom, requiredSince, graceDays },
+    trustedDevices: { allowed: row.trustedDevicesAllowed, days: row.trustedDeviceDays },
+    sso: { mode: row.ssoMode, issuer: row.ssoIssuer, clientId: row.ssoClientId }
+  }
+}
+
+/** The demands as they are now; `mandateFrom` is the deployment's own mandate. Throws when there is no such account. */
+export async function readDemands(
+  client: PrismaClient | Transaction,
+  accountId: string,
+  mandateFrom: Date | null
+): Promise<Demands> {
+  const row = await client.policy.findUniqueOrThrow({
+    where: { accountId },
+    include: { account: { select: { mandate: true } } }
+  })
+  return {
+    policy: asAccountPolicy(row),
+    mandate: bindingMandate(row.account.mandate, mandateFrom)
+  }
+}

@@ -1,0 +1,54 @@
+// B9: single sign-on supersedes two-factor: a user who came through the account's identity provider is not asked for a
+// code. It is never a way around: only a verified sign-in counts, and where it is required there is no password door.
+import t from 'tap'
+import { startApp } from '../support/app.ts'
+import { createClock } from '../support/clock.ts'
+import { openOidcProvider } from '../support/oidc-provider.ts'
+import { isProblem } from '../support/problems.ts'
+
+const service = await startApp(t, { listen: true, clock: createClock(new Date()) })
+const { changePolicy, client, clock, createAccount, enrolledUser, login, verify } = service
+const provider = await openOidcProvider(t)
+
+t.test('through the identity provider, and through no other door', async (t) => {
+  const account = await createAccount()
+  const grace = await enrolledUser({ account, email: 'grace@example.com' })
+  const sso = { issuer: provider.issuer, clientId: provider.clientId }
+  await changePolicy(account, { twoFactor: 'required', sso: { ...sso, mode: 'optional' } })
+  const left = (await login(grace)).json()
+  t.match(left, { status: 'verification_required', reason: 'account_required' })
+
+  const { idToken, nonce } = await provider.signIn('Grace@Example.com')
+  clock.set(new Date())
+  const body = { account: account.slug, idToken, nonce }
+  const first = await client.POST('/v1/login/sso', { body })
+  t.match(first.data, {
+    status: 'authenticated',
+    reason: 'sso_supersedes',
+    user: { id: grace.id, email: 'grace@example.com' }
+  })
+  t.equal((await client.POST('/v1/login/sso', { body })).error?.code, 'invalid-sso-token')
+
+  const asBackEnd = { headers: { authorization: `Bearer ${account.apiKey}` } }
+  const exempt = await client.GET('/v1/users', {
+    ...asBackEnd,
+    params: { query: { twoFactor: 'exempt' } }
+  })
+  t.match(exempt.data?.items, [
+    { id: grace.id, twoFactor: { exempt: true, reason: 'sso_supersedes' } }
+  ])
+
+  await changePolicy(account, { sso: { mode: 'required' } })
+  isProblem(t, await login(grace), 403, 'sso-required')
+  isProblem(t, await verify(left.stepToken, grace.nextCode()), 403, 'sso-required')
+  const again = await provider.signIn('grace@example.com')
+  clock.set(new Date())
+  const second = await client.POST('/v1/login/sso', { body: { account: account.slug, ...again } })
+  const signedIn = second.data?.status === 'authenticated' ? second.data : null
+  const asGrace = { headers: { authorization: `Bearer ${signedIn?.accessToken}` } }
+  const codes = await client.POST('/v1/users/{userId}/recovery-codes', {
+    ...asGrace,
+    params: { path: { userId: 'me' } }
+  })
+  t.equal(codes.data?.recoveryCodesRemaining, 10, 'a sign-in at the provider just now is fresh')
+})

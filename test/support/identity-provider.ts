@@ -1,0 +1,126 @@
+// An identity provider reduced to what a relying party sees of it, its two documents and its tokens, so that a test can
+// have each of them wrong.
+import { once } from 'node:events'
+import { createServer, type RequestListener, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import {
+  type CryptoKey,
+  exportJWK,
+  generateKeyPair,
+  type JWK,
+  type JWTHeaderParameters,
+  SignJWT
+} from 'jose'
+import type { Test } from 'tap'
+
+export const CLIENT_ID = 'twostep-test'
+
+export interface ProviderKey {
+  kid: string
+  alg: string
+  privateKey: CryptoKey
+  publicJwk: JWK
+}
+
+export interface HttpServer {
+  url: string
+  /** The paths that it was asked for. */
+  asked: string[]
+  /** Refuses connections until it is started again, on the same port. */
+  stop(): Promise<void>
+  start(): Promise<void>
+}
+
+export interface IdentityProvider extends HttpServer {
+  /** The keys that the key set shows, newest first. */
+  keys: ProviderKey[]
+  /** Answers instead of the documents, until it is null again. */
+  answerWith: RequestListener | null
+  /** Members that the discovery document has instead of the right ones. */
+  discovery: Record<string, unknown>
+  /** An ID token issued at an instant; whatever is given stands instead of what is right, `undefined` leaves it out. */
+  idToken(at: Date, claims?: Record<string, unknown>, signed?: Signed): Promise<string>
+}
+
+export interface Signed {
+  key?: ProviderKey
+  header?: Record<string, unknown>
+}
+
+export async function newKey(kid: string, alg = 'ES256'): Promise<ProviderKey> {
+  const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true })
+  const publicJwk = { ...(await exportJWK(publicKey)), kid, alg, use: 'sig' }
+  return { kid, alg, privateKey, publicJwk }
+}
+
+/** A server on a port of its own, gone with the test. */
+export async function openHttpServer(t: Test, answer: RequestListener): Promise<HttpServer> {
+  const asked: string[] = []
+  const server = createServer((request, response) => {
+    asked.push(request.url ?? '')
+    answer(request, response)
+  })
+  const listen = async (onPort: number) => {
+    server.listen(onPort, '127.0.0.1')
+    await once(server, 'listening')
+  }
+  await listen(0)
+  const { port } = server.address() as AddressInfo
+  const stop = async () => {
+    if (!server.listening) return
+    const closed = once(server, 'close')
+    server.close()
+    server.closeAllConnections()
+    await closed
+  }
+  t.teardown(stop)
+  return { url: `http://127.0.0.1:${port}`, asked, stop, start: () => listen(port) }
+}
+
+export async function openIdentityProvider(t: Test): Promise<IdentityProvider> {
+  const server = await openHttpServer(t, (request, response) => {
+    if (provider.answerWith) return provider.answerWith(request, response)
+    if (request.url === '/keys') {
+      return sendJson(response, { keys: provider.keys.map(({ publicJwk }) => publicJwk) })
+    }
+    const jwks_uri = `${provider.url}/keys`
+    return sendJson(response, { issuer: provider.url, jwks_uri, ...provider.discovery })
+  })
+
+  async function idToken(
+    at: Date,
+    claims: Record<string, unknown> = {},
+    { key, header }: Signed = {}
+  ): Promise<string> {
+    const signer = key ?? provider.keys[0]
+    if (!signer) throw new Error('the provider has no key')
+    const iat = Math.floor(at.getTime() / 1000)
+    const right = { iss: provider.url, aud: CLIENT_ID, sub: 'nobody', iat, exp: iat + 600 }
+    const { alg, kid } = signer
+    return new SignJWT({ ...right, ...claims })
+      .setProtectedHeader({ alg, kid, typ: 'JWT', ...header } as JWTHeaderParameters)
+      .sign(signer.privateKey)
+  }
+
+  const provider: IdentityProvider = {
+    ...{ ...server, keys: [await newKey('first')], answerWith: null, discovery: {}, idToken }
+  }
+  return provider
+}
+
+export function sendJson(response: ServerResponse, document: unknown): void {
+  response.setHeader('content-type', 'application/json')
+  response.end(JSON.stringify(document))
+}
+
+/** A token put together by hand, for what no library would sign. */
+export function handMade(
+  header: object,
+  payload: object,
+  signatureOf: (signed: string) => string
+): string {
+  const signed = [header, payload]
+    .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+    .join('.')
+  return `${signed}.${signatureOf(signed)}`
+}

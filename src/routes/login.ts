@@ -81,7 +81,10 @@ const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
       await limits.requirePasswordPause(request, tried)
       // Every step is taken for everyone, so that the time of the answer tells nothing of what is wrong.
       const account = await accounts.findForLogin(slug)
-      if (account?.sso.mode === 'required') throw new Problem('sso-required')
+      if (account?.sso.mode === 'required') {
+        await auditEvents.record(audit.refused(request, 'sso-required', { accountId: account.id }))
+        throw new Problem('sso-required')
+      }
       const accountId = account?.id ?? NO_ACCOUNT
       const found = await subjects.findForLogin(accountId, tried.email)
       const isRight = await passwordHashing.isPassword(password, found?.passwordHash ?? null)

@@ -68,6 +68,17 @@ t.test('a sign-in to an account or as a user that is not there', async (t) => {
   t.notMatch(text, /nobody@|no-such-account|whatever/, 'what strangers type is not kept')
 })
 
+t.test('a password where single sign-on has closed its door', async (t) => {
+  const account = await createAccount()
+  const user = await createUser({ account })
+  const sso = { mode: 'required', issuer: 'https://login.example.com', clientId: 'client-1' }
+  await changePolicy(account, { sso })
+  isProblem(t, await login(user), 403, 'sso-required')
+  const events = await allEvents({ accountId: account.id, type: 'sign_in.password' })
+  t.match(events, [{ outcome: 'refused', reason: 'sso-required', userId: null }])
+  t.equal(events.length, 1)
+})
+
 t.test('a sign-in by the word of a back end, with one factor alone', async (t) => {
   const user = await createUser()
   await forget(user.id)

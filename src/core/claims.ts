@@ -87,6 +87,11 @@ export const BY_PASSWORD: Authentication = { amr: ['pwd'], twoFactors: false }
 /** Single sign-on by the word of a back end; what a provider's own word says, core/id-tokens tells. */
 export const BY_SSO: Authentication = { amr: ['sso'], twoFactors: true }
 
+/** Whether somebody came by single sign-on: by the provider's word, or by a back end's. */
+export function isBySso(amr: readonly string[]): boolean {
+  return amr.includes('sso')
+}
+
 /** The first step and a code from an authenticator (RFC 8176: `otp`, and `mfa` for both together). */
 export function withCode(firstStep: readonly string[]): Authentication {
   return { amr: withMethods(firstStep, ['otp', 'mfa']), twoFactors: true }

@@ -5,8 +5,17 @@ import { WRONG_RECOVERY_CODE, wrongCode } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'
 
 const service = await startApp(t)
-const { assertedToken, call, clock, createAccount, createUser, enrolledUser, recover, verify } =
-  service
+const {
+  assertedToken,
+  call,
+  changePolicy,
+  clock,
+  createAccount,
+  createUser,
+  enrolledUser,
+  recover,
+  verify
+} = service
 
 const REGENERATE = ['POST', '/v1/users/me/recovery-codes'] as const
 
@@ -78,6 +87,16 @@ t.test('POST /v1/verify', async (t) => {
     const code = one.nextCode()
     isProblem(t, await verify(await two.stepToken(), code), 422, 'code-rejected')
     t.equal((await verify(await one.stepToken(), code)).statusCode, 200)
+  })
+
+  t.test('403: a code keeps no door open that the account has closed for passwords', async (t) => {
+    const user = await enrolledUser({ account: await createAccount() })
+    const [stepToken, accessToken] = [await user.stepToken(), await user.accessToken()]
+    const sso = { mode: 'required', issuer: 'https://login.acme.example', clientId: 'twostep' }
+    await changePolicy(user.account, { sso })
+    for (const as of [stepToken, accessToken]) {
+      isProblem(t, await verify(as, user.nextCode()), 403, 'sso-required')
+    }
   })
 
   t.test('403: not for keys', async (t) => {

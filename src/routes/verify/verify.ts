@@ -1,8 +1,8 @@
 // The second step, and the step-up: a code or a recovery code, and an access token for it.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { v7 as uuidv7 } from 'uuid'
-import { withCode, withRecoveryCode } from '../../core/claims.ts'
+import { isBySso, withCode, withRecoveryCode } from '../../core/claims.ts'
+import { generateId } from '../../core/ids.ts'
 import type { DeviceAnswer, DeviceTrust } from '../../plugins/device-trust.ts'
 import type { SignIns } from '../../plugins/sign-ins.ts'
 import { Problem } from '../../problems.ts'
@@ -59,11 +59,16 @@ const verify: FastifyPluginAsyncTypebox<VerifyOptions> = async (
     async (request) => {
       const { code, recoveryCode = '', rememberDevice = false } = request.body
       const { subject, stepToken, claims } = request.credentialOf('step', 'accessToken')
-      // The door may have been closed since the password.
-      const isByPassword = stepToken !== null
-      if (isByPassword && subject.policy.sso.mode === 'required') throw new Problem('sso-required')
+      // The door may have been closed since the password; a code must not keep it open for whoever came through before.
+      if (!isBySso(claims.amr) && subject.policy.sso.mode === 'required')
+        throw new Problem('sso-required')
       // At the second step and at the step-up alike: what earns the trust is the second factor, shown here just now.
-      const guesser = { request, subject, stepToken, deviceId: rememberDevice ? uuidv7() : null }
+      const guesser = {
+        request,
+        subject,
+        stepToken,
+        deviceId: rememberDevice ? generateId() : null
+      }
       if (code === undefined) {
         request.act = 'sign_in.recovery_code'
         const accepted = await judging.acceptRecoveryCode(guesser, recoveryCode)

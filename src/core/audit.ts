@@ -167,10 +167,20 @@ function macOfStored(key: Uint8Array, event: Omit<StoredAuditEvent, 'mac'>): Mac
   const { actor, target, details } = event
   const members = JSON.stringify([
     'event',
-    ...[event.accountId, event.id, event.occurredAt, event.type, event.outcome],
-    ...[actor.kind, actor.id, actor.credential],
+    event.accountId,
+    event.id,
+    event.occurredAt,
+    event.type,
+    event.outcome,
+    actor.kind,
+    actor.id,
+    actor.credential,
     target && [target.kind, target.id],
-    ...[event.userId, event.reason, event.ticket, event.address, event.requestId]
+    event.userId,
+    event.reason,
+    event.ticket,
+    event.address,
+    event.requestId
   ])
   return hmac(key, details === null ? members : `${members.slice(0, -1)},${details}]`)
 }

@@ -2,9 +2,10 @@
 // statement or transaction.
 import type { SignedAuditEvent } from '../core/audit.ts'
 import type { Notice } from '../core/notices.ts'
-import { Prisma, type PrismaClient } from '../generated/prisma/client.ts'
-import { insertEvent } from './audit-events.ts'
-import { insertNotice } from './outbox.ts'
+import type { Prisma, PrismaClient } from '../generated/prisma/client.ts'
+import { eventInsert, insertEvent } from './audit-events.ts'
+import { insertNotice, noticeInsert } from './outbox.ts'
+import { filled, on, type Template, template } from './statements.ts'
 
 export interface ActRecord {
   event: SignedAuditEvent
@@ -14,9 +15,16 @@ export interface ActRecord {
 export type Transaction = Parameters<Parameters<PrismaClient['$transaction']>[0]>[0]
 
 /** CTEs that write the record if the CTE `guardedBy` before them has a row; begins with a comma. */
-export function recordedWith(guardedBy: string, { event, notice }: ActRecord): Prisma.Sql {
-  const told = notice ? Prisma.sql`, told AS (${insertNotice(notice, guardedBy)})` : Prisma.empty
-  return Prisma.sql`, recorded AS (${insertEvent(event, guardedBy)})${told}`
+export function recordedWith(guardedBy: string, record: ActRecord): Prisma.Sql {
+  return filled(recording(guardedBy, { notice: record.notice !== null }), record)
+}
+
+/** The same for a statement that is prepared once, with a notice or without. */
+export function recording(guardedBy: string, has: { notice: boolean }): Template<ActRecord> {
+  const event = on(({ event }: ActRecord) => event, eventInsert(guardedBy))
+  if (!has.notice) return template`, recorded AS (${event})`
+  const notice = on(({ notice }: ActRecord) => notice, noticeInsert(guardedBy))
+  return template`, recorded AS (${event}), told AS (${notice})`
 }
 
 /** Writes records in the transaction of their acts. */

@@ -10,6 +10,7 @@ import {
 } from '../core/pages.ts'
 import { Prisma, type PrismaClient } from '../generated/prisma/client.ts'
 import { asStoredEvent, type EventRow, eventColumns } from './audit-rows.ts'
+import { filled, raw, type Template, template } from './statements.ts'
 
 export interface AuditFilter {
   type?: AuditType
@@ -60,16 +61,23 @@ export function createAuditEvents(prisma: PrismaClient) {
  * act's guard held it off.
  */
 export function insertEvent(event: SignedAuditEvent, guardedBy?: string): Prisma.Sql {
-  const { actor, target } = event
-  const from = guardedBy === undefined ? Prisma.empty : Prisma.raw(`FROM "${guardedBy}"`)
-  return Prisma.sql`
+  return filled(eventInsert(guardedBy), event)
+}
+
+/** The same for a statement that is prepared once. */
+export function eventInsert(guardedBy?: string): Template<SignedAuditEvent> {
+  const from = guardedBy === undefined ? '' : `FROM "${guardedBy}"`
+  return template<SignedAuditEvent>`
     INSERT INTO "AuditEvent" ("accountId", "occurredAt", id, type, outcome, "actorKind", "actorId",
       credential, "targetKind", "targetId", "userId", reason, ticket, address, "requestId", details, mac)
-    SELECT ${event.accountId}::uuid, ${event.occurredAt}::timestamptz, ${event.id}::uuid, ${event.type},
-      ${event.outcome}::"AuditOutcome", ${actor.kind}, ${actor.id}, ${actor.credential},
-      ${target?.kind ?? null}, ${target?.id ?? null}, ${event.userId}::uuid, ${event.reason},
-      ${event.ticket}, ${event.address}, ${event.requestId}::uuid,
-      ${event.details && JSON.stringify(event.details)}::json, ${event.mac} ${from}`
+    SELECT ${(event) => event.accountId}::uuid, ${(event) => event.occurredAt}::timestamptz,
+      ${(event) => event.id}::uuid, ${(event) => event.type}, ${(event) => event.outcome}::"AuditOutcome",
+      ${(event) => event.actor.kind}, ${(event) => event.actor.id}, ${(event) => event.actor.credential},
+      ${(event) => event.target?.kind ?? null}, ${(event) => event.target?.id ?? null},
+      ${(event) => event.userId}::uuid, ${(event) => event.reason}, ${(event) => event.ticket},
+      ${(event) => event.address}, ${(event) => event.requestId}::uuid,
+      ${(event) => event.details && JSON.stringify(event.details)}::json, ${(event) => event.mac}
+    ${raw(from)}`
 }
 
 /** One account's events, newest first, in the order of an index and thus no more than asked for. */

@@ -3,6 +3,7 @@ import type { PGlite } from '@electric-sql/pglite'
 import { PrismaClient } from '../generated/prisma/client.ts'
 import type { DataLog, Engine } from './engine.ts'
 import { applyMigrations, type MigrateOptions } from './migrations.ts'
+import type { Query } from './statements.ts'
 
 // A probe that hangs is a probe that failed: orchestrators give up after one second by default.
 const PING_TIMEOUT_MS = 1000
@@ -12,6 +13,7 @@ const TRANSACTION_TIMEOUT_MS = 5000
 
 export type Database = {
   prisma: PrismaClient
+  query: Query
   engine: 'pglite' | 'postgresql'
   /** Resolves when the database answers within a second, throws otherwise. */
   ping(): Promise<void>
@@ -51,6 +53,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   }
   return {
     prisma,
+    query: engine.query,
     engine: engine.name,
     ping: () => within(PING_TIMEOUT_MS, engine.ping()),
     migrate: (migrateOptions) => applyMigrations(engine, migrateOptions),

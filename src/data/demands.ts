@@ -17,9 +17,11 @@ export interface PolicyRow {
 }
 
 export function asAccountPolicy(row: PolicyRow): AccountPolicy {
-  const { twoFactor, requiredFrom, requiredSince, graceDays } = row
   return {
-    ...{ twoFactor, requiredFrom, requiredSince, graceDays },
+    twoFactor: row.twoFactor,
+    requiredFrom: row.requiredFrom,
+    requiredSince: row.requiredSince,
+    graceDays: row.graceDays,
     trustedDevices: { allowed: row.trustedDevicesAllowed, days: row.trustedDeviceDays },
     sso: { mode: row.ssoMode, issuer: row.ssoIssuer, clientId: row.ssoClientId }
   }

@@ -4,6 +4,7 @@ import { PGlite } from '@electric-sql/pglite'
 import { PrismaPGlite } from 'pglite-prisma-adapter'
 import type { Engine } from './engine.ts'
 import { lockFolder } from './folder-lock.ts'
+import type { Statement } from './statements.ts'
 
 /**
  * Opens the database in `<folder>/pg`, creating what is missing; the first time takes seconds.
@@ -36,6 +37,9 @@ export function embeddedEngine(pglite: PGlite): Engine {
   return {
     name: 'pglite',
     adapter,
+    query: async <Row, Input>({ text, valuesOf }: Statement<Input>, input: Input) => {
+      return (await pglite.query<Row>(text, valuesOf(input))).rows
+    },
     ping: () => runScript('SELECT 1'),
     withMigrationConnection: (work) => work({ adapter, runScript }),
     // The folder's lock has kept other processes out since the start.

@@ -1,4 +1,5 @@
 import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils'
+import type { Query } from './statements.ts'
 
 /** Where the data layer reports what it survived; pino and Fastify loggers fit. */
 export type DataLog = { warn(details: object, message: string): void }
@@ -15,6 +16,7 @@ export type Engine = {
   name: 'pglite' | 'postgresql'
   /** What Prisma's client runs on. */
   adapter: SqlMigrationAwareDriverAdapterFactory
+  query: Query
   /** Answers `SELECT 1`, or throws. May take as long as the engine's own time limits. */
   ping(): Promise<void>
   /** Lends a connection for reading and changing the schema; closed when the work ends. */

@@ -3,6 +3,7 @@
 import type { SignedAuditEvent } from '../core/audit.ts'
 import type { Notice, NoticeDetails, NoticeKind } from '../core/notices.ts'
 import { Prisma, type PrismaClient } from '../generated/prisma/client.ts'
+import { filled, raw, type Template, template } from './statements.ts'
 
 /** A mail that this worker alone has, until its lease ends. */
 export type LeasedMail = Notice & {
@@ -110,12 +111,19 @@ function bounded(text: string): string {
 
 /** The insert of a notice; with the name of a CTE of the same statement, as many times as that has rows. */
 export function insertNotice(notice: Notice, guardedBy?: string): Prisma.Sql {
-  const from = guardedBy === undefined ? Prisma.empty : Prisma.raw(`FROM "${guardedBy}"`)
-  return Prisma.sql`
+  return filled(noticeInsert(guardedBy), notice)
+}
+
+/** The same for a statement that is prepared once; for use where there is a notice. */
+export function noticeInsert(guardedBy?: string): Template<Notice | null> {
+  const from = guardedBy === undefined ? '' : `FROM "${guardedBy}"`
+  return template<Notice | null>`
     INSERT INTO "OutboxMail" ("accountId", kind, recipient, "occurredAt", address, details, "dueAt")
-    SELECT ${notice.accountId}::uuid, ${notice.kind}, ${notice.recipient},
-      ${notice.occurredAt}::timestamptz, ${notice.address}, ${JSON.stringify(notice.details)}::jsonb,
-      ${notice.occurredAt}::timestamptz ${from}`
+    SELECT ${(notice) => notice?.accountId}::uuid, ${(notice) => notice?.kind},
+      ${(notice) => notice?.recipient}, ${(notice) => notice?.occurredAt}::timestamptz,
+      ${(notice) => notice?.address}, ${(notice) => JSON.stringify(notice?.details)}::jsonb,
+      ${(notice) => notice?.occurredAt}::timestamptz
+    ${raw(from)}`
 }
 
 /** The insert of a notice to each user of an account whom the condition `who`, on `"User" u`, picks. */

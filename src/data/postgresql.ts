@@ -3,6 +3,7 @@ import pg from 'pg'
 import type { DataLog, Engine, MigrationConnection } from './engine.ts'
 import { withMigrationLock } from './migration-lock.ts'
 import { createStatementNames } from './statement-names.ts'
+import type { Statement } from './statements.ts'
 
 // Ten connections feed one Node process; PostgreSQL's default of 100 then serves several replicas.
 const POOL_MAX = 10
@@ -45,6 +46,9 @@ export function openPostgresql({ url, log, poolMax = POOL_MAX }: PostgresqlOptio
   return {
     name: 'postgresql',
     adapter,
+    query: async <Row, Input>({ name, text, valuesOf }: Statement<Input>, input: Input) => {
+      return (await pool.query({ name, text, values: valuesOf(input) })).rows as Row[]
+    },
     ping: async () => {
       await pool.query('SELECT 1')
     },

@@ -4,6 +4,7 @@ import { DEVICES_MAX, type DeviceState, type NewDevice } from '../core/device-to
 import { Prisma, type PrismaClient } from '../generated/prisma/client.ts'
 import { type ActRecord, recordedWith, type Transaction } from './act-records.ts'
 import { insertEvent } from './audit-events.ts'
+import { raw, template } from './statements.ts'
 import { isUser, type Subject, type UserKey } from './subjects.ts'
 
 export interface TrustedDevice {
@@ -119,35 +120,40 @@ export function createTrustedDevices(prisma: PrismaClient) {
   }
 }
 
+/** What is judged when a device is to be trusted from then on. */
+export interface Remembering {
+  judged: UserKey
+  record: { device: NewDevice | null }
+}
+
 /**
- * CTEs for a statement that makes a device trusted. `policy` comes first and holds the account's policy, so that it is
- * either changed after the device is there, and takes it away, or seen as changed; `isAllowed` is then false.
- * `remembered` follows the CTE "user", and the oldest devices go for it.
+ * CTEs for a statement that makes a device trusted, for use where there is one. `policy` comes first and holds the
+ * account's policy, so that it is either changed after the device is there, and takes it away, or seen as changed;
+ * `isAllowed` is then false. `remembered` follows the CTE "user", and the oldest devices go for it.
  */
-export function remembering({ accountId, userId }: UserKey, device: NewDevice | null) {
-  if (!device)
-    return { policy: Prisma.empty, isAllowed: Prisma.sql`TRUE`, remembered: Prisma.empty }
-  const { id, days, createdAt, expiresAt } = device
-  return {
-    policy: Prisma.sql`policy AS (
-      SELECT 1 FROM "Policy" WHERE "accountId" = ${accountId}::uuid AND "trustedDevicesAllowed"
-        AND "trustedDeviceDays" = ${days} AND "ssoMode" <> 'required'
-      FOR SHARE
-    ), `,
-    isAllowed: Prisma.sql`EXISTS (SELECT 1 FROM policy)`,
-    remembered: Prisma.sql`, remembered AS (
-      INSERT INTO "TrustedDevice" ("accountId", "userId", id, "createdAt", "expiresAt")
-      SELECT "accountId", id, ${id}::uuid, ${createdAt}::timestamptz, ${expiresAt}::timestamptz
-      FROM "user"
-    ), crowded_out AS (
-      DELETE FROM "TrustedDevice" d USING "user"
-      WHERE d."accountId" = "user"."accountId" AND d."userId" = "user".id AND d.id IN (
-        SELECT id FROM "TrustedDevice"
-        WHERE "accountId" = ${accountId}::uuid AND "userId" = ${userId}::uuid
-        ORDER BY "createdAt" DESC, id DESC OFFSET ${DEVICES_MAX - 1}
-      )
-    )`
-  }
+export const remembering = {
+  policy: template<Remembering>`policy AS (
+    SELECT 1 FROM "Policy"
+    WHERE "accountId" = ${({ judged }) => judged.accountId}::uuid AND "trustedDevicesAllowed"
+      AND "trustedDeviceDays" = ${({ record }) => record.device?.days} AND "ssoMode" <> 'required'
+    FOR SHARE
+  ), `,
+  isAllowed: raw('AND EXISTS (SELECT 1 FROM policy)'),
+  remembered: template<Remembering>`, remembered AS (
+    INSERT INTO "TrustedDevice" ("accountId", "userId", id, "createdAt", "expiresAt")
+    SELECT "accountId", id, ${({ record }) => record.device?.id}::uuid,
+      ${({ record }) => record.device?.createdAt}::timestamptz,
+      ${({ record }) => record.device?.expiresAt}::timestamptz
+    FROM "user"
+  ), crowded_out AS (
+    DELETE FROM "TrustedDevice" d USING "user"
+    WHERE d."accountId" = "user"."accountId" AND d."userId" = "user".id AND d.id IN (
+      SELECT id FROM "TrustedDevice"
+      WHERE "accountId" = ${({ judged }) => judged.accountId}::uuid
+        AND "userId" = ${({ judged }) => judged.userId}::uuid
+      ORDER BY "createdAt" DESC, id DESC OFFSET ${() => DEVICES_MAX - 1}
+    )
+  )`
 }
 
 /** Ends the trust in all devices of a user, under the lock on the user's row. */

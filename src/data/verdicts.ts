@@ -3,8 +3,18 @@
 // faster, or the user was reset or disabled meanwhile, or the policy changed; read again and judge again.
 import type { PathState } from '../core/attempts.ts'
 import type { NewDevice } from '../core/device-tokens.ts'
-import { Prisma, type PrismaClient } from '../generated/prisma/client.ts'
-import { type ActRecord, recordedWith } from './act-records.ts'
+import type { PrismaClient } from '../generated/prisma/client.ts'
+import { type ActRecord, recording } from './act-records.ts'
+import {
+  on,
+  prepare,
+  type Query,
+  raw,
+  type Statement,
+  type Template,
+  template,
+  when
+} from './statements.ts'
 import type { Subject } from './subjects.ts'
 import { remembering } from './trusted-devices.ts'
 
@@ -33,9 +43,9 @@ const EXPIRED_KEPT_SECONDS = 60 * 60
 
 export type Verdicts = ReturnType<typeof createVerdicts>
 
-export function createVerdicts(prisma: PrismaClient) {
-  async function isWon(statement: Prisma.Sql): Promise<boolean> {
-    const [row] = await prisma.$queryRaw<{ won: boolean }[]>(statement)
+export function createVerdicts({ prisma, query }: { prisma: PrismaClient; query: Query }) {
+  async function isWon<Input>(statement: Statement<Input>, input: Input): Promise<boolean> {
+    const [row] = await query<{ won: boolean }, Input>(statement, input)
     return row?.won === true
   }
 
@@ -47,13 +57,8 @@ export function createVerdicts(prisma: PrismaClient) {
       next: PathState,
       record: ActRecord
     ): Promise<boolean> {
-      const counts = Prisma.sql`"codeFailures" = ${next.failures},
-        "codeLockedUntil" = ${next.lockedUntil}::timestamptz,
-        "codeDisabledAt" = ${next.disabledAt}::timestamptz`
-      return isWon(Prisma.sql`
-        WITH "user" AS (${moveFrom(judged, counts)})
-        ${spend(stepToken, 'codeAttempts')} ${recordedWith('user', record)}
-        SELECT EXISTS (SELECT 1 FROM "user") AS won`)
+      const wrong = { judged, stepToken, next, record }
+      return isWon(wrongCode(wrong), wrong)
     },
 
     /** The same for a wrong recovery code, on the recovery path's own budget. */
@@ -63,37 +68,19 @@ export function createVerdicts(prisma: PrismaClient) {
       next: PathState,
       record: ActRecord
     ): Promise<boolean> {
-      const counts = Prisma.sql`"recoveryFailures" = ${next.failures},
-        "recoveryLockedUntil" = ${next.lockedUntil}::timestamptz`
-      return isWon(Prisma.sql`
-        WITH "user" AS (${moveFrom(judged, counts)})
-        ${spend(stepToken, 'recoveryAttempts')} ${recordedWith('user', record)}
-        SELECT EXISTS (SELECT 1 FROM "user") AS won`)
+      const wrong = { judged, stepToken, next, record }
+      return isWon(wrongRecoveryCode(wrong), wrong)
     },
 
     /** Claims the time step, clears the code path's failures and uses up the step token. */
     acceptCode(
       judged: Subject,
       stepToken: StepTokenKey | null,
-      { authenticatorId, timeStep }: AcceptedCode,
+      accepted: AcceptedCode,
       record: AcceptRecord
     ): Promise<boolean> {
-      const now = record.event.occurredAt
-      const clears = Prisma.sql`"codeFailures" = 0, "codeLockedUntil" = NULL,
-        "lastSignInAt" = ${now}::timestamptz`
-      const unclaimed = Prisma.sql`EXISTS (SELECT 1 FROM "Authenticator"
-        WHERE "accountId" = ${judged.accountId}::uuid AND "userId" = ${judged.userId}::uuid
-          AND id = ${authenticatorId}::uuid AND "lastTimeStep" < ${timeStep})`
-      const { policy, isAllowed, remembered } = remembering(judged, record.device)
-      const guard = Prisma.sql`${unclaimed} AND ${isAllowed}`
-      return isWon(Prisma.sql`
-        WITH ${policy} "user" AS (${moveFrom(judged, clears, guard)}), claimed AS (
-          UPDATE "Authenticator" a SET "lastTimeStep" = ${timeStep}, "lastUsedAt" = ${now}::timestamptz
-          FROM "user" WHERE a."accountId" = "user"."accountId" AND a."userId" = "user".id
-            AND a.id = ${authenticatorId}::uuid
-        )
-        ${consume(stepToken, now)} ${remembered} ${recordedWith('user', record)}
-        SELECT EXISTS (SELECT 1 FROM "user") AS won`)
+      const right = { judged, stepToken, record, ...accepted }
+      return isWon(rightCode(right), right)
     },
 
     /** Takes the recovery code for good, opens both paths again and uses up the step token. */
@@ -103,21 +90,8 @@ export function createVerdicts(prisma: PrismaClient) {
       hash: Uint8Array,
       record: AcceptRecord
     ): Promise<boolean> {
-      const now = record.event.occurredAt
-      const clears = Prisma.sql`"codeFailures" = 0, "codeLockedUntil" = NULL, "codeDisabledAt" = NULL,
-        "recoveryFailures" = 0, "recoveryLockedUntil" = NULL, "lastSignInAt" = ${now}::timestamptz`
-      const untaken = Prisma.sql`EXISTS (SELECT 1 FROM "RecoveryCode"
-        WHERE "accountId" = ${judged.accountId}::uuid AND "userId" = ${judged.userId}::uuid
-          AND hash = ${hash})`
-      const { policy, isAllowed, remembered } = remembering(judged, record.device)
-      const guard = Prisma.sql`${untaken} AND ${isAllowed}`
-      return isWon(Prisma.sql`
-        WITH ${policy} "user" AS (${moveFrom(judged, clears, guard)}), taken AS (
-          DELETE FROM "RecoveryCode" r USING "user"
-          WHERE r."accountId" = "user"."accountId" AND r."userId" = "user".id AND r.hash = ${hash}
-        )
-        ${consume(stepToken, now)} ${remembered} ${recordedWith('user', record)}
-        SELECT EXISTS (SELECT 1 FROM "user") AS won`)
+      const right = { judged, stepToken, record, hash }
+      return isWon(rightRecoveryCode(right), right)
     },
 
     /** Forgets step tokens that expired an hour ago, on any replica's clock. Answers how many. */
@@ -129,39 +103,129 @@ export function createVerdicts(prisma: PrismaClient) {
   }
 }
 
+interface Verdict {
+  judged: Subject
+  stepToken: StepTokenKey | null
+  record: ActRecord & Partial<AcceptRecord>
+}
+
+type WrongCode = Verdict & { next: PathState }
+type RightCode = Verdict & { record: AcceptRecord } & AcceptedCode
+type RightRecoveryCode = Verdict & { record: AcceptRecord; hash: Uint8Array }
+
+/** What a verdict has beside itself. A statement leaves out the rest: even what writes nothing would cost time. */
+interface Extras {
+  stepToken: boolean
+  device: boolean
+  notice: boolean
+}
+
+/** One statement for each combination of extras, prepared when it is first needed. */
+function eachWay<Input extends Verdict>(build: (has: Extras) => Template<Input>) {
+  const statements: Statement<Input>[] = []
+  return ({ stepToken, record: { device, notice } }: Input): Statement<Input> => {
+    const has = { stepToken: stepToken !== null, device: !!device, notice: notice !== null }
+    const way = Number(has.stepToken) + 2 * Number(has.device) + 4 * Number(has.notice)
+    statements[way] ??= prepare(build(has))
+    return statements[way]
+  }
+}
+
+const accountId = ({ judged }: Verdict) => judged.accountId
+const userId = ({ judged }: Verdict) => judged.userId
+const now = ({ record }: Verdict) => record.event.occurredAt
+const authenticatorId = (right: RightCode) => right.authenticatorId
+const timeStep = (right: RightCode) => right.timeStep
+const hash = (right: RightRecoveryCode) => right.hash
+
+const wrongCode = eachWay<WrongCode>(
+  (has) => template`
+    WITH "user" AS (${moveFrom(template<WrongCode>`"codeFailures" = ${({ next }) => next.failures},
+      "codeLockedUntil" = ${({ next }) => next.lockedUntil}::timestamptz,
+      "codeDisabledAt" = ${({ next }) => next.disabledAt}::timestamptz`)})
+    ${when(has.stepToken, spend('codeAttempts'))}
+    ${on(({ record }: WrongCode) => record, recording('user', has))}
+    SELECT EXISTS (SELECT 1 FROM "user") AS won`
+)
+
+const wrongRecoveryCode = eachWay<WrongCode>(
+  (has) => template`
+    WITH "user" AS (${moveFrom(template<WrongCode>`"recoveryFailures" = ${({ next }) => next.failures},
+      "recoveryLockedUntil" = ${({ next }) => next.lockedUntil}::timestamptz`)})
+    ${when(has.stepToken, spend('recoveryAttempts'))}
+    ${on(({ record }: WrongCode) => record, recording('user', has))}
+    SELECT EXISTS (SELECT 1 FROM "user") AS won`
+)
+
+const rightCode = eachWay<RightCode>((has) => {
+  const clears = template<RightCode>`"codeFailures" = 0, "codeLockedUntil" = NULL,
+    "lastSignInAt" = ${now}::timestamptz`
+  const isUnclaimed = template<RightCode>`EXISTS (SELECT 1 FROM "Authenticator"
+    WHERE "accountId" = ${accountId}::uuid
+      AND "userId" = ${userId}::uuid
+      AND id = ${authenticatorId}::uuid
+      AND "lastTimeStep" < ${timeStep})`
+  return template`
+    WITH ${when(has.device, remembering.policy)} "user" AS (
+      ${moveFrom(clears, template<RightCode>`AND ${isUnclaimed} ${when(has.device, remembering.isAllowed)}`)}
+    ), claimed AS (
+      UPDATE "Authenticator" a SET "lastTimeStep" = ${timeStep},
+        "lastUsedAt" = ${now}::timestamptz
+      FROM "user" WHERE a."accountId" = "user"."accountId" AND a."userId" = "user".id
+        AND a.id = ${authenticatorId}::uuid
+    )
+    ${when(has.stepToken, consume)} ${when(has.device, remembering.remembered)}
+    ${on(({ record }: RightCode) => record, recording('user', has))}
+    SELECT EXISTS (SELECT 1 FROM "user") AS won`
+})
+
+const rightRecoveryCode = eachWay<RightRecoveryCode>((has) => {
+  const clears = template<RightRecoveryCode>`"codeFailures" = 0, "codeLockedUntil" = NULL,
+    "codeDisabledAt" = NULL, "recoveryFailures" = 0, "recoveryLockedUntil" = NULL,
+    "lastSignInAt" = ${now}::timestamptz`
+  const isUntaken = template<RightRecoveryCode>`EXISTS (SELECT 1 FROM "RecoveryCode"
+    WHERE "accountId" = ${accountId}::uuid
+      AND "userId" = ${userId}::uuid AND hash = ${hash})`
+  return template`
+    WITH ${when(has.device, remembering.policy)} "user" AS (
+      ${moveFrom(clears, template<RightRecoveryCode>`AND ${isUntaken} ${when(has.device, remembering.isAllowed)}`)}
+    ), taken AS (
+      DELETE FROM "RecoveryCode" r USING "user"
+      WHERE r."accountId" = "user"."accountId" AND r."userId" = "user".id
+        AND r.hash = ${hash}
+    )
+    ${when(has.stepToken, consume)} ${when(has.device, remembering.remembered)}
+    ${on(({ record }: RightRecoveryCode) => record, recording('user', has))}
+    SELECT EXISTS (SELECT 1 FROM "user") AS won`
+})
+
 // Every guess of a user, under whatever token, moves the one version, so the losers of a race all notice.
-function moveFrom(
-  judged: Subject,
-  set: Prisma.Sql,
-  guard: Prisma.Sql = Prisma.sql`TRUE`
-): Prisma.Sql {
-  return Prisma.sql`
+function moveFrom<Input extends Verdict>(
+  set: Template<Input>,
+  guard: Template<Input> = raw('')
+): Template<Input> {
+  return template<Input>`
     UPDATE "User" SET "codePathVersion" = "codePathVersion" + 1, ${set}
-    WHERE "accountId" = ${judged.accountId}::uuid AND id = ${judged.userId}::uuid
-      AND "codePathVersion" = ${judged.codePathVersion} AND epoch = ${judged.epoch}
-      AND "disabledAt" IS NULL AND ${guard}
+    WHERE "accountId" = ${accountId}::uuid
+      AND id = ${userId}::uuid
+      AND "codePathVersion" = ${({ judged }) => judged.codePathVersion}
+      AND epoch = ${({ judged }) => judged.epoch} AND "disabledAt" IS NULL ${guard}
     RETURNING "accountId", id`
 }
 
-function spend(
-  stepToken: StepTokenKey | null,
-  budget: 'codeAttempts' | 'recoveryAttempts'
-): Prisma.Sql {
-  if (!stepToken) return Prisma.empty
-  const column = Prisma.raw(`"${budget}"`)
-  return Prisma.sql`, spent AS (
+function spend(budget: 'codeAttempts' | 'recoveryAttempts'): Template<Verdict> {
+  const column = raw(`"${budget}"`)
+  return template<Verdict>`, spent AS (
     INSERT INTO "StepToken" AS s ("accountId", "userId", jti, "expiresAt", ${column})
-    SELECT "accountId", id, ${stepToken.jti}::uuid, ${stepToken.expiresAt}::timestamptz, 1 FROM "user"
+    SELECT "accountId", id, ${({ stepToken }) => stepToken?.jti}::uuid,
+      ${({ stepToken }) => stepToken?.expiresAt}::timestamptz, 1 FROM "user"
     ON CONFLICT ("accountId", "userId", jti) DO UPDATE SET ${column} = s.${column} + 1
   )`
 }
 
-function consume(stepToken: StepTokenKey | null, now: Date): Prisma.Sql {
-  if (!stepToken) return Prisma.empty
-  return Prisma.sql`, consumed AS (
-    INSERT INTO "StepToken" ("accountId", "userId", jti, "expiresAt", "consumedAt")
-    SELECT "accountId", id, ${stepToken.jti}::uuid, ${stepToken.expiresAt}::timestamptz,
-      ${now}::timestamptz FROM "user"
-    ON CONFLICT ("accountId", "userId", jti) DO UPDATE SET "consumedAt" = EXCLUDED."consumedAt"
-  )`
-}
+const consume = template<Verdict>`, consumed AS (
+  INSERT INTO "StepToken" ("accountId", "userId", jti, "expiresAt", "consumedAt")
+  SELECT "accountId", id, ${({ stepToken }) => stepToken?.jti}::uuid,
+    ${({ stepToken }) => stepToken?.expiresAt}::timestamptz, ${now}::timestamptz FROM "user"
+  ON CONFLICT ("accountId", "userId", jti) DO UPDATE SET "consumedAt" = EXCLUDED."consumedAt"
+)`

@@ -1,7 +1,6 @@
 // Who did what, or was refused: puts together the events of the record. An act's own event is written with the act, by
 // `data`; refusals are written here, before the caller hears of them.
 import type { FastifyRequest } from 'fastify'
-import { v7 as uuidv7 } from 'uuid'
 import {
   type AuditActor,
   type AuditDetails,
@@ -12,6 +11,7 @@ import {
   type SignedAuditEvent,
   signEvent
 } from '../core/audit.ts'
+import { generateId } from '../core/ids.ts'
 import { UUID_FORM } from '../core/pages.ts'
 import type { AuditEvents } from '../data/audit-events.ts'
 import { type Problem, type ProblemCode, problemKind } from '../problems.ts'
@@ -80,7 +80,7 @@ export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
     const target = act.target === undefined ? targetOf(request) : act.target
     return signEvent(key, {
       accountId: act.accountId ?? accountOf(credential),
-      id: uuidv7(),
+      id: generateId(),
       occurredAt: now(),
       ...{ type, outcome, target, reason, ticket, details },
       actor: act.actor ?? actorOf(credential),

@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
-import { v7 as uuidv7 } from 'uuid'
+import { generateId } from '../core/ids.ts'
 import { Problem, type ProblemCode, problemDocument, problemKind } from '../problems.ts'
 
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json'
@@ -73,7 +73,7 @@ export function refuseMalformed(error: Error & { code?: string }, socket: Socket
     socket.destroy()
     return
   }
-  const requestId = uuidv7()
+  const requestId = generateId()
   const problem = new Problem('invalid-request', { extras: { errors: [] } })
   const body = JSON.stringify(problemDocument(problem, requestId))
   const headers = { ...PROBLEM_HEADERS, 'x-request-id': requestId, connection: 'close' }

@@ -4,7 +4,6 @@ import fastifyJwt from '@fastify/jwt'
 import { createSigner } from 'fast-jwt'
 import type { FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
-import { v7 as uuidv7 } from 'uuid'
 import {
   ACCESS_TOKEN_TTL_SECONDS,
   ACCESS_TOKEN_TYPE,
@@ -20,6 +19,7 @@ import {
   stepClaims,
   type TokenSubject
 } from '../core/claims.ts'
+import { generateId } from '../core/ids.ts'
 import { deriveKey, type MasterKeys } from '../core/sealing.ts'
 import type { SigningKeys } from './signing-keys.ts'
 
@@ -134,12 +134,16 @@ export function createTokens({ issuer, masterKeys, signingKeys, now }: TokensOpt
 
   return {
     issueStepToken(subject, purpose, amr) {
-      const claims = stepClaims(subject, purpose, { issuer, jti: uuidv7(), amr, now: now() })
+      const claims = stepClaims(subject, purpose, { issuer, jti: generateId(), amr, now: now() })
       return { stepToken: signStep({ ...claims }), expiresInSeconds: claims.exp - claims.iat }
     },
 
     issueAccessToken(subject, authentication) {
-      const claims = accessClaims(subject, authentication, { issuer, jti: uuidv7(), now: now() })
+      const claims = accessClaims(subject, authentication, {
+        issuer,
+        jti: generateId(),
+        now: now()
+      })
       return { accessToken: signAccess(claims), expiresIn: ACCESS_TOKEN_TTL_SECONDS }
     },
 

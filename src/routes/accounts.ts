@@ -1,13 +1,13 @@
 // Accounts belong to the operator: a new one comes with its first API key, which is shown only then.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { v7 as uuidv7 } from 'uuid'
 import {
   formatBearerKey,
   generateBearerKey,
   hashBearerSecret,
   SCOPES
 } from '../core/bearer-keys.ts'
+import { generateId } from '../core/ids.ts'
 import { pageAnswer, UUID_FORM } from '../core/pages.ts'
 import type { Account, Accounts } from '../data/accounts.ts'
 import type { Policies } from '../data/policies.ts'
@@ -87,7 +87,7 @@ const accounts: FastifyPluginAsyncTypebox<AccountsOptions> = async (
     },
     async (request, reply) => {
       const { slug, name, audience } = request.body
-      const id = uuidv7()
+      const id = generateId()
       const createdAt = now()
       const bearerKey = generateBearerKey('api')
       const apiKey = { id: bearerKey.id, name: 'First key', scopes: [...SCOPES], createdAt }

@@ -3,8 +3,8 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import QRCode from 'qrcode'
 import { Type } from 'typebox'
-import { v7 as uuidv7 } from 'uuid'
 import { withCode } from '../core/claims.ts'
+import { generateId } from '../core/ids.ts'
 import { generateRecoveryCodes, type RecoveryCodeHasher } from '../core/recovery-codes.ts'
 import type { Sealer } from '../core/sealing.ts'
 import {
@@ -118,7 +118,7 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
       const { accountId, userId, email: accountName } = subject
       const { qr = 'svg', replaces = null } = request.body
       const name = authenticatorName(subject, request.body.name, replaces)
-      const authenticatorId = uuidv7()
+      const authenticatorId = generateId()
       const secret = generateSecret()
       const issuer = issuerLabel(subject.accountName)
       const uri = otpauthUri({ secret, issuer, accountName })

@@ -123,7 +123,7 @@ t.test('S25: 401 for a used-up step token that a fast clock takes for expired', 
   t.equal(verdictOf(await verify(usedUp, user.codeAt(clock.now()))), '200')
   await isCountedDown(t, user, guessed, [4, 3, 2, 1, 0])
 
-  const { forgetExpiredStepTokens } = createVerdicts(service.database.prisma)
+  const { forgetExpiredStepTokens } = createVerdicts(service.database)
   const later = (minutes: number) => new Date(clock.now().getTime() + minutes * 60_000)
   await forgetExpiredStepTokens(later(30))
   isProblem(t, await verify(usedUp, user.nextCode()), 401, 'invalid-credential')

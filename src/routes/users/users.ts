@@ -2,8 +2,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
-import { v7 as uuidv7 } from 'uuid'
 import type { AuditDetails } from '../../core/audit.ts'
+import { generateId } from '../../core/ids.ts'
 import { judgePassword } from '../../core/passwords.ts'
 import type { Policies } from '../../data/policies.ts'
 import type { RosterUser } from '../../data/roster.ts'
@@ -88,7 +88,7 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
       const accountId = request.credentialOf('apiKey').accountId
       const email = request.body.email.toLowerCase()
       const passwordHash = password === undefined ? null : await newPasswordHash(password, email)
-      const id = uuidv7()
+      const id = generateId()
       const created = await users.create(
         { accountId, id, email, role, passwordHash, externalId, createdAt: now() },
         audit.succeeded(request, { target: { kind: 'user', id }, details: { role } })

@@ -1,0 +1,161 @@
+// How a subject is read: in one statement, and as JSON. Of thirty columns the driver would look at each by itself, in every
+// request.
+import type { PathState } from '../core/attempts.ts'
+import type { Role } from '../core/claims.ts'
+import { bindingMandate, type Demands } from '../core/policy.ts'
+import type { PolicyRow } from './demands.ts'
+import { prepare, raw, type Template, template } from './statements.ts'
+
+export interface SubjectAuthenticator {
+  id: string
+  name: string
+  sealedSecret: string
+  lastTimeStep: number
+}
+
+/** A snapshot: everything in it was true at one instant, the instant of `codePathVersion`. */
+export interface Subject extends Demands {
+  accountId: string
+  accountName: string
+  audience: string
+  userId: string
+  email: string
+  role: Role
+  isDisabled: boolean
+  epoch: number
+  codePathVersion: number
+  codePath: PathState
+  recoveryPath: PathState
+  authenticators: SubjectAuthenticator[]
+  recoveryCodesRemaining: number
+  /** What has happened under the step token asked about; null while nothing has. */
+  stepToken: { codeAttempts: number; recoveryAttempts: number; isConsumed: boolean } | null
+}
+
+export interface UserKey {
+  accountId: string
+  userId: string
+}
+
+export interface SubjectRow extends InJson<PolicyRow> {
+  accountId: string
+  accountName: string
+  audience: string
+  mandatedFrom: string | null
+  mandateReason: string | null
+  userId: string
+  email: string
+  role: Role
+  passwordHash: string | null
+  disabledAt: string | null
+  epoch: number
+  codePathVersion: number
+  codeFailures: number
+  codeLockedUntil: string | null
+  codeDisabledAt: string | null
+  recoveryFailures: number
+  recoveryLockedUntil: string | null
+  authenticators: SubjectAuthenticator[]
+  recoveryCodesRemaining: number
+  stepToken: Subject['stepToken']
+}
+
+type InJson<Row> = {
+  [Column in keyof Row]: Row[Column] extends Date | null ? string | null : Row[Column]
+}
+
+interface IdKey extends UserKey {
+  jti: string | null
+}
+
+interface EmailKey {
+  accountId: string
+  email: string
+}
+
+/** By the user's id; with the `jti` of a step token, what has happened under it too. */
+export const byId = prepare(
+  subjectWhere(
+    template<IdKey>`u."accountId" = ${({ accountId }) => accountId}::uuid
+      AND u.id = ${({ userId }) => userId}::uuid`,
+    template<IdKey>`(SELECT json_build_object('codeAttempts', s."codeAttempts",
+        'recoveryAttempts', s."recoveryAttempts", 'isConsumed', s."consumedAt" IS NOT NULL)
+      FROM "StepToken" s WHERE s."accountId" = u."accountId" AND s."userId" = u.id
+        AND s.jti = ${({ jti }) => jti}::uuid)`
+  )
+)
+
+export const byEmail = prepare(
+  subjectWhere(
+    template<EmailKey>`u."accountId" = ${({ accountId }) => accountId}::uuid
+      AND u.email = ${({ email }) => email}`,
+    raw('NULL')
+  )
+)
+
+function subjectWhere<Key>(isMeant: Template<Key>, stepToken: Template<Key>): Template<Key> {
+  return template<Key>`
+    SELECT row_to_json(subject) AS subject FROM (
+      SELECT u."accountId", a.name AS "accountName", a.audience, p."twoFactor"::text AS "twoFactor",
+      p."requiredFrom", p."requiredSince", p."graceDays", p."trustedDevicesAllowed",
+      p."trustedDeviceDays", p."ssoMode"::text AS "ssoMode", p."ssoIssuer", p."ssoClientId",
+      m."requiredFrom" AS "mandatedFrom", m.reason AS "mandateReason",
+      u.id AS "userId", u.email, u.role::text AS role, u."passwordHash", u."disabledAt", u.epoch,
+      u."codePathVersion", u."codeFailures", u."codeLockedUntil", u."codeDisabledAt",
+      u."recoveryFailures", u."recoveryLockedUntil",
+      (SELECT coalesce(json_agg(json_build_object('id', x.id, 'name', x.name,
+          'sealedSecret', x."sealedSecret", 'lastTimeStep', x."lastTimeStep") ORDER BY x.id), '[]')
+        FROM "Authenticator" x WHERE x."accountId" = u."accountId" AND x."userId" = u.id
+      ) AS authenticators,
+      (SELECT count(*)::int FROM "RecoveryCode" r
+        WHERE r."accountId" = u."accountId" AND r."userId" = u.id) AS "recoveryCodesRemaining",
+      ${stepToken} AS "stepToken"
+    FROM "User" u
+    JOIN "Account" a ON a.id = u."accountId"
+    JOIN "Policy" p ON p."accountId" = u."accountId"
+    LEFT JOIN "Mandate" m ON m."accountId" = u."accountId"
+    WHERE ${isMeant}
+    ) subject`
+}
+
+export function asSubject(row: SubjectRow, mandateFrom: Date | null): Subject {
+  const mandatedFrom = instantOf(row.mandatedFrom)
+  const ofAccount = mandatedFrom && { requiredFrom: mandatedFrom, reason: row.mandateReason }
+  return {
+    accountId: row.accountId,
+    accountName: row.accountName,
+    audience: row.audience,
+    policy: {
+      twoFactor: row.twoFactor,
+      requiredFrom: instantOf(row.requiredFrom),
+      requiredSince: instantOf(row.requiredSince),
+      graceDays: row.graceDays,
+      trustedDevices: { allowed: row.trustedDevicesAllowed, days: row.trustedDeviceDays },
+      sso: { mode: row.ssoMode, issuer: row.ssoIssuer, clientId: row.ssoClientId }
+    },
+    mandate: bindingMandate(ofAccount, mandateFrom),
+    userId: row.userId,
+    email: row.email,
+    role: row.role,
+    isDisabled: row.disabledAt !== null,
+    epoch: row.epoch,
+    codePathVersion: row.codePathVersion,
+    codePath: {
+      failures: row.codeFailures,
+      lockedUntil: instantOf(row.codeLockedUntil),
+      disabledAt: instantOf(row.codeDisabledAt)
+    },
+    recoveryPath: {
+      failures: row.recoveryFailures,
+      lockedUntil: instantOf(row.recoveryLockedUntil),
+      disabledAt: null
+    },
+    authenticators: row.authenticators,
+    recoveryCodesRemaining: row.recoveryCodesRemaining,
+    stepToken: row.stepToken
+  }
+}
+
+function instantOf(text: string | null): Date | null {
+  return text === null ? null : new Date(text)
+}

@@ -41,6 +41,7 @@ import { createDeviceTrust } from './plugins/device-trust.ts'
 import { draining } from './plugins/draining.ts'
 import health from './plugins/health.ts'
 import { createIdentityProviders, type IdentityProviders } from './plugins/identity-providers.ts'
+import { lateBodies } from './plugins/late-bodies.ts'
 import { createLimits } from './plugins/limits.ts'
 import { createPasswordHashing } from './plugins/password-hashing.ts'
 import { problemHandling, refuseMalformed, sendProblem } from './plugins/problem-handling.ts'
@@ -193,6 +194,7 @@ export async function buildApp({
   app.addHook('onClose', async () => redis?.disconnect())
   const limits = await createLimits(app, { perMinute: config.rateLimitPerMinute, redis })
   await app.register(credentials, { operatorKey, apiKeys, subjects, tokens, limits, now })
+  await app.register(lateBodies, { apiKeys, subjects, now })
   const mail = openMail(app, { config, outbox, now })
   const sealing = createSealing({ seals: createAuditSeals(prisma), key: auditKey, log: app.log })
   await app.register(background, {

@@ -123,7 +123,8 @@ export function isExemptFrom({ sso }: AccountPolicy): Prisma.Sql {
   if (sso.mode === 'off') return Prisma.sql`FALSE`
   if (sso.mode === 'required') return Prisma.sql`TRUE`
   return Prisma.sql`EXISTS (SELECT FROM "SsoIdentity" s
-    WHERE s."accountId" = u."accountId" AND s."userId" = u.id AND s.issuer = ${sso.issuer})`
+    WHERE s."accountId" = u."accountId" AND s."userId" = u.id
+      AND s.issuer = ${sso.issuer} AND s."clientId" = ${sso.clientId})`
 }
 
 /** From when on people are held up, as they are told it: whatever is past is now. */

@@ -75,8 +75,15 @@ t.test('200: a sign-in just now counts as fresh, and none is of the future', asy
   t.match(claimsOf(answer), { amr: ['sso'], auth_time: seconds(0) })
   const as = answer.json().accessToken
   t.equal((await call('POST', '/v1/users/me/recovery-codes', { as })).statusCode, 200)
-  const issuedBefore = await provider.idToken(clock.now(), { ...claims, iat: seconds(-120) })
-  t.equal(claimsOf(await bySso(issuedBefore))['auth_time'], seconds(-120), 'without one: iat')
+  const issuedBefore = { ...claims, iat: seconds(-120), auth_time: seconds(-60) }
+  const earlier = await bySso(await provider.idToken(clock.now(), issuedBefore))
+  t.equal(claimsOf(earlier)['auth_time'], seconds(-120), 'nor after the token itself')
+  const silent = await bySso(await provider.idToken(clock.now(), claims))
+  t.match(claimsOf(silent), { acr: 'urn:twostep:acr:2', auth_time: 0 })
+  const unproven = await call('POST', '/v1/users/me/recovery-codes', {
+    as: silent.json().accessToken
+  })
+  isProblem(t, unproven, 401, 'step-up-required')
 })
 
 t.test('200: the e-mail tells who it is once; from then on the subject does', async (t) => {

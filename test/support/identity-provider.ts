@@ -90,11 +90,12 @@ export async function openIdentityProvider(t: Test): Promise<IdentityProvider> {
   )
 
   function answer(request: IncomingMessage, response: ServerResponse): void {
-    if (request.url === '/keys') {
-      return sendJson(response, { keys: provider.keys.map(({ publicJwk }) => publicJwk) })
-    }
     const jwks_uri = `${provider.url}/keys`
-    return sendJson(response, { issuer: provider.url, jwks_uri, ...provider.discovery })
+    const document =
+      request.url === '/keys'
+        ? { keys: provider.keys.map(({ publicJwk }) => publicJwk) }
+        : { issuer: provider.url, jwks_uri, ...provider.discovery }
+    sendJson(response, document)
   }
 
   async function idToken(

@@ -223,7 +223,7 @@ export async function buildApp({
   await app.register(rosterRoutes, { users, policies, now })
   await app.register(userRoutes, { users, policies, passwordHashing, limits, audit, now })
   await app.register(userPolicyRoutes, { users, policies, now })
-  await app.register(resetRoutes, { resets, audit })
+  await app.register(resetRoutes, { resets, audit, auditEvents })
   await app.register(authenticatorRoutes, { authenticators, audit, now })
   await app.register(twoFactorRoutes, { twoFactor, audit })
   await app.register(recoveryCodeRoutes, { recoveryCodes, recoveryCodeHasher, audit })

@@ -40,6 +40,7 @@ import { createDeviceTrust } from './plugins/device-trust.ts'
 import { draining } from './plugins/draining.ts'
 import health from './plugins/health.ts'
 import { createIdentityProviders, type IdentityProviders } from './plugins/identity-providers.ts'
+import { lateBodies } from './plugins/late-bodies.ts'
 import { createLimits } from './plugins/limits.ts'
 import { createPasswordHashing } from './plugins/password-hashing.ts'
 import { problemHandling, refuseMalformed, sendProblem } from './plugins/problem-handling.ts'
@@ -196,6 +197,7 @@ export async function buildApp({
   app.addHook('onClose', async () => redis?.disconnect())
   const limits = await createLimits(app, { perMinute: config.rateLimitPerMinute, redis })
   await app.register(credentials, { operatorKey, apiKeys, subjects, tokens, limits, now })
+  await app.register(lateBodies, { apiKeys, subjects, now })
   const mail = openMail(app, { config, outbox, now })
   const sealing = createSealing({ seals: createAuditSeals(prisma), key: auditKey, log: app.log })
   await app.register(background, {
@@ -224,7 +226,7 @@ export async function buildApp({
   await app.register(rosterRoutes, { users, policies, now })
   await app.register(userRoutes, { users, policies, passwordHashing, limits, audit, now })
   await app.register(userPolicyRoutes, { users, policies, now })
-  await app.register(resetRoutes, { resets, audit })
+  await app.register(resetRoutes, { resets, audit, auditEvents })
   await app.register(authenticatorRoutes, { authenticators, audit, now })
   await app.register(twoFactorRoutes, { twoFactor, audit })
   await app.register(recoveryCodeRoutes, { recoveryCodes, recoveryCodeHasher, audit })

@@ -113,8 +113,10 @@ export function deviceToRemember(
   return { id, days, createdAt, expiresAt: new Date(createdAt.getTime() + days * DAY_MS) }
 }
 
+// Either way: for a clock that was set back the overlap would else last as long as it is behind.
 function isInOverlap({ rotatedAt }: DeviceState, now: Date): boolean {
-  return rotatedAt !== null && now.getTime() - rotatedAt.getTime() <= DEVICE_OVERLAP_SECONDS * 1000
+  if (rotatedAt === null) return false
+  return Math.abs(now.getTime() - rotatedAt.getTime()) <= DEVICE_OVERLAP_SECONDS * 1000
 }
 
 function tokenOf(payload: Uint8Array, mac: Uint8Array): string {

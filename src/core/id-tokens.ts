@@ -157,11 +157,14 @@ function verifiedEmailOf({ email, email_verified }: Claims): string | null {
   return email.toLowerCase()
 }
 
+/** A provider that doesn't say when has a session of any age: nothing that asks for a fresh sign-in may believe it. */
+const AUTH_TIME_UNKNOWN = 0
+
 /** The provider's own words with ours behind; the time of its sign-in, which no clock of its can put ahead of us. */
 function authenticationOf({ amr = [], auth_time, iat }: Claims, now: Date): Authentication {
   const methods = amr.filter((value) => typeof value === 'string' && /^[!-~]{1,64}$/.test(value))
   const values = new Set([...(methods as string[]).slice(0, AMR_VALUES_MAX), 'sso'])
-  const at = Math.min(auth_time ?? iat, iat, now.getTime() / 1000)
+  const at = Math.min(auth_time ?? AUTH_TIME_UNKNOWN, iat, now.getTime() / 1000)
   return { amr: [...values], twoFactors: true, authenticatedAt: new Date(at * 1000) }
 }
 

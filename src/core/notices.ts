@@ -16,6 +16,8 @@ export interface NoticeDetails {
   codes_disabled: { recoveryCodesRemaining: number }
   /** Somebody has shown a token of it that was replaced before: there is a copy. */
   device_revoked_after_reuse: Record<never, never>
+  /** The first sign-in through the account's identity provider: from then on it signs this user in. */
+  sso_linked: Record<never, never>
   /** Reset by an admin, or by the account's back end. */
   two_factor_reset: { by: 'admin' | 'api_key' }
   /** Reset by the operator's support: to the user. */

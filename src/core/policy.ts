@@ -57,6 +57,8 @@ export interface Recommendation {
 }
 
 const DAY_MS = 86_400_000
+/** RFC 3339 has four digits for it. */
+const LAST_YEAR = 9999
 
 /** Decides what follows a right first step. Total and pure: every input has one outcome and one reason. */
 export function decide(input: DecisionInput): Decision {
@@ -176,6 +178,12 @@ export function missingForSso({ sso }: AccountPolicy): 'issuer' | 'clientId' | n
   if (sso.mode === 'off') return null
   if (sso.issuer === null) return 'issuer'
   return sso.clientId === null ? 'clientId' : null
+}
+
+/** Whether the end of the grace is a date that RFC 3339 can write, so that users can be told of it. */
+export function isGraceWritable(policy: AccountPolicy): boolean {
+  const end = accountEnforcesFrom(policy)
+  return end === null || end.getUTCFullYear() <= LAST_YEAR
 }
 
 /** Whether the trust given to devices under the one policy still stands under the other. */

@@ -41,7 +41,7 @@ export interface TwoFactorRows {
   enrollment: PendingEnrollment | null
   codeLockedUntil: Date | null
   codeDisabledAt: Date | null
-  ssoIdentities: readonly { issuer: string }[]
+  ssoIdentities: readonly { issuer: string; clientId: string }[]
 }
 
 /** Whether an enrolment can still be confirmed. */
@@ -64,13 +64,12 @@ export function twoFactorFacts(
   }
 }
 
-/** Everybody, where there is no other door; else whoever has come through the provider that is the account's now. */
-function isExempt(
-  { ssoIdentities }: TwoFactorRows,
-  { mode, issuer }: AccountPolicy['sso']
-): boolean {
-  if (mode === 'optional') return ssoIdentities.some((identity) => identity.issuer === issuer)
-  return mode === 'required'
+/** Everybody, where there is no other door; else whoever has come through the client that is the account's now. */
+function isExempt({ ssoIdentities }: TwoFactorRows, sso: AccountPolicy['sso']): boolean {
+  if (sso.mode !== 'optional') return sso.mode === 'required'
+  return ssoIdentities.some(
+    ({ issuer, clientId }) => issuer === sso.issuer && clientId === sso.clientId
+  )
 }
 
 /** The facts that a filter demands, each with the value that it must have. */

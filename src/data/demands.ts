@@ -42,3 +42,11 @@ export async function readDemands(
     mandate: bindingMandate(row.account.mandate, mandateFrom)
   }
 }
+
+/**
+ * Holds the demands as they are until the transaction ends: a change of the policy or of the mandate comes before it, or
+ * sees what it has done, as when it looks for whom to tell.
+ */
+export async function holdDemands(transaction: Transaction, accountId: string): Promise<void> {
+  await transaction.$queryRaw`SELECT 1 AS locked FROM "Policy" WHERE "accountId" = ${accountId}::uuid FOR SHARE`
+}

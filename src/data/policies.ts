@@ -70,7 +70,9 @@ export function createPolicies(prisma: PrismaClient, mandateFrom: Date | null) {
           await transaction.trustedDevice.deleteMany({ where: { accountId } })
         }
         const after = await read(transaction, accountId)
-        await tellWhoIsToEnroll(transaction, before, after, event)
+        // Of a mandate that came since, whoever set it has told.
+        const was = { ...before, mandate: after.mandate }
+        await tellWhoIsToEnroll(transaction, was, after, event)
         return after
       })
     },
@@ -82,10 +84,10 @@ export function createPolicies(prisma: PrismaClient, mandateFrom: Date | null) {
       event: SignedAuditEvent
     ): Promise<StoredPolicy | null> {
       return prisma.$transaction(async (transaction) => {
-        // The lock makes two mandates at once take turns, each telling of what it has changed.
-        const account = await transaction.$queryRaw<unknown[]>`
-          SELECT 1 AS locked FROM "Account" WHERE id = ${accountId}::uuid FOR NO KEY UPDATE`
-        if (account.length === 0) return null
+        // The lock makes changes of the demands take turns, each telling of what it has changed.
+        const policy = await transaction.$queryRaw<unknown[]>`
+          SELECT 1 AS locked FROM "Policy" WHERE "accountId" = ${accountId}::uuid FOR NO KEY UPDATE`
+        if (policy.length === 0) return null
         const before = await read(transaction, accountId)
         await transaction.mandate.deleteMany({ where: { accountId } })
         if (mandate) {
@@ -123,7 +125,8 @@ export function isExemptFrom({ sso }: AccountPolicy): Prisma.Sql {
   if (sso.mode === 'off') return Prisma.sql`FALSE`
   if (sso.mode === 'required') return Prisma.sql`TRUE`
   return Prisma.sql`EXISTS (SELECT FROM "SsoIdentity" s
-    WHERE s."accountId" = u."accountId" AND s."userId" = u.id AND s.issuer = ${sso.issuer})`
+    WHERE s."accountId" = u."accountId" AND s."userId" = u.id
+      AND s.issuer = ${sso.issuer} AND s."clientId" = ${sso.clientId})`
 }
 
 /** From when on people are held up, as they are told it: whatever is past is now. */

@@ -57,7 +57,8 @@ export function createRoster(prisma: PrismaClient) {
         (SELECT json_build_object('expiresAt', e."expiresAt", 'wrongTries', e."wrongTries")
           FROM "Enrollment" e WHERE e."accountId" = u."accountId" AND e."userId" = u.id
         ) AS enrollment,
-        (SELECT coalesce(json_agg(json_build_object('issuer', s.issuer)), '[]')
+        (SELECT coalesce(json_agg(json_build_object('issuer', s.issuer,
+            'clientId', s."clientId")), '[]')
           FROM "SsoIdentity" s WHERE s."accountId" = u."accountId" AND s."userId" = u.id
         ) AS "ssoIdentities",
         (SELECT json_build_object('recoveryCodes', count(*))

@@ -5,7 +5,7 @@ import { noticeTo } from '../core/notices.ts'
 import { isTwoFactorRequired } from '../core/policy.ts'
 import type { PrismaClient } from '../generated/prisma/client.ts'
 import { type Transaction, writeRecord } from './act-records.ts'
-import { readDemands } from './demands.ts'
+import { holdDemands, readDemands } from './demands.ts'
 import type { UserKey } from './subjects.ts'
 import { forgetDevices } from './trusted-devices.ts'
 
@@ -61,12 +61,13 @@ export async function lockLiving(
   return user ?? null
 }
 
-/** What the removal of the last authenticator comes to. The policy is read under the lock, as late as can be. */
+/** What the removal of the last authenticator comes to, by the demands that hold when it is through. */
 export async function turnOffUnlessRequired(
   transaction: Transaction,
   user: LockedUser,
   { event, mandateFrom }: { event: SignedAuditEvent; mandateFrom: Date | null }
 ): Promise<'removed' | 'policy-requires-authenticator'> {
+  await holdDemands(transaction, user.accountId)
   const demands = await readDemands(transaction, user.accountId, mandateFrom)
   if (isTwoFactorRequired({ ...demands, now: event.occurredAt }))
     return 'policy-requires-authenticator'

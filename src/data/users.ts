@@ -39,7 +39,7 @@ const inRoster = {
   include: {
     authenticators: { select: { confirmedAt: true }, orderBy: { confirmedAt: 'asc' } },
     enrollment: { select: { expiresAt: true, wrongTries: true } },
-    ssoIdentities: { select: { issuer: true } },
+    ssoIdentities: { select: { issuer: true, clientId: true } },
     _count: { select: { recoveryCodes: true } }
   }
 } as const

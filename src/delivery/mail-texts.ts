@@ -143,6 +143,21 @@ const TEXTS: { readonly [Kind in NoticeKind]: TextOf<Kind> } = {
     }
   }),
 
+  sso_linked: () => ({
+    subject: 'You can sign in by single sign-on',
+    happened: [
+      "You have signed in through your account's identity provider for the first time. From now on whoever is signed in " +
+        'there as you is signed in here, without a code.'
+    ],
+    facts: [],
+    unexpected: {
+      heading: NOT_YOU,
+      advice:
+        'Somebody else is known to the identity provider by your e-mail address. Tell an admin of your account at once, ' +
+        'and change your password at the identity provider.'
+    }
+  }),
+
   two_factor_reset: ({ by }) => ({
     subject: 'Your two-step sign-in was reset',
     happened: [

@@ -70,57 +70,53 @@ export function createSignIns({
   async function signInByDevice(
     request: FastifyRequest,
     subject: Subject,
-    authentication: Authentication,
-    { decision, deviceToken, act }: { decision: Decision; deviceToken: string; act: Act }
+    { authentication, deviceToken }: FirstStep,
+    { decision, act }: { decision: Decision; act: Act }
   ): Promise<SignIn | null> {
     const { outcome, reason } = decision
-    if (outcome !== 'authenticated') return null
+    if (outcome !== 'authenticated' || deviceToken === undefined) return null
     const details = { next: outcome, why: reason }
     const device = await deviceTrust.signIn(request, subject, deviceToken, { ...act, details })
     return device && { ...authenticated(subject, authentication, reason), ...device }
   }
 
+  /** The answer that a decision is told by. */
+  function answerTo(decision: Decision, subject: Subject, authentication: Authentication): SignIn {
+    const { outcome: status, reason } = decision
+    if (status === 'authenticated') {
+      return { ...authenticated(subject, authentication, reason), ...recommendationOf(decision) }
+    }
+    const { amr } = authentication
+    return status === 'verification_required'
+      ? {
+          ...{ status, reason, ...tokens.issueStepToken(subject, 'verify', amr) },
+          methods: ['totp', 'recovery_code']
+        }
+      : { status, reason, ...tokens.issueStepToken(subject, 'enroll', amr) }
+  }
+
   return {
     authenticated,
 
-    async afterFirstStep(request, subject, { authentication, arrival, deviceToken }, act) {
+    async afterFirstStep(request, subject, firstStep, act) {
+      const { authentication, arrival } = firstStep
       const input = {
         ...{ policy: subject.policy, mandate: subject.mandate, arrival, now: now() },
         user: { hasAuthenticator: subject.authenticators.length > 0 }
       }
       const decision = decide({ ...input, hasTrustedDevice: false })
-      if (decision.outcome === 'verification_required' && deviceToken !== undefined) {
+      if (decision.outcome === 'verification_required') {
         const byDevice = decide({ ...input, hasTrustedDevice: true })
-        const signIn = await signInByDevice(request, subject, authentication, {
-          ...{ decision: byDevice, deviceToken, act }
-        })
+        const asked = { decision: byDevice, act }
+        const signIn = await signInByDevice(request, subject, firstStep, asked)
         if (signIn) return signIn
       }
-      const { outcome, reason } = decision
-      const event = audit.succeeded(request, { ...act, details: { next: outcome, why: reason } })
-      await (outcome === 'authenticated'
+      const { outcome: next, reason: why } = decision
+      const event = audit.succeeded(request, { ...act, details: { next, why } })
+      await (next === 'authenticated'
         ? users.noteSignIn(subject, event)
         : auditEvents.record(event))
-      switch (outcome) {
-        case 'authenticated':
-          return {
-            ...authenticated(subject, authentication, reason),
-            ...recommendationOf(decision)
-          }
-        case 'verification_required':
-          return {
-            status: outcome,
-            reason,
-            ...tokens.issueStepToken(subject, 'verify', authentication.amr),
-            methods: ['totp', 'recovery_code']
-          }
-        case 'enrollment_required':
-          return {
-            status: outcome,
-            reason,
-            ...tokens.issueStepToken(subject, 'enroll', authentication.amr)
-          }
-      }
+      return answerTo(decision, subject, authentication)
     }
   }
 }

@@ -11,10 +11,11 @@ import {
   type ProvenIdentity,
   readIdToken
 } from '../core/id-tokens.ts'
+import { noticeTo } from '../core/notices.ts'
 import type { AccountPolicy } from '../core/policy.ts'
 import type { Accounts } from '../data/accounts.ts'
 import type { AuditEvents } from '../data/audit-events.ts'
-import type { SsoIdentities } from '../data/sso-identities.ts'
+import type { SsoIdentities, SsoIdentityKey, SsoOutcome } from '../data/sso-identities.ts'
 import type { Subject, Subjects } from '../data/subjects.ts'
 import type { Act, Audit } from '../plugins/audit.ts'
 import type { IdentityProviders } from '../plugins/identity-providers.ts'
@@ -61,7 +62,7 @@ interface SsoAccount {
 const NO_SSO: AccountPolicy['sso'] = { mode: 'off', issuer: null, clientId: null }
 
 /** Why a token is refused, as the record has it. The caller hears the same of all. */
-type Flaw = IdTokenFlaw | 'malformed' | 'signature' | 'no_user' | 'used_or_linked_otherwise'
+type Flaw = IdTokenFlaw | 'malformed' | 'signature' | 'no_user' | Exclude<SsoOutcome, 'signed_in'>
 
 const loginSso: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
   app,
@@ -88,21 +89,23 @@ const loginSso: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
     },
     async (request) => {
       const account = await ssoAccount(request, request.body.account)
+      const { proven, hash } = await verified(request, request.body, account)
+      const identity = { ...account, subject: proven.subject }
+      const user = await findUser(identity, proven.verifiedEmail)
       const { accountId, issuer } = account
-      const { identity, hash } = await verified(request, request.body, account)
-      const user = await findUser(accountId, identity)
       const target = user && ({ kind: 'user', id: user.userId } as const)
       if (!user || user.isDisabled) throw await refused(request, 'no_user', { accountId, target })
       const event = audit.succeeded(request, {
         ...{ accountId, target, details: { next: 'authenticated', why: 'sso_supersedes', issuer } },
         actor: { kind: 'user', id: user.userId, credential: 'id_token' }
       })
-      const { subject, expiresAt } = identity
-      const use = { idToken: { hash, expiresAt }, event }
-      if (!(await ssoIdentities.signIn(user, { accountId, issuer, subject }, use))) {
-        throw await refused(request, 'used_or_linked_otherwise', { accountId, target })
-      }
-      return signIns.authenticated(user, identity.authentication, 'sso_supersedes')
+      const outcome = await ssoIdentities.signIn({
+        ...{ userId: user.userId, identity, verifiedEmail: proven.verifiedEmail },
+        idToken: { hash, expiresAt: proven.expiresAt },
+        record: { event, notice: noticeTo(user, event, 'sso_linked', {}) }
+      })
+      if (outcome !== 'signed_in') throw await refused(request, outcome, { accountId, target })
+      return signIns.authenticated(user, proven.authentication, 'sso_supersedes')
     }
   )
 
@@ -121,22 +124,23 @@ const loginSso: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
     request: FastifyRequest,
     { idToken: text, nonce }: Static<typeof LoginSsoBody>,
     { accountId, issuer, clientId }: SsoAccount
-  ): Promise<{ identity: ProvenIdentity; hash: Uint8Array<ArrayBuffer> }> {
+  ): Promise<{ proven: ProvenIdentity; hash: Uint8Array<ArrayBuffer> }> {
     const idToken = readIdToken(text)
     if (!idToken) throw await refused(request, 'malformed', { accountId })
     const verdict = judgeIdToken(idToken.claims, { issuer, clientId, nonce: nonce ?? null }, now())
     if (!verdict.accepted) throw await refused(request, verdict.reason, { accountId })
     const isSigned = await identityProviders.hasSigned(issuer, text)
     if (!isSigned) throw await refused(request, 'signature', { accountId })
-    return { identity: verdict.identity, hash: idToken.hash }
+    return { proven: verdict.identity, hash: idToken.hash }
   }
 
   /** By who they are to the provider; at their first time, by the address that it vouches for. */
   async function findUser(
-    accountId: string,
-    { issuer, subject, verifiedEmail }: ProvenIdentity
+    identity: SsoIdentityKey,
+    verifiedEmail: string | null
   ): Promise<Subject | null> {
-    const userId = await ssoIdentities.findUserId({ accountId, issuer, subject })
+    const { accountId } = identity
+    const userId = await ssoIdentities.findUserId(identity)
     if (userId !== null) return subjects.find({ accountId, userId })
     return verifiedEmail === null ? null : subjects.findByEmail(accountId, verifiedEmail)
   }

@@ -1,11 +1,13 @@
 // What an account demands of its users. Nobody changes it unseen: every change names the version it was made from.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply } from 'fastify'
 import { type Static, Type } from 'typebox'
 import type { AuditDetails } from '../core/audit.ts'
 import { isMatchedBy, strongEtag } from '../core/etags.ts'
 import {
   type AccountPolicy,
   enforcedFrom,
+  isGraceWritable,
   isPolicyLocked,
   isTwoFactorRequired,
   missingForSso,
@@ -47,10 +49,13 @@ const DeviceDays = Type.Integer({ minimum: 1, maximum: 365 })
 const Mode = Type.Enum(['off', 'optional', 'required'], {
   description: '`required` closes the password door.'
 })
-/** Compared with the `iss` of ID tokens to the letter; whether it may be asked is decided when it is. */
+/**
+ * Of the characters of URLs (RFC 3986) those that an issuer may have, so no query, fragment or user. Compared with the
+ * `iss` of ID tokens to the letter; whether it may be asked is decided when it is.
+ */
 const Issuer = Type.String({
   maxLength: 500,
-  pattern: '^https?://[^\\s?#@]+$',
+  pattern: "^https?://[A-Za-z0-9\\[][A-Za-z0-9._~:/\\[\\]!$&'()*+,;=%-]*$",
   examples: ['https://login.acme.example']
 })
 const ClientId = Type.String({ minLength: 1, maxLength: 255, pattern: '^[\\u0021-\\u007e]+$' })
@@ -136,8 +141,7 @@ const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies,
     },
     async (request, reply) => {
       const { accountId } = request.credentialOf('apiKey', 'accessToken')
-      const stored = await policies.find(accountId)
-      return reply.header('etag', etagOf(stored, now())).send(asAnswer(stored, now()))
+      return answer(reply, await policies.find(accountId))
     }
   )
 
@@ -164,19 +168,19 @@ const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies,
     },
     async (request, reply) => {
       const { accountId } = request.credentialOf('apiKey', 'accessToken')
+      const patch = patchOf(request.body)
       const ifMatch = request.headers['if-match']
       if (ifMatch === undefined) throw new Problem('precondition-required')
       const before = await policies.find(accountId)
-      const after = judged(before, request.body)
-      const isCurrent = isMatchedBy(ifMatch, etagOf(before, now()))
-      if (!isCurrent) throw new Problem('etag-mismatch')
+      const after = patched(before, patch, now())
+      if (!isMatchedBy(ifMatch, etagOf(before, now()))) throw new Problem('etag-mismatch')
       const event = audit.succeeded(request, {
         target: { kind: 'policy', id: accountId },
         details: { ...changesOf(request.body), version: before.version + 1 }
       })
       const stored = await policies.replace(before, after, event)
       if (!stored) throw new Problem('etag-mismatch')
-      return reply.header('etag', etagOf(stored, now())).send(asAnswer(stored, now()))
+      return answer(reply, stored)
     }
   )
 
@@ -201,27 +205,37 @@ const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies,
     },
     async (request) => {
       const { accountId } = request.credentialOf('apiKey', 'accessToken')
+      const patch = patchOf(request.body)
       const before = await policies.find(accountId)
-      const demands = { ...before, policy: judged(before, request.body) }
+      const demands = { ...before, policy: patched(before, patch, now()) }
       const from = enforcedFrom(demands)?.toISOString() ?? null
       return { ...(await policies.reach(accountId, demands)), from }
     }
   )
 
-  /** The policy after the patch. Throws where the patch leaves no sound one, or touches what a mandate has locked. */
-  function judged(before: StoredPolicy, body: PolicyBody): AccountPolicy {
-    requireUnlocked(before, body, now())
-    const after = patchedPolicy(before.policy, patchOf(body), now())
-    const missing = missingForSso(after)
-    if (missing) throw invalidMember(`/sso/${missing}`, 'is required while single sign-on is on')
-    return after
+  /** The tag and the body are of one instant: what a date changes, it changes in both. */
+  function answer(reply: FastifyReply, stored: StoredPolicy) {
+    const at = now()
+    return reply.header('etag', etagOf(stored, at)).send(asAnswer(stored, at))
   }
 }
 
 export default policy
 
-function requireUnlocked({ mandate }: StoredPolicy, body: PolicyBody, now: Date): void {
-  const names = (['twoFactor', 'requiredFrom', 'graceDays'] as const).filter((name) => name in body)
+/** The policy after the patch. Throws where the patch leaves no sound one, or touches what a mandate has locked. */
+function patched(before: StoredPolicy, patch: PolicyPatch, now: Date): AccountPolicy {
+  requireUnlocked(before, patch, now)
+  const after = patchedPolicy(before.policy, patch, now)
+  const missing = missingForSso(after)
+  if (missing) throw invalidMember(`/sso/${missing}`, 'is required while single sign-on is on')
+  if (!isGraceWritable(after)) throw invalidMember('/graceDays', 'must end before the year 10000')
+  return after
+}
+
+function requireUnlocked({ mandate }: StoredPolicy, patch: PolicyPatch, now: Date): void {
+  const names = (['twoFactor', 'requiredFrom', 'graceDays'] as const).filter(
+    (name) => name in patch
+  )
   if (!mandate || names.length === 0 || !isPolicyLocked({ mandate, now })) return
   const { reason, source } = mandate
   const requiredFrom = mandate.requiredFrom.toISOString()
@@ -231,7 +245,10 @@ function requireUnlocked({ mandate }: StoredPolicy, body: PolicyBody, now: Date)
   })
 }
 
+/** Throws `invalid-request` for what the schema lets through and is no instant or no URL. */
 function patchOf({ requiredFrom, ...rest }: PolicyBody): PolicyPatch {
+  const issuer = rest.sso?.issuer
+  if (issuer && !URL.canParse(issuer)) throw invalidMember('/sso/issuer', 'must be a URL')
   if (requiredFrom === undefined) return rest
   return {
     ...rest,

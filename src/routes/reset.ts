@@ -3,6 +3,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { type Demands, decide } from '../core/policy.ts'
+import type { AuditEvents } from '../data/audit-events.ts'
 import type { Resets } from '../data/resets.ts'
 import type { UserKey } from '../data/subjects.ts'
 import type { Audit } from '../plugins/audit.ts'
@@ -15,6 +16,7 @@ import { type Caller, isSelf, targetUser } from './target-user.ts'
 export interface ResetOptions {
   resets: Resets
   audit: Audit
+  auditEvents: AuditEvents
 }
 
 const ResetBody = Type.Object(
@@ -32,7 +34,10 @@ const ResetAnswer = Type.Object({
 
 type Resetter = Caller | Extract<Credential, { kind: 'operator' }>
 
-const reset: FastifyPluginAsyncTypebox<ResetOptions> = async (app, { resets, audit }) => {
+const reset: FastifyPluginAsyncTypebox<ResetOptions> = async (
+  app,
+  { resets, audit, auditEvents }
+) => {
   app.post(
     '/v1/users/:userId/reset',
     {
@@ -65,9 +70,14 @@ const reset: FastifyPluginAsyncTypebox<ResetOptions> = async (app, { resets, aud
         throw invalidMember('/ticket', 'is required with the operator key')
       }
       const key = await targetOf(credential, request.params.userId)
-      const event = audit.succeeded(request, { accountId: key.accountId, reason, ticket })
+      const act = { accountId: key.accountId, ticket }
+      const event = audit.succeeded(request, { ...act, reason })
       const outcome = await resets.reset(key, event)
-      if (!outcome.isReset) throw new Problem(outcome.reason)
+      if (!outcome.isReset) {
+        // In the user's account, whose admins are to see it: the operator's own key belongs to none.
+        await auditEvents.record(audit.refused(request, outcome.reason, act))
+        throw new Problem(outcome.reason, { isOnRecord: true })
+      }
       return {
         userId: key.userId,
         resetAt: event.occurredAt.toISOString(),

@@ -3,22 +3,26 @@ import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import t, { type Test } from 'tap'
+import { signEvent } from '../../src/core/audit.ts'
 import { createSsoIdentities } from '../../src/data/sso-identities.ts'
 import { type Answer, startApp, type TestAccount, type TestUser } from '../support/app.ts'
+import { auditEvent } from '../support/audit-events.ts'
 import {
   CLIENT_ID,
   handMade,
   newKey,
   openHttpServer,
   openIdentityProvider,
+  type ProviderKey,
   sendJson
 } from '../support/identity-provider.ts'
 import { isProblem, tellTales } from '../support/problems.ts'
+import { MAIL_WAITS, mailsTo } from '../support/records.ts'
 
 const provider = await openIdentityProvider(t)
 /** Another one, that nobody's policy names: whatever it is asked, a token has made us ask. */
 const elsewhere = await openHttpServer(t, (_request, response) => sendJson(response, { keys: [] }))
-const service = await startApp(t)
+const service = await startApp(t, { env: MAIL_WAITS })
 const { assertedToken, call, changePolicy, clock, createAccount, createUser } = service
 const { enrolledUser, login, verify } = service
 
@@ -71,8 +75,15 @@ t.test('200: a sign-in just now counts as fresh, and none is of the future', asy
   t.match(claimsOf(answer), { amr: ['sso'], auth_time: seconds(0) })
   const as = answer.json().accessToken
   t.equal((await call('POST', '/v1/users/me/recovery-codes', { as })).statusCode, 200)
-  const issuedBefore = await provider.idToken(clock.now(), { ...claims, iat: seconds(-120) })
-  t.equal(claimsOf(await bySso(issuedBefore))['auth_time'], seconds(-120), 'without one: iat')
+  const issuedBefore = { ...claims, iat: seconds(-120), auth_time: seconds(-60) }
+  const earlier = await bySso(await provider.idToken(clock.now(), issuedBefore))
+  t.equal(claimsOf(earlier)['auth_time'], seconds(-120), 'nor after the token itself')
+  const silent = await bySso(await provider.idToken(clock.now(), claims))
+  t.match(claimsOf(silent), { acr: 'urn:twostep:acr:2', auth_time: 0 })
+  const unproven = await call('POST', '/v1/users/me/recovery-codes', {
+    as: silent.json().accessToken
+  })
+  isProblem(t, unproven, 401, 'step-up-required')
 })
 
 t.test('200: the e-mail tells who it is once; from then on the subject does', async (t) => {
@@ -93,6 +104,83 @@ t.test('401: another subject does not take a linked user over', async (t) => {
   t.equal((await bySso(own)).statusCode, 200)
   const other = await provider.idToken(clock.now(), { ...claims, sub: 'not-margaret' })
   await isRefused(t, await bySso(other), 'used_or_linked_otherwise')
+})
+
+t.test('200: a subject is one client’s; the next client links anew', async (t) => {
+  const moving = await ssoAccount('optional')
+  const user = await createUser({ account: moving, email: 'moving@example.com' })
+  let jti = 0
+  const through = async (aud: string, sub: string) => {
+    jti += 1
+    const claims = { jti, aud, sub, email: user.email, email_verified: true }
+    return bySso(await provider.idToken(clock.now(), claims), { account: moving.slug })
+  }
+  t.equal((await through(CLIENT_ID, 'pair-1')).statusCode, 200)
+  await changePolicy(moving, { sso: { clientId: 'next-client' } })
+  t.same(await exemptOf(moving), [], 'of another client nobody is known yet')
+  const preview = await call('POST', '/v1/policy/preview', {
+    ...{ as: moving.apiKey, body: { sso: { clientId: CLIENT_ID } } }
+  })
+  t.match(preview.json(), { exempt: 1 })
+  t.equal((await through('next-client', 'pair-2')).json().user?.id, user.id)
+  await isRefused(t, await through('next-client', 'pair-1'), 'used_or_linked_otherwise', moving)
+  await changePolicy(moving, { sso: { clientId: CLIENT_ID } })
+  t.equal((await through(CLIENT_ID, 'pair-1')).json().user?.id, user.id, 'known as before')
+  t.equal(await isShownExempt(moving, user), true)
+})
+
+t.test('the first sign-in through the provider is told to the user, and no other', async (t) => {
+  const user = await createUser({ account, email: 'told@example.com' })
+  const claims = { sub: 'told', email: user.email, email_verified: true }
+  for (const jti of [1, 2]) await bySso(await provider.idToken(clock.now(), { ...claims, jti }))
+  const told = { kind: 'sso_linked', details: {}, address: '127.0.0.1' }
+  t.same(await mailsTo(service, user.email), [told])
+})
+
+t.test('401: what changes while the provider is asked counts', async (t) => {
+  type Change = (of: TestAccount, user: TestUser) => Promise<unknown>
+  const changes: [title: string, why: string, change: Change][] = [
+    ['off', 'changed_meanwhile', (of) => changePolicy(of, { sso: { mode: 'off' } })],
+    ['client', 'changed_meanwhile', (of) => changePolicy(of, { sso: { clientId: 'next' } })],
+    ['issuer', 'changed_meanwhile', (of) => changePolicy(of, { sso: { issuer: elsewhere.url } })],
+    ['disabled', 'no_user', (of, { id }) => patchUser(of, id, { disabled: true })],
+    ['address', 'no_user', (of, { id }) => patchUser(of, id, { email: 'taken@example.com' })]
+  ]
+  for (const [title, why, change] of changes) {
+    const of = await ssoAccount('optional')
+    const user = await createUser({ account: of, email: 'busy@example.com' })
+    const key = await newKey(`busy-${title}`)
+    const claims = { sub: 'busy', email: user.email, email_verified: true }
+    const idToken = await provider.idToken(clock.now(), claims, { key })
+    untilAskedAgain()
+    const answer = await whileAsked(
+      key,
+      () => change(of, user),
+      bySso(idToken, { account: of.slug })
+    )
+    await t.test(title, async (t) => isRefused(t, answer, why, of))
+    t.equal(await service.database.prisma.ssoIdentity.count({ where: { userId: user.id } }), 0)
+  }
+})
+
+t.test('a link is made to the address that was judged, or not at all', async (t) => {
+  const user = await createUser({ account, email: 'judged@example.com' })
+  const key = { accountId: account.id, userId: user.id }
+  const event = signEvent(Buffer.alloc(32), auditEvent({ ...key, occurredAt: clock.now() }))
+  const outcome = await createSsoIdentities(service.database.prisma).signIn({
+    userId: user.id,
+    identity: {
+      accountId: account.id,
+      issuer: provider.url,
+      clientId: CLIENT_ID,
+      subject: 'judged'
+    },
+    verifiedEmail: 'before@example.com',
+    idToken: { hash: new Uint8Array(32), expiresAt: clock.now() },
+    record: { event, notice: null }
+  })
+  t.equal(outcome, 'changed_meanwhile')
+  t.equal(await service.database.prisma.ssoIdentity.count({ where: key }), 0)
 })
 
 const FLAWS: [title: string, claims: () => Record<string, unknown>, why: string][] = [
@@ -485,16 +573,45 @@ function bySso(idToken: string, more: object = {}): Promise<Answer> {
   return call('POST', '/v1/login/sso', { body: { account: account.slug, idToken, ...more } })
 }
 
+/** Lets the provider answer with a new key only after what happens meanwhile. */
+async function whileAsked(
+  key: ProviderKey,
+  meanwhile: () => Promise<unknown>,
+  pending: Promise<Answer>
+): Promise<Answer> {
+  const before = provider.keys
+  provider.keys = [key]
+  const asked = new Promise<() => void>((resolve) => {
+    provider.answerWith = (request, response) => {
+      resolve(() => {
+        provider.answerWith = null
+        provider.answer(request, response)
+      })
+    }
+  })
+  const goOn = await asked
+  await meanwhile()
+  goOn()
+  const answer = await pending
+  provider.keys = before
+  untilAskedAgain()
+  return answer
+}
+
+function patchUser(of: TestAccount, id: string, body: object): Promise<Answer> {
+  return call('PATCH', `/v1/users/${id}`, { as: of.apiKey, body })
+}
+
 function assert(user: TestUser, firstFactor: 'pwd' | 'sso'): Promise<Answer> {
   const body = { userId: user.id, firstFactor }
   return call('POST', '/v1/login/assertion', { as: user.account.apiKey, body })
 }
 
 /** The caller hears one thing; the record says which of all it was. */
-async function isRefused(t: Test, answer: Answer, why: string): Promise<void> {
+async function isRefused(t: Test, answer: Answer, why: string, of = account): Promise<void> {
   isProblem(t, answer, 401, 'invalid-sso-token')
   t.equal(answer.headers['www-authenticate'], 'Bearer error="invalid_token"')
-  const [event] = await eventsOf({ type: 'sign_in.sso', limit: '1' })
+  const [event] = await eventsOf({ type: 'sign_in.sso', limit: '1' }, of)
   t.match(event, { outcome: 'refused', reason: 'invalid-sso-token', details: { why } })
 }
 

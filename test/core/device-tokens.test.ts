@@ -104,6 +104,8 @@ t.test('the one before does for a minute, and moves nothing', async (t) => {
   t.same(judged(60), { isTrusted: true, next: device() })
   t.same(judged(60.001), { isTrusted: false, reason: 'reused' })
   t.same(judged(-2), { isTrusted: true, next: device() }, 'as of a replica whose clock is ahead')
+  const late = { isTrusted: false, reason: 'reused' }
+  t.same(judged(-60.001), late, 'a clock that was set back lengthens nothing')
 })
 
 t.test('an older one never does', async () => {

@@ -1,9 +1,18 @@
 // S4, S11, S13: of set-ups, removals and new recovery codes that race, one wins as a whole and the others leave nothing.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { Answer, TestAccount, TestApp, TestUser } from '../support/app.ts'
+import { holdDemands } from '../../src/data/demands.ts'
+import {
+  type Answer,
+  ON_SERVER,
+  OPERATOR_KEY,
+  startApp,
+  type TestAccount,
+  type TestApp,
+  type TestUser
+} from '../support/app.ts'
 import { tally, verdictOf } from '../support/guesses.ts'
-import { MAIL_WAITS } from '../support/records.ts'
+import { MAIL_WAITS, mailsTo } from '../support/records.ts'
 import { atOnce, type Replicas, race } from '../support/replicas.ts'
 import { NO_ROWS, rowsOf } from '../support/two-factor-rows.ts'
 
@@ -38,6 +47,47 @@ race(
   },
   { env: MAIL_WAITS }
 )
+
+// The instant that a race hardly ever meets: whoever is to enrol was told, and the change is not through yet.
+t.test(
+  '409: a removal that comes in amid a change of policy waits for it',
+  ON_SERVER,
+  async (t) => {
+    const app = await startApp(t)
+    const user = await app.enrolledUser()
+    const as = await user.accessToken()
+    const removed = await app.database.prisma.$transaction(async (transaction) => {
+      const where = { accountId: user.account.id }
+      await transaction.policy.updateMany({ where, data: { twoFactor: 'required' } })
+      const pending = app.call('DELETE', '/v1/users/me/two-factor', { as })
+      await Promise.race([pending, sleep(200)])
+      // In an array, since a promise itself would be awaited here.
+      return [pending]
+    })
+    const [answer] = await Promise.all(removed)
+    t.equal(answer && verdictOf(answer), '409 policy-requires-authenticator')
+    t.match(await rowsOf(app, user), { authenticators: 1 })
+  }
+)
+
+// The same for a mandate, which is set beside the policy.
+t.test('a mandate that comes in amid a removal waits for it, and tells', ON_SERVER, async (t) => {
+  const app = await startApp(t, { env: MAIL_WAITS })
+  const { prisma } = app.database
+  const user = await app.enrolledUser()
+  const [accountId, userId] = [user.account.id, user.id]
+  const set = await prisma.$transaction(async (transaction) => {
+    await holdDemands(transaction, accountId)
+    const body = { requiredFrom: app.clock.now().toISOString() }
+    const path = `/v1/accounts/${accountId}/mandate`
+    const pending = app.call('PUT', path, { as: OPERATOR_KEY, body })
+    await Promise.race([pending, sleep(200)])
+    await transaction.authenticator.deleteMany({ where: { accountId, userId } })
+    return [pending]
+  })
+  await Promise.all(set)
+  t.equal((await mailsTo(app, user.email, 'two_factor_required')).length, 1)
+})
 
 type AccountOf = (round: number) => Promise<TestAccount>
 

@@ -97,6 +97,9 @@ t.test('400 comes before 428 and 412, 403 before all of them', async (t) => {
   const account = await createAccount()
   const answer = await change(account.apiKey, { twoFactor: 'sometimes' })
   t.same(pointersOf(isProblem(t, answer, 400, 'invalid-request')), ['/twoFactor'])
+  for (const body of [{ requiredFrom: '2016-12-31T23:59:60Z' }, { sso: { issuer: 'https://[' } }]) {
+    isProblem(t, await change(account.apiKey, body), 400, 'invalid-request')
+  }
   for (const body of [{ twoFactor: null }, { two_factor: 'required' }, [], 1, null]) {
     isProblem(t, await change(account.apiKey, body, '*'), 400, 'invalid-request')
   }
@@ -173,12 +176,18 @@ t.test('400: what no policy can say, pointed at', async (t) => {
     [{ sso: { mode: 'sometimes' } }, '/sso/mode'],
     [{ sso: { issuer: 'ftp://login.example.com' } }, '/sso/issuer'],
     [{ sso: { issuer: 'https://user@login.example.com' } }, '/sso/issuer'],
+    ...['a\u0000b', 'a\u0001b', 'a b', 'a\ud800b', 'a?b', 'a#b', '/b', '[', 'a:99999', 'a\\b'].map(
+      (rest) => [{ sso: { issuer: `https://${rest}` } }, '/sso/issuer'] as const
+    ),
+    [{ ...REQUIRED, requiredFrom: '9999-12-31T00:00:00Z', graceDays: 1 }, '/graceDays'],
     [{ effective: 'optional' }, '/effective'],
     [{ mandate: { locked: false } }, '/mandate']
   ] as const) {
     const answer = await change(as, body, '*')
     const pointers = pointersOf(isProblem(t, answer, 400, 'invalid-request'))
     t.ok(pointers[0]?.startsWith(pointer), `${JSON.stringify(body)}: ${pointers}`)
+    const previewed = await call('POST', '/v1/policy/preview', { as, body })
+    t.same(pointersOf(isProblem(t, previewed, 400, 'invalid-request')), pointers)
   }
   t.same((await read(as)).json(), before)
 })

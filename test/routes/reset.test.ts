@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
 import {
   type EnrolledUser,
@@ -84,6 +85,44 @@ t.test('200: a user is free again of a lock, a disabled path and a pending set-u
     t.equal((await reset(account.apiKey, closed.id)).statusCode, 200, JSON.stringify(state))
     isProblem(t, await reset(account.apiKey, closed.id), 409, 'nothing-to-reset')
   }
+})
+
+t.test('409: what support was refused stands in the record of the account', async (t) => {
+  const account = await createAccount()
+  const user = await createUser({ account })
+  const refused = await reset(OPERATOR_KEY, user.id, { ticket: 'SUP-404' })
+  isProblem(t, refused, 409, 'nothing-to-reset')
+  const trail = await call('GET', `/v1/audit-events?userId=${user.id}`, { as: account.apiKey })
+  t.match(trail.json().items[0], {
+    ...{ type: 'user.reset', outcome: 'refused', reason: 'nothing-to-reset', ticket: 'SUP-404' },
+    actor: { kind: 'operator' }
+  })
+  t.equal(
+    (await eventsAbout(service, user.id)).filter(({ type }) => type === 'user.reset').length,
+    1
+  )
+})
+
+t.test('mails to everybody of an account get due ten a second', async (t) => {
+  const account = await createAccount()
+  const { prisma } = database
+  const createdAt = clock.now()
+  const data = Array.from({ length: 25 }, (_, index) => ({
+    ...{ accountId: account.id, id: randomUUID(), createdAt, email: `each-${index}@example.com` }
+  }))
+  await prisma.user.createMany({ data })
+  await changePolicy(account, { twoFactor: 'required' })
+  const mails = await prisma.outboxMail.groupBy({
+    ...{ by: ['dueAt'], where: { accountId: account.id }, _count: true, orderBy: { dueAt: 'asc' } }
+  })
+  t.same(
+    mails.map(({ dueAt, _count }) => [dueAt.getTime() - createdAt.getTime(), _count]),
+    [
+      [0, 10],
+      [1000, 10],
+      [2000, 5]
+    ]
+  )
 })
 
 t.test('409: nothing to reset, and nothing changes', async (t) => {

@@ -1,7 +1,12 @@
 // An identity provider reduced to what a relying party sees of it, its two documents and its tokens, so that a test can
 // have each of them wrong.
 import { once } from 'node:events'
-import { createServer, type RequestListener, type ServerResponse } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type ServerResponse
+} from 'node:http'
 import type { AddressInfo } from 'node:net'
 import {
   type CryptoKey,
@@ -36,6 +41,8 @@ export interface IdentityProvider extends HttpServer {
   keys: ProviderKey[]
   /** Answers instead of the documents, until it is null again. */
   answerWith: RequestListener | null
+  /** Answers with the documents. */
+  answer: RequestListener
   /** Members that the discovery document has instead of the right ones. */
   discovery: Record<string, unknown>
   /** An ID token issued at an instant; whatever is given stands instead of what is right, `undefined` leaves it out. */
@@ -78,14 +85,18 @@ export async function openHttpServer(t: Test, answer: RequestListener): Promise<
 }
 
 export async function openIdentityProvider(t: Test): Promise<IdentityProvider> {
-  const server = await openHttpServer(t, (request, response) => {
-    if (provider.answerWith) return provider.answerWith(request, response)
-    if (request.url === '/keys') {
-      return sendJson(response, { keys: provider.keys.map(({ publicJwk }) => publicJwk) })
-    }
+  const server = await openHttpServer(t, (request, response) =>
+    (provider.answerWith ?? answer)(request, response)
+  )
+
+  function answer(request: IncomingMessage, response: ServerResponse): void {
     const jwks_uri = `${provider.url}/keys`
-    return sendJson(response, { issuer: provider.url, jwks_uri, ...provider.discovery })
-  })
+    const document =
+      request.url === '/keys'
+        ? { keys: provider.keys.map(({ publicJwk }) => publicJwk) }
+        : { issuer: provider.url, jwks_uri, ...provider.discovery }
+    sendJson(response, document)
+  }
 
   async function idToken(
     at: Date,
@@ -103,7 +114,14 @@ export async function openIdentityProvider(t: Test): Promise<IdentityProvider> {
   }
 
   const provider: IdentityProvider = {
-    ...{ ...server, keys: [await newKey('first')], answerWith: null, discovery: {}, idToken }
+    ...{
+      ...server,
+      keys: [await newKey('first')],
+      answerWith: null,
+      answer,
+      discovery: {},
+      idToken
+    }
   }
   return provider
 }

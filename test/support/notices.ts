@@ -14,6 +14,7 @@ export const DETAILS: NoticeDetails = {
   recovery_codes_regenerated: {},
   codes_disabled: { recoveryCodesRemaining: 4 },
   device_revoked_after_reuse: {},
+  sso_linked: {},
   two_factor_reset: { by: 'admin' },
   support_reset: { ticket: 'CASE-4711' },
   support_reset_of_user: { ticket: 'CASE-4711', user: 'ada@example.com' },

@@ -1,0 +1,97 @@
+// S11: what takes a credential away takes it from a request too whose body is still on its way.
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { startApp, type TestUser } from '../support/app.ts'
+import { actsOn } from '../support/records.ts'
+
+const service = await startApp(t, { listen: true })
+const { call, createAccount, createUser, enrolledUser } = service
+const account = await createAccount()
+await createUser({ account, role: 'admin' })
+const member = await enrolledUser({ account })
+
+/** Longer than any body takes that comes by itself. */
+const HELD_MS = 400
+
+interface Held {
+  as: string
+  headers?: Record<string, string>
+  body: string
+}
+
+/** A request of which the last byte comes only after what happens meanwhile; answers its status and code. */
+async function held(
+  method: string,
+  path: string,
+  { as, headers, body }: Held,
+  meanwhile: () => Promise<unknown>
+): Promise<string> {
+  const sent = request(service.url + path, {
+    method,
+    headers: {
+      authorization: `Bearer ${as}`,
+      'content-type': 'application/json',
+      'content-length': body.length,
+      ...headers
+    }
+  })
+  const answered = once(sent, 'response')
+  sent.write(body.slice(0, -1))
+  await sleep(HELD_MS)
+  await meanwhile()
+  sent.end(body.slice(-1))
+  const [response] = (await answered) as [IncomingMessage]
+  let text = ''
+  for await (const part of response) text += part
+  return `${response.statusCode} ${JSON.parse(text).code ?? ''}`.trim()
+}
+
+function change(user: TestUser, body: object) {
+  return call('PATCH', `/v1/users/${user.id}`, { as: account.apiKey, body })
+}
+
+async function admin() {
+  const user = await enrolledUser({ account, role: 'admin' })
+  return { user, as: await user.accessToken() }
+}
+
+t.test('401: a policy by an admin who is disabled while they send it', async (t) => {
+  const { user, as } = await admin()
+  const patch = { as, headers: { 'if-match': '*' }, body: '{"twoFactor":"required"}' }
+  const answer = await held('PATCH', '/v1/policy', patch, () => change(user, { disabled: true }))
+  t.equal(answer, '401 invalid-credential')
+  const policy = (await call('GET', '/v1/policy', { as: account.apiKey })).json()
+  t.equal(policy.twoFactor, 'optional')
+})
+
+t.test('403: a reset by an admin who is made a member while they send it', async (t) => {
+  const { user, as } = await admin()
+  const path = `/v1/users/${member.id}/reset`
+  const demote = () => change(user, { role: 'member' })
+  t.equal(await held('POST', path, { as, body: '{"reason":"x"}' }, demote), '403 limited-access')
+  t.same(await actsOn(service, member.id, 'user.reset'), ['user.reset refused: limited-access'])
+})
+
+t.test('401: an API key that is revoked while it makes another one', async (t) => {
+  const body = { name: 'first', scopes: ['keys:write'] }
+  const first = (await call('POST', '/v1/api-keys', { as: account.apiKey, body })).json()
+  const second = { as: first.key, body: JSON.stringify({ ...body, name: 'second' }) }
+  const revoke = () => call('DELETE', `/v1/api-keys/${first.id}`, { as: account.apiKey })
+  t.equal(await held('POST', '/v1/api-keys', second, revoke), '401 invalid-credential')
+})
+
+t.test('401: a step token that is used up while it is shown again', async (t) => {
+  const stepToken = await member.stepToken()
+  const late = { as: stepToken, body: JSON.stringify({ code: member.nextCode() }) }
+  const use = () => service.recover(stepToken, member.recoveryCodes[0] ?? '')
+  t.equal(await held('POST', '/v1/verify', late, use), '401 invalid-credential')
+})
+
+t.test('200: a body that is only slow is waited for', async (t) => {
+  const { as } = await admin()
+  const body = JSON.stringify({ role: 'admin' })
+  const answer = await held('PATCH', `/v1/users/${member.id}`, { as, body }, async () => {})
+  t.equal(answer, '200')
+})

@@ -42,5 +42,6 @@ t.test('S26: neither logs nor database hold what signs anybody in', async (t) =>
     )
   }
   // Six digits are in every dump, somewhere in a number; as a text of their own they would be a code.
-  for (const code of typed) t.notMatch(texts.logs + texts.database, new RegExp(`(?<![\\d.])${code}(?!\\d)`))
+  for (const code of typed)
+    t.notMatch(texts.logs + texts.database, new RegExp(`(?<![\\d.])${code}(?!\\d)`))
 })

@@ -18,6 +18,11 @@ interface Pages {
   showRecoveryCodes(codes: string[]): Promise<void>
 }
 
+interface Failure {
+  problem: { code: string }
+  retryAfterSeconds: number
+}
+
 /** The exports of the page's module. */
 interface FrontEnd {
   signIn(email: string, password: string, pages: Pages): Promise<Authenticated>
@@ -79,11 +84,11 @@ function signIn({ email }: Pick<TestUser, 'email'>, pages: Pages) {
   return frontEnd.signIn(email, PASSWORD, pages)
 }
 
-/** The problem that a page is left with. */
-async function problemOf(failing: Promise<unknown>): Promise<{ code: string }> {
+/** What a page is left with. */
+async function failureOf(failing: Promise<unknown>): Promise<Failure> {
   return failing.then(
-    () => ({ code: 'none' }),
-    (error) => error.problem
+    () => ({ problem: { code: 'none' }, retryAfterSeconds: -1 }),
+    (error) => error
   )
 }
 
@@ -136,13 +141,19 @@ t.test('a trusted device is asked for no code, until something is sensitive', as
 
 t.test('a failure says where the page goes from here', async (t) => {
   const user = await enrolledUser({ account })
-  const refused = await problemOf(frontEnd.signIn(user.email, 'wrong', personWith().pages))
-  t.match(refused, { code: 'invalid-credentials' })
   const wrong = wrongCode(user, clock.now())
   const person = personWith(...Array.from({ length: 6 }, () => typed(wrong)))
-  const spent = await problemOf(signIn(user, person.pages))
-  t.match(spent, { code: 'too-many-attempts', scope: 'step_token' })
-  t.equal(frontEnd.wayOn(spent), 'password')
+  const spent = await failureOf(signIn(user, person.pages))
+  t.match(spent.problem, { code: 'too-many-attempts', scope: 'step_token' })
+  t.equal(frontEnd.wayOn(spent.problem), 'password')
+
+  const slip = () => failureOf(frontEnd.signIn(user.email, 'wrong', personWith().pages))
+  const slips = [await slip(), await slip(), await slip(), await slip(), await slip()]
+  t.match(slips[0], { problem: { code: 'invalid-credentials' }, retryAfterSeconds: 0 })
+  const [last] = slips.slice(-1)
+  t.match(last?.problem, { code: 'too-many-attempts' })
+  t.ok(last && last.retryAfterSeconds > 0 && frontEnd.wayOn(last.problem) === 'wait')
+
   const locked = { code: 'too-many-attempts', scope: 'user', recoveryOpen: true }
   t.equal(frontEnd.wayOn(locked), 'recovery-code')
   t.equal(frontEnd.wayOn({ code: 'enrollment-expired' }), 'set-up')

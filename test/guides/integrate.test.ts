@@ -13,9 +13,9 @@ import { freePort } from '../support/server.ts'
 
 /** The exports of the page's module. */
 interface BackEnd {
-  addUser(email: string, password: string): Promise<string>
+  addUser(email: string, password: string, externalId: string): Promise<string>
   afterYourPasswordCheck(email: string, deviceToken?: string): Promise<SignIn>
-  useSingleSignOn(issuer: string, clientId: string): Promise<void>
+  offerSingleSignOn(issuer: string, clientId: string): Promise<void>
   signInBySso(idToken: string, nonce: string): Promise<SignIn>
   claimsOf(accessToken: string): Promise<Record<string, unknown>>
   isActive(token: string): Promise<boolean>
@@ -44,11 +44,13 @@ const backEnd: BackEnd = await import(
 )
 
 t.test('we keep the passwords: the user who was added signs in', async (t) => {
-  const id = await backEnd.addUser('grace@example.com', PASSWORD)
+  const id = await backEnd.addUser('grace@example.com', PASSWORD, 'crm-4711')
   const body = { account: account.slug, email: 'grace@example.com', password: PASSWORD }
   const signedIn = (await call('POST', '/v1/login', { body })).json()
   t.match(signedIn, { status: 'authenticated', user: { id } })
-  await t.rejects(backEnd.addUser('grace@example.com', PASSWORD), { code: 'email-taken' })
+  await t.rejects(backEnd.addUser('grace@example.com', PASSWORD, 'crm-4711'), {
+    code: 'email-taken'
+  })
 })
 
 t.test('you keep the passwords: the assertion leads on as a password would', async (t) => {
@@ -59,7 +61,7 @@ t.test('you keep the passwords: the assertion leads on as a password would', asy
 t.test('single sign-on: an ID token of the provider in the policy signs in', async (t) => {
   const provider = await openIdentityProvider(t)
   const { id, email } = await createUser({ account })
-  await backEnd.useSingleSignOn(provider.url, CLIENT_ID)
+  await backEnd.offerSingleSignOn(provider.url, CLIENT_ID)
   const claims = { sub: 'them', email, email_verified: true, nonce: 'asked with' }
   const idToken = await provider.idToken(clock.now(), claims)
   const signedIn = await backEnd.signInBySso(idToken, 'asked with')

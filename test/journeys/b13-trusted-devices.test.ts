@@ -14,6 +14,7 @@ import {
   type TestUser
 } from '../support/app.ts'
 import { auditEvent } from '../support/audit-events.ts'
+import { dumpOf } from '../support/dump.ts'
 import { wrongCode } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'
 import { actsOn, eventsAbout, MAIL_WAITS, mailsTo } from '../support/records.ts'
@@ -436,7 +437,7 @@ t.test(
       const macBytes = Buffer.from(mac, 'base64url')
       return [whole, payload, mac, macBytes.toString('hex'), macBytes.toString('base64')]
     })
-    const text = `${service.logged.join('\n')}\n${await dumpOf()}`
+    const text = `${service.logged.join('\n')}\n${await dumpOf(service.database)}`
     t.ok(text.includes(user.email), 'the dump holds what is in there')
     for (const part of parts) t.notOk(text.includes(part))
   }
@@ -481,14 +482,4 @@ function asBackEnd({ account }: TestUser, method: string, path: string, body?: o
 
 function change(user: TestUser, body: object): Promise<Answer> {
   return asBackEnd(user, 'PATCH', `/v1/users/${user.id}`, body)
-}
-
-/** Every row of every table, as text. */
-async function dumpOf(): Promise<string> {
-  const tables = await prisma.$queryRaw<{ name: string }[]>`
-    SELECT table_name::text AS name FROM information_schema.tables WHERE table_schema = 'public'`
-  const rows = tables.map(({ name }) =>
-    prisma.$queryRawUnsafe<{ text: string }[]>(`SELECT x::text AS text FROM "${name}" x`)
-  )
-  return JSON.stringify(await Promise.all(rows))
 }

@@ -22,7 +22,7 @@ import { codeAt } from './rfc6238.ts'
 
 export const ISSUER = 'https://auth.twostep.test'
 export const OPERATOR_KEY = 'tso_operator0001_Vw3yQ8mZ1kP6tR0bN4xL7cJ2hF5gD9sA_eU-iO8uYq1'
-const MASTER_KEY = 'test:3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs='
+export const MASTER_KEY = 'test:3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs='
 export const PASSWORD = 'correct horse battery staple'
 /** An id that nobody and nothing has. */
 export const UNKNOWN = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'

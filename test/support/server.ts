@@ -25,9 +25,13 @@ export interface Server {
 }
 
 /** The built service in a process of its own, ready to serve; killed with the test at the latest. */
-export async function startServer(t: Test, env: NodeJS.ProcessEnv): Promise<Server> {
+export async function startServer(
+  t: Test,
+  env: NodeJS.ProcessEnv,
+  entry: string = ENTRY
+): Promise<Server> {
   const port = await freePort()
-  const { child, output } = await launch(t, { ...env, PORT: String(port) })
+  const { child, output } = await launch(t, { ...env, PORT: String(port) }, entry)
   const kill = () => killed(child)
   const stop = async () => {
     const ended = once(child, 'exit')
@@ -45,19 +49,19 @@ export async function startServer(t: Test, env: NodeJS.ProcessEnv): Promise<Serv
 
 /** Starts the service where it must not start. Returns its exit code and what it said. */
 export async function failToStart(t: Test, env: NodeJS.ProcessEnv) {
-  const { child, output } = await launch(t, env)
+  const { child, output } = await launch(t, env, ENTRY)
   if (child.exitCode === null) await once(child, 'close')
   return { code: child.exitCode, output: output() }
 }
 
-async function launch(t: Test, env: NodeJS.ProcessEnv) {
-  await access(ENTRY).catch(() => {
-    throw new Error('dist/server.js is missing: npm run build')
+async function launch(t: Test, env: NodeJS.ProcessEnv, entry: string) {
+  await access(entry).catch(() => {
+    throw new Error(`${entry} is missing: npm run build`)
   })
   // Where it keeps what it has no other place for, as mails beside a database server.
   const cwd = await mkdtemp(join(tmpdir(), 'twostep-'))
   t.teardown(() => rm(cwd, { recursive: true, force: true }))
-  const child = spawn(process.execPath, [...ENGINE_ARGS, ENTRY], {
+  const child = spawn(process.execPath, [...ENGINE_ARGS, entry], {
     cwd,
     env: { PATH: process.env['PATH'], ...testEnvironment({ LOG_LEVEL: 'warn', ...env }) },
     stdio: ['ignore', 'pipe', 'pipe']

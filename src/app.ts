@@ -120,6 +120,7 @@ export async function buildApp({
   const trustedDevices = createTrustedDevices(prisma)
   const resets = createResets(prisma, mandateFrom)
   const auditEvents = createAuditEvents(prisma)
+  const auditSeals = createAuditSeals(prisma)
   const outbox = createOutbox(prisma)
 
   const secretSealer = createSealer(masterKeys, 'authenticator-secret')
@@ -192,9 +193,21 @@ export async function buildApp({
     config.redisUrl === null ? null : await openRedis(config.redisUrl, redisErrors(app.log))
   app.addHook('onClose', async () => redis?.disconnect())
   const limits = await createLimits(app, { perMinute: config.rateLimitPerMinute, redis })
+  const dependencies = {
+    database: database.ping,
+    ...(redis ? { redis: async () => void (await redis.ping()) } : {})
+  }
+  if (config.metricsPort !== null) {
+    const { metrics } = await import('./plugins/metrics/metrics.ts')
+    await app.register(metrics, {
+      ...{ port: config.metricsPort, host: config.host, version: VERSION },
+      ...{ limits, passwordHashing, poolUse: database.poolUse, dependencies, now },
+      ...{ mails: outbox, seals: auditSeals }
+    })
+  }
   await app.register(credentials, { operatorKey, apiKeys, subjects, tokens, limits, now })
   const mail = openMail(app, { config, outbox, now })
-  const sealing = createSealing({ seals: createAuditSeals(prisma), key: auditKey, log: app.log })
+  const sealing = createSealing({ seals: auditSeals, key: auditKey, log: app.log })
   await app.register(background, {
     isDatabaseUnavailable,
     jobs: backgroundJobs({
@@ -232,12 +245,7 @@ export async function buildApp({
   await app.register(auditEventRoutes, { auditEvents })
   await app.register(discoveryRoutes, { issuer, signingKeys })
   await app.register(introspectRoutes, { tokens, subjects })
-  await app.register(health, {
-    dependencies: {
-      database: database.ping,
-      ...(redis ? { redis: async () => void (await redis.ping()) } : {})
-    }
-  })
+  await app.register(health, { dependencies })
 
   await app.ready()
   return app

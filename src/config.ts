@@ -18,6 +18,7 @@ export const Environment = Type.Object({
   OPERATOR_KEY: Type.Optional(Type.String({ minLength: 1 })),
   PORT: Type.Integer({ default: 3000, minimum: 0, maximum: 65535 }),
   HOST: Type.String({ default: '127.0.0.1', minLength: 1 }),
+  METRICS_PORT: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535 })),
   REDIS_URL: Type.Optional(Type.String({ pattern: '^rediss?://.+$' })),
   SMTP_URL: Type.Optional(Type.String({ minLength: 1 })),
   MAIL_FROM: Type.Optional(Type.String({ minLength: 1 })),
@@ -62,6 +63,8 @@ export interface Config {
   readonly operatorKey: { readonly id: string; readonly secretHash: Uint8Array }
   readonly port: number
   readonly host: string
+  /** Where Prometheus asks, on the same host; null: nothing is counted. */
+  readonly metricsPort: number | null
   /** Null: request limits are counted in this process alone. */
   readonly redisUrl: string | null
   readonly mail: MailSettings
@@ -118,6 +121,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     operatorKey: parseOperatorKey(operatorKey, isProduction),
     port: environment.PORT,
     host: environment.HOST,
+    metricsPort: parseMetricsPort(environment),
     redisUrl: environment.REDIS_URL ?? null,
     mail: parseMail(environment, issuer, mailFolder),
     mandateFrom: parseInstant('MANDATE_FROM', environment.MANDATE_FROM),
@@ -258,6 +262,11 @@ function parseMail(environment: Environment, issuer: string, folder: string | nu
   const from = MAIL_FROM === undefined ? fallback : parseMailbox(MAIL_FROM)
   if (from === null) throw new ConfigError('MAIL_FROM must be an address, or Name <address>')
   return Object.freeze({ server, folder, from, domain })
+}
+
+function parseMetricsPort({ PORT, METRICS_PORT }: Environment): number | null {
+  if (METRICS_PORT === PORT) throw new ConfigError('METRICS_PORT must differ from PORT')
+  return METRICS_PORT ?? null
 }
 
 const RFC3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/

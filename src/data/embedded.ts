@@ -37,6 +37,7 @@ export function embeddedEngine(pglite: PGlite): Engine {
     name: 'pglite',
     adapter,
     ping: () => runScript('SELECT 1'),
+    poolUse: () => null,
     withMigrationConnection: (work) => work({ adapter, runScript }),
     // The folder's lock has kept other processes out since the start.
     exclusively: (work) => work(),

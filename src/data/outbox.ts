@@ -26,6 +26,16 @@ const LAST_ERROR_MAX_LENGTH = 300
 /** Long enough for somebody to ask what became of a mail. */
 const FAILED_KEPT_DAYS = 30
 
+/** What is in the outbox just now. */
+export interface MailBacklog {
+  /** Due, put off, or with a worker. */
+  waiting: number
+  /** Given up, and kept for whoever looks into it. */
+  failed: number
+  /** When happened what the oldest of those that wait tells about. */
+  oldestWaitingAt: Date | null
+}
+
 export type Outbox = ReturnType<typeof createOutbox>
 
 export function createOutbox(prisma: PrismaClient) {
@@ -88,6 +98,15 @@ export function createOutbox(prisma: PrismaClient) {
         data: { failedAt: now }
       })
       return givenUp.count
+    },
+
+    async backlog(): Promise<MailBacklog> {
+      const [backlog] = await prisma.$queryRaw<MailBacklog[]>`
+        SELECT count(*) FILTER (WHERE "failedAt" IS NULL)::int AS waiting,
+          count(*) FILTER (WHERE "failedAt" IS NOT NULL)::int AS failed,
+          min("occurredAt") FILTER (WHERE "failedAt" IS NULL) AS "oldestWaitingAt"
+        FROM "OutboxMail"`
+      return backlog ?? { waiting: 0, failed: 0, oldestWaitingAt: null }
     },
 
     /** Forgets mails that were given up a month ago: they hold addresses. Answers how many. */

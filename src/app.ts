@@ -153,6 +153,10 @@ export async function buildApp({
     }
   }).withTypeProvider<TypeBoxTypeProvider>()
 
+  if (config.tracesUrl !== null) {
+    const { tracing } = await import('./plugins/tracing/tracing.ts')
+    await app.register(tracing, { url: config.tracesUrl, version: VERSION })
+  }
   // Fastify reads plain text by default; nothing here is plain text.
   app.removeContentTypeParser('text/plain')
   app.setValidatorCompiler(createValidatorCompiler())

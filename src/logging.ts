@@ -35,10 +35,19 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
   return destination ? pino(options, destination) : pino(options)
 }
 
-// A query may hold what somebody looked for, an e-mail address as a rule.
+/** A word of a route, or an id of ours. */
+const HARMLESS_SEGMENT = /^(v\d|[a-z.][a-z._-]{0,30}|[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12})?$/
+
 function asLoggedRequest({ method, url, host, ip, socket }: FastifyRequest) {
-  const [path] = url.split('?', 1)
-  return { method, url: path, host, remoteAddress: ip, remotePort: socket?.remotePort }
+  return { method, url: harmlessPath(url), host, remoteAddress: ip, remotePort: socket?.remotePort }
+}
+
+// A query may hold what somebody looked for, an e-mail address as a rule; and there are clients that put a code or a
+// token into the path.
+function harmlessPath(url: string): string {
+  const [path = ''] = url.split('?', 1)
+  const segments = path.split('/')
+  return segments.map((segment) => (HARMLESS_SEGMENT.test(segment) ? segment : '*')).join('/')
 }
 
 // Errors of drivers carry rows, parameters and connection settings as further members.

@@ -35,6 +35,28 @@ t.test('a request is logged without its query, headers and body', async (t) => {
   t.notMatch(lines.join(''), SECRET)
 })
 
+t.test('a path is logged by the words of routes and ids of ours', async (t) => {
+  const { log, lines } = createLog()
+  const app = Fastify({ loggerInstance: log })
+  const id = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'
+  const known = ['/v1/users/me', `/v1/users/${id}/reset`, '/.well-known/jwks.json', '/', '/docs/']
+  for (const path of known) {
+    await app.inject(path)
+    t.match(lines, [new RegExp(`"url":"${path}"`)], path)
+    lines.length = 0
+  }
+  for (const secret of [
+    '123456',
+    'ada@example.com',
+    'eyJhbGciOiJIUzI1NiJ9.e30.c2ln',
+    'ABCD-EFGH'
+  ]) {
+    await app.inject(`/v1/verify/${secret}/x`)
+    t.match(lines[0], '"url":"/v1/verify/*/x"')
+    lines.length = 0
+  }
+})
+
 t.test('what is a secret by its name is blotted out', async (t) => {
   const { log, last } = createLog()
   log.info({ password: SECRET, setupKey: SECRET, stepToken: SECRET, kind: 'totp' }, 'by mistake')

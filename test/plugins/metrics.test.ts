@@ -1,5 +1,7 @@
 // What Prometheus is told, by the service as production builds it.
+import { request } from 'node:http'
 import { createRequire } from 'node:module'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { ON_SERVER, startApp, UNKNOWN } from '../support/app.ts'
 import { openTestDatabase } from '../support/database.ts'
@@ -136,6 +138,23 @@ t.test('counts apart from another service in the process, and hits of limits', a
   t.equal(await one.metric('twostep_http_request_duration_seconds_count', labels), 2)
   t.equal(await other.metric('twostep_limit_hits_total', { limit: 'address' }), 0)
   t.equal(await other.metric('twostep_http_request_duration_seconds_count', labels), undefined)
+})
+
+t.test('whoever hangs up before the answer is counted all the same', async (t) => {
+  const { logged, metric, url } = await startCountingApp(t, { database, listen: true })
+  const isLogged = async (words: string) => {
+    for (let tries = 0; tries < 1000 && !logged.join('').includes(words); tries++) await sleep(2)
+  }
+  const body = JSON.stringify({ account: 'nobody', email: 'a@example.com', password: 'as long' })
+  const headers = { 'content-type': 'application/json', 'content-length': body.length }
+  const login = request(`${url}/v1/login`, { method: 'POST', headers })
+  login.on('error', () => {})
+  login.end(body)
+  await isLogged('incoming request')
+  login.destroy()
+  await isLogged('request refused')
+  await sleep(20)
+  t.equal(await metric('twostep_sign_in_steps_total', { reason: 'invalid-credentials' }), 1)
 })
 
 t.test('counts delays after failed passwords, and passwords shed', async (t) => {

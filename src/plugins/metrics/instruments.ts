@@ -19,7 +19,7 @@ export function createInstruments(registry: Registry) {
     }),
     requestDuration: new Histogram({
       name: 'twostep_http_request_duration_seconds',
-      help: 'Time from the arrival of a request to the end of its answer.',
+      help: 'Time from the arrival of a request to its answer.',
       labelNames: ['method', 'route', 'status'],
       buckets: DURATION_BUCKETS_SECONDS,
       registers

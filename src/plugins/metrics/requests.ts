@@ -1,4 +1,5 @@
-// Counts each request once it is answered.
+// Counts each request when its answer is made. Whoever hangs up before it is sent is counted, too: Fastify's onResponse
+// would not hear of them, and guesses could be hidden so.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Instruments } from './instruments.ts'
 import { countsOf } from './outcomes.ts'
@@ -22,7 +23,7 @@ type Counters = Pick<
 
 export function countRequests(app: FastifyInstance, counters: Counters): void {
   startFromZero(counters)
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onSend', (request, reply, _payload, done) => {
     const { requestDuration, acts, signInSteps, codeVerdicts, pathClosings } = counters
     requestDuration.observe(labelsOf(request, reply), reply.elapsedTime / 1000)
     const { act, signInStep, codeVerdict, pathClosing } = countsOf(request, reply.statusCode)
@@ -30,15 +31,15 @@ export function countRequests(app: FastifyInstance, counters: Counters): void {
     if (signInStep) signInSteps.inc(signInStep)
     if (codeVerdict) codeVerdicts.inc(codeVerdict)
     if (pathClosing) pathClosings.inc(pathClosing)
+    done()
   })
 }
 
-function labelsOf({ method, routeOptions }: FastifyRequest, { raw, statusCode }: FastifyReply) {
+function labelsOf({ method, routeOptions }: FastifyRequest, { statusCode: status }: FastifyReply) {
   return {
     method: METHODS.has(method) ? method : 'other',
     route: routeOptions.url ?? UNKNOWN_ROUTE,
-    // Whoever hung up has seen no status.
-    status: raw.headersSent ? statusCode : 'none'
+    status
   }
 }
 

@@ -134,6 +134,7 @@ export async function buildApp({
   const trustedDevices = createTrustedDevices(prisma)
   const resets = createResets(prisma, mandateFrom)
   const auditEvents = createAuditEvents(prisma)
+  const auditSeals = createAuditSeals(prisma)
   const outbox = createOutbox(prisma)
 
   const secretSealer = createSealer(masterKeys, 'authenticator-secret')
@@ -166,6 +167,10 @@ export async function buildApp({
     }
   }).withTypeProvider<TypeBoxTypeProvider>()
 
+  if (config.tracesUrl !== null) {
+    const { tracing } = await import('./plugins/tracing/tracing.ts')
+    await app.register(tracing, { url: config.tracesUrl, version: VERSION })
+  }
   // Fastify reads plain text by default; nothing here is plain text.
   app.removeContentTypeParser('text/plain')
   app.setValidatorCompiler(createValidatorCompiler())
@@ -196,10 +201,22 @@ export async function buildApp({
     config.redisUrl === null ? null : await openRedis(config.redisUrl, redisErrors(app.log))
   app.addHook('onClose', async () => redis?.disconnect())
   const limits = await createLimits(app, { perMinute: config.rateLimitPerMinute, redis })
+  const dependencies = {
+    database: database.ping,
+    ...(redis ? { redis: async () => void (await redis.ping()) } : {})
+  }
+  if (config.metricsPort !== null) {
+    const { metrics } = await import('./plugins/metrics/metrics.ts')
+    await app.register(metrics, {
+      ...{ port: config.metricsPort, host: config.host, version: VERSION },
+      ...{ limits, passwordHashing, poolUse: database.poolUse, dependencies, now },
+      ...{ mails: outbox, seals: auditSeals }
+    })
+  }
   await app.register(credentials, { operatorKey, apiKeys, subjects, tokens, limits, now })
   await app.register(lateBodies, { apiKeys, subjects, now })
   const mail = openMail(app, { config, outbox, now })
-  const sealing = createSealing({ seals: createAuditSeals(prisma), key: auditKey, log: app.log })
+  const sealing = createSealing({ seals: auditSeals, key: auditKey, log: app.log })
   await app.register(background, {
     isDatabaseUnavailable,
     jobs: backgroundJobs({
@@ -237,12 +254,7 @@ export async function buildApp({
   await app.register(auditEventRoutes, { auditEvents })
   await app.register(discoveryRoutes, { issuer, signingKeys })
   await app.register(introspectRoutes, { tokens, subjects })
-  await app.register(health, {
-    dependencies: {
-      database: database.ping,
-      ...(redis ? { redis: async () => void (await redis.ping()) } : {})
-    }
-  })
+  await app.register(health, { dependencies })
 
   await app.ready()
   return app

@@ -18,6 +18,12 @@ export const Environment = Type.Object({
   OPERATOR_KEY: Type.Optional(Type.String({ minLength: 1 })),
   PORT: Type.Integer({ default: 3000, minimum: 0, maximum: 65535 }),
   HOST: Type.String({ default: '127.0.0.1', minLength: 1 }),
+  METRICS_PORT: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535 })),
+  // OpenTelemetry's own names; what else it defines is read by its exporter and its SDK.
+  OTEL_EXPORTER_OTLP_ENDPOINT: Type.Optional(Type.String({ minLength: 1 })),
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: Type.Optional(Type.String({ minLength: 1 })),
+  OTEL_TRACES_EXPORTER: Type.Optional(Type.Enum(['otlp', 'none'])),
+  OTEL_SDK_DISABLED: Type.Optional(Type.Enum(['true', 'false'])),
   REDIS_URL: Type.Optional(Type.String({ pattern: '^rediss?://.+$' })),
   SMTP_URL: Type.Optional(Type.String({ minLength: 1 })),
   MAIL_FROM: Type.Optional(Type.String({ minLength: 1 })),
@@ -62,6 +68,10 @@ export interface Config {
   readonly operatorKey: { readonly id: string; readonly secretHash: Uint8Array }
   readonly port: number
   readonly host: string
+  /** Where Prometheus asks, on the same host; null: nothing is counted. */
+  readonly metricsPort: number | null
+  /** Where traces are sent, by OTLP over HTTP; null: nothing is traced. */
+  readonly tracesUrl: string | null
   /** Null: request limits are counted in this process alone. */
   readonly redisUrl: string | null
   readonly mail: MailSettings
@@ -118,6 +128,8 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     operatorKey: parseOperatorKey(operatorKey, isProduction),
     port: environment.PORT,
     host: environment.HOST,
+    metricsPort: parseMetricsPort(environment),
+    tracesUrl: parseTracesUrl(environment),
     redisUrl: environment.REDIS_URL ?? null,
     mail: parseMail(environment, issuer, mailFolder),
     mandateFrom: parseInstant('MANDATE_FROM', environment.MANDATE_FROM),
@@ -258,6 +270,34 @@ function parseMail(environment: Environment, issuer: string, folder: string | nu
   const from = MAIL_FROM === undefined ? fallback : parseMailbox(MAIL_FROM)
   if (from === null) throw new ConfigError('MAIL_FROM must be an address, or Name <address>')
   return Object.freeze({ server, folder, from, domain })
+}
+
+function parseMetricsPort({ PORT, METRICS_PORT }: Environment): number | null {
+  if (METRICS_PORT === PORT) throw new ConfigError('METRICS_PORT must differ from PORT')
+  return METRICS_PORT ?? null
+}
+
+/** Where the collector listens unless told otherwise (OpenTelemetry Protocol Exporter, §Configuration Options). */
+const DEFAULT_OTLP_ENDPOINT = 'http://localhost:4318'
+
+function parseTracesUrl({
+  OTEL_EXPORTER_OTLP_ENDPOINT,
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
+  OTEL_TRACES_EXPORTER,
+  OTEL_SDK_DISABLED
+}: Environment): string | null {
+  if (OTEL_SDK_DISABLED === 'true' || OTEL_TRACES_EXPORTER === 'none') return null
+  if (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT !== undefined) {
+    return parseHttpUrl('OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)
+  }
+  if (OTEL_EXPORTER_OTLP_ENDPOINT === undefined && OTEL_TRACES_EXPORTER === undefined) return null
+  const base = OTEL_EXPORTER_OTLP_ENDPOINT ?? DEFAULT_OTLP_ENDPOINT
+  return `${parseHttpUrl('OTEL_EXPORTER_OTLP_ENDPOINT', base).replace(/\/$/, '')}/v1/traces`
+}
+
+function parseHttpUrl(key: string, text: string): string {
+  if (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)) return text
+  throw new ConfigError(`${key} must be an http(s) URL`)
 }
 
 const RFC3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/

@@ -1,10 +1,11 @@
 // The process edge: environment in, signals in, a listening service out.
 import closeWithGrace from 'close-with-grace'
-import { type Logger, pino } from 'pino'
+import type { Logger } from 'pino'
 import { buildApp } from './app.ts'
 import { type Config, ConfigError, loadConfig } from './config.ts'
 import { openDatabase } from './data/database.ts'
 import type { LocalKeys } from './local-keys.ts'
+import { createLogger } from './logging.ts'
 
 /** How long requests under way may take to finish once we are told to stop. */
 const SHUTDOWN_DEADLINE_MS = 10_000
@@ -18,7 +19,7 @@ try {
 }
 
 async function serve(config: Config): Promise<void> {
-  const logger = pino({ level: config.logLevel })
+  const logger = createLogger(config.logLevel)
   if (config.newLocalKeys) announce(config.newLocalKeys)
   const database = await openDatabase({ url: config.databaseUrl, log: logger })
   try {

@@ -39,6 +39,7 @@ t.test('a complete environment becomes one frozen config', async (t) => {
     issuer: 'https://id.example.com',
     port: 8080,
     host: '0.0.0.0',
+    metricsPort: null,
     logLevel: 'warn',
     newLocalKeys: null
   })
@@ -215,6 +216,7 @@ t.test('every value that can’t be used is named, and never shown', async (t) =
       ...[`tso_${ID.toUpperCase()}_${SECRET}`, `tso_${ID}_${'a'.repeat(43)}`],
       `tso_${ID}_${'0123456789abcde'.repeat(3).slice(0, 43)}`
     ],
+    METRICS_PORT: ['0', '65536', 'http', '3000'],
     PORT: ['-1', '65536', '3000.5', 'http', '3000;', '٣٠٠٠', 'NaN', 'Infinity'],
     LOG_LEVEL: ['verbose', 'INFO', 'info ', '30', 'true'],
     CORS_ORIGINS: [
@@ -264,6 +266,7 @@ t.test('the message says what would do', async (t) => {
     ['PORT', 'x', 'PORT must be integer'],
     ['PORT', '65536', 'PORT must be <= 65535'],
     ['PORT', 'Infinity', 'PORT must be finite'],
+    ['METRICS_PORT', '3000', 'METRICS_PORT must differ from PORT'],
     ['MASTER_KEYS', `k1:${zeros}`, 'MASTER_KEYS must be random']
   ] as const) {
     t.equal(refusal(t, key, { ...COMPLETE, [key]: value }), message)

@@ -30,6 +30,12 @@ export interface RefusedEvent {
   why: 'gone' | 'sealed before' | 'not written by the service'
 }
 
+/** What stands in the queue just now. */
+export interface SealBacklog {
+  waiting: number
+  oldestAt: Date | null
+}
+
 type QueuedRow = JoinedEventRow & { isSealed: boolean }
 type QueuedJson = Omit<QueuedRow, 'mac'> & { mac: string | null }
 
@@ -57,6 +63,12 @@ export function createAuditSeals(prisma: PrismaClient) {
         // What another replica has sealed before our turn must be seen: each statement looks for itself.
         { isolationLevel: 'ReadCommitted' }
       )
+    },
+
+    async backlog(): Promise<SealBacklog> {
+      const [backlog] = await prisma.$queryRaw<SealBacklog[]>`
+        SELECT count(*)::int AS waiting, min("occurredAt") AS "oldestAt" FROM "UnsealedAuditEvent"`
+      return backlog ?? { waiting: 0, oldestAt: null }
     }
   }
 }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { PGlite } from '@electric-sql/pglite'
 import { PrismaClient } from '../generated/prisma/client.ts'
-import type { DataLog, Engine } from './engine.ts'
+import type { DataLog, Engine, PoolUse } from './engine.ts'
 import { applyMigrations, type MigrateOptions } from './migrations.ts'
 import type { Query } from './statements.ts'
 
@@ -17,6 +17,8 @@ export type Database = {
   engine: 'pglite' | 'postgresql'
   /** Resolves when the database answers within a second, throws otherwise. */
   ping(): Promise<void>
+  /** Null where there is no pool: the embedded database has one connection. */
+  poolUse(): PoolUse | null
   /** Applies what is missing and returns the names applied; see `applyMigrations`. */
   migrate(options?: MigrateOptions): Promise<string[]>
   /** Lets go of connections, files and the folder's lock. Calling it twice is harmless. */
@@ -56,6 +58,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     query: engine.query,
     engine: engine.name,
     ping: () => within(PING_TIMEOUT_MS, engine.ping()),
+    poolUse: engine.poolUse,
     migrate: (migrateOptions) => applyMigrations(engine, migrateOptions),
     close: () => {
       closing ??= close()

@@ -41,6 +41,7 @@ export function embeddedEngine(pglite: PGlite): Engine {
       return (await pglite.query<Row>(text, valuesOf(input))).rows
     },
     ping: () => runScript('SELECT 1'),
+    poolUse: () => null,
     withMigrationConnection: (work) => work({ adapter, runScript }),
     // The folder's lock has kept other processes out since the start.
     exclusively: (work) => work(),

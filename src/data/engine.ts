@@ -11,6 +11,15 @@ export type MigrationConnection = {
   runScript(sql: string): Promise<void>
 }
 
+/** The connections of a pool, just now. */
+export type PoolUse = {
+  busy: number
+  idle: number
+  /** Queries that wait for a connection. */
+  waiting: number
+  max: number
+}
+
 /** One PostgreSQL, wherever it runs: all that differs between the two lives behind this. */
 export type Engine = {
   name: 'pglite' | 'postgresql'
@@ -19,6 +28,8 @@ export type Engine = {
   query: Query
   /** Answers `SELECT 1`, or throws. May take as long as the engine's own time limits. */
   ping(): Promise<void>
+  /** Null where there is no pool. */
+  poolUse(): PoolUse | null
   /** Lends a connection for reading and changing the schema; closed when the work ends. */
   withMigrationConnection<T>(work: (connection: MigrationConnection) => Promise<T>): Promise<T>
   /** Runs the work while no other process of this service can be in its own `exclusively`. */

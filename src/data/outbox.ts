@@ -29,6 +29,15 @@ const FAILED_KEPT_DAYS = 30
 
 /** Below what a mail server takes from one replica: 100,000 users are told within three hours. */
 const TO_EACH_PER_SECOND = 10
+/** What is in the outbox just now. */
+export interface MailBacklog {
+  /** Due, put off, or with a worker. */
+  waiting: number
+  /** Given up, and kept for whoever looks into it. */
+  failed: number
+  /** When happened what the oldest of those that wait tells about. */
+  oldestWaitingAt: Date | null
+}
 
 export type Outbox = ReturnType<typeof createOutbox>
 
@@ -92,6 +101,15 @@ export function createOutbox(prisma: PrismaClient) {
         data: { failedAt: now }
       })
       return givenUp.count
+    },
+
+    async backlog(): Promise<MailBacklog> {
+      const [backlog] = await prisma.$queryRaw<MailBacklog[]>`
+        SELECT count(*) FILTER (WHERE "failedAt" IS NULL)::int AS waiting,
+          count(*) FILTER (WHERE "failedAt" IS NOT NULL)::int AS failed,
+          min("occurredAt") FILTER (WHERE "failedAt" IS NULL) AS "oldestWaitingAt"
+        FROM "OutboxMail"`
+      return backlog ?? { waiting: 0, failed: 0, oldestWaitingAt: null }
     },
 
     /** Forgets mails that were given up a month ago: they hold addresses. Answers how many. */

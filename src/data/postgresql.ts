@@ -52,6 +52,12 @@ export function openPostgresql({ url, log, poolMax = POOL_MAX }: PostgresqlOptio
     ping: async () => {
       await pool.query('SELECT 1')
     },
+    poolUse: () => ({
+      busy: pool.totalCount - pool.idleCount,
+      idle: pool.idleCount,
+      waiting: pool.waitingCount,
+      max: poolMax
+    }),
     withMigrationConnection: (work) => withMigrationPool(url, work),
     exclusively: (work) => withMigrationLock(connectionTo(url), work),
     close: () => pool.end()

@@ -25,6 +25,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The act, where the body tells it more exactly than the route. */
     act: AuditType | null
+    /** What was put together last of what goes on record; after a success or a refusal, what is on record. */
+    auditEvent: SignedAuditEvent | null
   }
 }
 
@@ -78,7 +80,7 @@ export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
     const type = act.type ?? request.act ?? request.routeOptions.config.act
     if (!type) throw new Error(`${request.routeOptions.url} must say which act it is (config.act)`)
     const target = act.target === undefined ? targetOf(request) : act.target
-    return signEvent(key, {
+    const event = signEvent(key, {
       accountId: act.accountId ?? accountOf(credential),
       id: generateId(),
       occurredAt: now(),
@@ -88,6 +90,8 @@ export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
       address: request.ip,
       requestId: request.id
     })
+    request.auditEvent = event
+    return event
   }
 
   return {

@@ -83,6 +83,7 @@ export const credentials = fastifyPlugin<CredentialsOptions>(
   async (app, { operatorKey, apiKeys, subjects, tokens, limits, now }) => {
     app.decorateRequest('credential', null)
     app.decorateRequest('act', null)
+    app.decorateRequest('auditEvent', null)
     app.decorateRequest('credentialOf', function credentialOf<
       Kind extends Credential['kind']
     >(this: FastifyRequest, ...kinds: Kind[]) {

@@ -31,7 +31,12 @@ export interface PasswordTry {
   email: string
 }
 
+/** What refuses: the limit on an address, the one on a user, and the pause after failed passwords. */
+export type LimitName = 'address' | 'user' | 'password'
+
 export interface Limits {
+  /** How many requests each limit has refused in this process. */
+  readonly refused: Readonly<Record<LimitName, number>>
   /** Counts the request against its address. Throws `rate-limited`. */
   spendAddress(request: FastifyRequest, reply: FastifyReply): Promise<void>
   /** Counts the request against its user. Throws `rate-limited`. */
@@ -65,6 +70,7 @@ export async function createLimits(
     skipOnError: false,
     ...(redis ? { redis } : {})
   })
+  const refused = { address: 0, user: 0, password: 0 }
   const keys = new WeakMap<FastifyRequest, Map<string, string>>()
 
   /** One limiter; on Redis all share one key space, so the name is part of the key. */
@@ -110,6 +116,7 @@ export async function createLimits(
   }
 
   async function spend(
+    name: 'address' | 'user',
     limit: Limiter,
     request: FastifyRequest,
     reply: FastifyReply
@@ -117,6 +124,7 @@ export async function createLimits(
     const state = stateOf(await limit(request))
     setHeaders(reply, state)
     if (state.isExceeded) {
+      refused[name] += 1
       throw new Problem('rate-limited', {
         headers: { 'retry-after': String(Math.max(1, state.ttlInSeconds)) }
       })
@@ -130,20 +138,23 @@ export async function createLimits(
   }
 
   return {
+    refused,
+
     spendAddress(request, reply) {
       keep(request, 'address', addressOf(request))
-      return spend(addressLimit, request, reply)
+      return spend('address', addressLimit, request, reply)
     },
 
     spendUser(request, reply, userId) {
       keep(request, 'user', userId)
-      return spend(userLimit, request, reply)
+      return spend('user', userLimit, request, reply)
     },
 
     async requirePasswordPause(request, tried) {
       keepPasswordKey(request, tried)
       const pause = stateOf(await passwordPause(request, { increment: false }))
       if (!pause.isExceeded) return
+      refused.password += 1
       throw new Problem('too-many-attempts', {
         detail: 'Too many failed sign-ins. Wait before the next one.',
         headers: { 'retry-after': String(Math.max(1, pause.ttlInSeconds)) }

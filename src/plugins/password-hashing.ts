@@ -19,7 +19,16 @@ const AT_ONCE = 3
 const WAITING_MAX = 20
 const RETRY_AFTER_SECONDS = 1
 
+export interface HashingQueue {
+  running: number
+  waiting: number
+  /** Turned away since the start, for want of a place. */
+  shed: number
+}
+
 export interface PasswordHashing {
+  /** How busy it is just now. */
+  queue(): HashingQueue
   /** The hash to store, in PHC format. Throws `unavailable` when the queue is full. */
   hash(password: string): Promise<string>
   /**
@@ -31,10 +40,12 @@ export interface PasswordHashing {
 
 export async function createPasswordHashing(): Promise<PasswordHashing> {
   const limit = pLimit(AT_ONCE)
+  let shed = 0
   const decoy = await hash('the password of nobody', ARGON2ID)
 
   function enqueue<Result>(work: () => Promise<Result>): Promise<Result> {
     if (limit.pendingCount >= WAITING_MAX) {
+      shed += 1
       throw new Problem('unavailable', {
         detail: 'Too many sign-ins at once.',
         headers: { 'retry-after': String(RETRY_AFTER_SECONDS) }
@@ -44,6 +55,8 @@ export async function createPasswordHashing(): Promise<PasswordHashing> {
   }
 
   return {
+    queue: () => ({ running: limit.activeCount, waiting: limit.pendingCount, shed }),
+
     async hash(password) {
       return enqueue(() => hash(normalizePassword(password), ARGON2ID))
     },

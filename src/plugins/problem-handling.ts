@@ -5,6 +5,13 @@ import fastifyPlugin from 'fastify-plugin'
 import { generateId } from '../core/ids.ts'
 import { Problem, type ProblemCode, problemDocument, problemKind } from '../problems.ts'
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What the request was answered with; null where that was no failure. */
+    problem: Problem | null
+  }
+}
+
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json'
 
 /** Set here too, since what Fastify refuses before routing has met no hook. */
@@ -32,6 +39,7 @@ export interface ProblemHandlingOptions {
 
 export const problemHandling = fastifyPlugin<ProblemHandlingOptions>(
   async (app, { isDatabaseUnavailable, recordRefusal }) => {
+    app.decorateRequest('problem', null)
     app.setErrorHandler(async (error: FastifyError, request, reply) => {
       const problem = await onRecord(request, asProblem(error, isDatabaseUnavailable))
       log(request, problem, error)
@@ -61,6 +69,7 @@ export function sendProblem(
   reply: FastifyReply,
   problem: Problem
 ): FastifyReply {
+  request.problem = problem
   return reply
     .code(problemKind(problem.code).status)
     .headers({ ...PROBLEM_HEADERS, 'x-request-id': request.id, ...problem.headers })

@@ -9,11 +9,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import createClient, { type Client } from 'openapi-fetch'
-import { pino } from 'pino'
 import type { Test } from 'tap'
 import { buildApp } from '../../src/app.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
 import { type Database, openDatabase } from '../../src/data/database.ts'
+import { createLogger } from '../../src/logging.ts'
 import type { components, paths } from './client.d.ts'
 import { type Clock, createClock } from './clock.ts'
 import { createContractCheck } from './contract.ts'
@@ -149,7 +149,7 @@ async function startOn(
   const folder = throwAwayFolder(t)
   const config = testConfig({ DATABASE_URL: `pglite:${folder}`, ...env })
   const logged: string[] = []
-  const logger = pino({ level: 'trace' }, { write: (line: string) => logged.push(line) })
+  const logger = createLogger('trace', { write: (line: string) => logged.push(line) })
   const app = await buildApp({ config, database, now: clock.now, logger })
   t.teardown(() => app.close())
   if (listen) await app.listen({ port: 0, host: '127.0.0.1' })

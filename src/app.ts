@@ -200,7 +200,8 @@ export async function buildApp({
   await app.register(background, {
     isDatabaseUnavailable,
     jobs: backgroundJobs({
-      ...{ verdicts, enrollments, trustedDevices, ssoIdentities, outbox, mail, sealing, now }
+      ...{ verdicts, enrollments, trustedDevices, ssoIdentities, outbox, mail, sealing, now },
+      signingKeys
     })
   })
   await app.register(spec, { version: VERSION })

@@ -37,6 +37,12 @@ export interface Sealer {
   isOutdated(sealed: string): boolean
 }
 
+/** The id of the master key that a value names; null for what is no sealed value. */
+export function masterKeyIdOf(sealed: string): string | null {
+  const [format, keyId = '', ...box] = sealed.split('.')
+  return format === FORMAT && keyId !== '' && box.length === 1 ? keyId : null
+}
+
 /** One purpose, one key: HKDF-SHA-256 (RFC 5869) from a master key, with the purpose as `info`. */
 export function deriveKey(masterKey: MasterKey, purpose: string): Buffer {
   return Buffer.from(hkdfSync('sha256', masterKey.key, '', `twostep:${purpose}`, KEY_BYTES))

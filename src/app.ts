@@ -10,7 +10,6 @@ import { createSealer } from './core/sealing.ts'
 import { createAccounts } from './data/accounts.ts'
 import { createApiKeys } from './data/api-keys.ts'
 import { createAuditEvents } from './data/audit-events.ts'
-import { createAuditKeys } from './data/audit-keys.ts'
 import { createAuditSeals } from './data/audit-seals.ts'
 import { createAuthenticators } from './data/authenticators.ts'
 import { isDatabaseUnavailable } from './data/availability.ts'
@@ -21,6 +20,7 @@ import { createPolicies } from './data/policies.ts'
 import { createRecoveryCodes } from './data/recovery-codes.ts'
 import { openRedis } from './data/redis.ts'
 import { createResets } from './data/resets.ts'
+import { createServiceKeys } from './data/service-keys.ts'
 import { createSigningKeys } from './data/signing-keys.ts'
 import { createSsoIdentities } from './data/sso-identities.ts'
 import { createSubjects } from './data/subjects.ts'
@@ -31,7 +31,6 @@ import { createVerdicts } from './data/verdicts.ts'
 import { createMailDelivery, type MailDelivery } from './delivery/mail-delivery.ts'
 import { openTransport } from './delivery/transports.ts'
 import { createAudit } from './plugins/audit.ts'
-import { openAuditKey } from './plugins/audit-key.ts'
 import { createSealing } from './plugins/audit-sealing.ts'
 import { background } from './plugins/background.ts'
 import { backgroundJobs } from './plugins/background-jobs.ts'
@@ -46,6 +45,7 @@ import { createPasswordHashing } from './plugins/password-hashing.ts'
 import { problemHandling, refuseMalformed, sendProblem } from './plugins/problem-handling.ts'
 import { createProviderDocuments } from './plugins/provider-documents.ts'
 import { createAddressRule } from './plugins/reachable-addresses.ts'
+import { openServiceKeyOf } from './plugins/service-keys.ts'
 import { createSignIns } from './plugins/sign-ins.ts'
 import { openSigningKeys } from './plugins/signing-keys.ts'
 import { spec } from './plugins/spec.ts'
@@ -138,14 +138,16 @@ export async function buildApp({
   const outbox = createOutbox(prisma)
 
   const secretSealer = createSealer(masterKeys, 'authenticator-secret')
-  const recoveryCodeHasher = createRecoveryCodeHasher(masterKeys)
+  const ownKeys = { stored: createServiceKeys(prisma), masterKeys, now }
+  const recoveryCodesKey = await openServiceKeyOf(ownKeys, 'recovery-codes')
+  const recoveryCodeHasher = createRecoveryCodeHasher(recoveryCodesKey)
   const passwordHashing = await createPasswordHashing()
   const stored = createSigningKeys(prisma)
   const signingKeys = await openSigningKeys({ stored, masterKeys, now })
   const tokens = createTokens({ issuer, masterKeys, signingKeys, now })
-  const auditKey = await openAuditKey({ stored: createAuditKeys(prisma), masterKeys, now })
+  const auditKey = await openServiceKeyOf(ownKeys, 'audit')
   const audit = createAudit({ key: auditKey, auditEvents, now })
-  const deviceTokens = createDeviceTokens(masterKeys)
+  const deviceTokens = createDeviceTokens(await openServiceKeyOf(ownKeys, 'device-tokens'))
   const deviceTrust = createDeviceTrust({ deviceTokens, trustedDevices, audit, now })
   const signIns = createSignIns({ tokens, users, deviceTrust, audit, auditEvents, now })
 
@@ -220,7 +222,8 @@ export async function buildApp({
   await app.register(background, {
     isDatabaseUnavailable,
     jobs: backgroundJobs({
-      ...{ verdicts, enrollments, trustedDevices, ssoIdentities, outbox, mail, sealing, now }
+      ...{ verdicts, enrollments, trustedDevices, ssoIdentities, outbox, mail, sealing, now },
+      signingKeys
     })
   })
   await app.register(spec, { version: VERSION })

@@ -6,7 +6,7 @@
 import { parseArgs } from 'node:util'
 import { type ChainHead, parseHead } from '../core/audit-trail.ts'
 import { openDatabase } from '../data/database.ts'
-import { readConfig } from './audit/config.ts'
+import { readConfig } from '../existing-config.ts'
 import { verifyRecord } from './audit/verify.ts'
 
 const USAGE = 'usage: audit verify [--head <sequence>:<hash>]'

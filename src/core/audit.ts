@@ -125,8 +125,6 @@ export interface StoredAuditEvent {
   mac: Uint8Array
 }
 
-export const AUDIT_KEY_BYTES = 32
-
 /** HMAC-SHA-256 (RFC 2104) over an event, each member in its place. */
 export function macOf(key: Uint8Array, event: AuditEvent): Mac {
   return macOfStored(key, storedForm(event))

@@ -3,7 +3,6 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { parse, stringify } from 'uuid'
 import type { AccountPolicy } from './policy.ts'
-import { deriveKey, type MasterKeys } from './sealing.ts'
 
 /** What a device token says. */
 export interface DeviceClaims {
@@ -15,9 +14,9 @@ export interface DeviceClaims {
 }
 
 export interface DeviceTokens {
-  /** The one token of a generation; nobody without the master keys can make it. */
+  /** The one token of a generation; nobody without the key can make it. */
   make(claims: DeviceClaims): string
-  /** What a token says, whichever of the master keys it was made under; null for all that was not made here. */
+  /** What a token says; null for all that was not made here. */
   read(token: string): DeviceClaims | null
 }
 
@@ -58,18 +57,15 @@ const FORM = /^[\w-]{70}\.[\w-]{43}$/
 const DAY_MS = 86_400_000
 
 /**
- * HMAC-SHA-256 under a key derived from the master keys. So the database holds nothing by which a device is trusted,
- * and any token of any generation is known again as one of ours: a stranger can neither use nor revoke a device.
+ * HMAC-SHA-256 under the service's own key for them (core/service-keys). So the database holds nothing in the clear by
+ * which a device is trusted, and any token of any generation is known again as one of ours: a stranger can neither use
+ * nor revoke a device.
  */
-export function createDeviceTokens(masterKeys: MasterKeys): DeviceTokens {
-  const [newest, ...older] = masterKeys
-  const newestKey = deriveKey(newest, 'trusted-device')
-  const keys = [newestKey, ...older.map((masterKey) => deriveKey(masterKey, 'trusted-device'))]
-
+export function createDeviceTokens(key: Uint8Array): DeviceTokens {
   return {
     make(claims) {
       const payload = payloadOf(claims)
-      return tokenOf(payload, macOf(newestKey, payload))
+      return tokenOf(payload, macOf(key, payload))
     },
 
     read(token) {
@@ -77,9 +73,7 @@ export function createDeviceTokens(masterKeys: MasterKeys): DeviceTokens {
       const [payload, mac] = token.split('.').map((part) => Buffer.from(part, 'base64url'))
       // Node reads base64 leniently: only the one spelling that `make` writes is a token.
       if (!payload || !mac || token !== tokenOf(payload, mac)) return null
-      return keys.some((key) => timingSafeEqual(macOf(key, payload), mac))
-        ? claimsOf(payload)
-        : null
+      return timingSafeEqual(macOf(key, payload), mac) ? claimsOf(payload) : null
     }
   }
 }

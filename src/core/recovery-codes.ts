@@ -1,7 +1,6 @@
 // Recovery codes: the way back in when the phone is gone. Each is good once.
 import { createHmac, randomBytes } from 'node:crypto'
 import { base32crockford } from '@scure/base'
-import { deriveKey, type MasterKeys } from './sealing.ts'
 
 /** As many as the services people know hand out; enough for years, few enough to print. */
 export const RECOVERY_CODES_COUNT = 10
@@ -28,10 +27,8 @@ export function normalizeRecoveryCode(typed: string): string {
 type Hash = Uint8Array<ArrayBuffer>
 
 export interface RecoveryCodeHasher {
-  /** The hash to store for a new code. */
+  /** The hash that is stored for a code, however it is spelt. */
   hash(code: string, owner: RecoveryCodeOwner): Hash
-  /** Every hash under which a code may be stored, newest master key first. */
-  candidates(code: string, owner: RecoveryCodeOwner): Hash[]
 }
 
 export interface RecoveryCodeOwner {
@@ -40,21 +37,16 @@ export interface RecoveryCodeOwner {
 }
 
 /**
- * HMAC-SHA-256 under a key derived from the master keys, so a dump of the database without them can't even be
- * tested for a code; bound to the owner, so equal codes of two users never look alike.
+ * HMAC-SHA-256 under the service's own key for them (core/service-keys), so a dump of the database without the master
+ * keys can't even be tested for a code; bound to the owner, so equal codes of two users never look alike.
  */
-export function createRecoveryCodeHasher(masterKeys: MasterKeys): RecoveryCodeHasher {
-  const newest = deriveKey(masterKeys[0], 'recovery-code')
-  const older = masterKeys.slice(1).map((masterKey) => deriveKey(masterKey, 'recovery-code'))
-  const hashUnder = (key: Buffer, code: string, { accountId, userId }: RecoveryCodeOwner): Hash =>
-    Uint8Array.from(
-      createHmac('sha256', key)
-        .update(JSON.stringify([accountId, userId, normalizeRecoveryCode(code)]))
-        .digest()
-    )
-
+export function createRecoveryCodeHasher(key: Uint8Array): RecoveryCodeHasher {
   return {
-    hash: (code, owner) => hashUnder(newest, code, owner),
-    candidates: (code, owner) => [newest, ...older].map((key) => hashUnder(key, code, owner))
+    hash: (code, { accountId, userId }) =>
+      Uint8Array.from(
+        createHmac('sha256', key)
+          .update(JSON.stringify([accountId, userId, normalizeRecoveryCode(code)]))
+          .digest()
+      )
   }
 }

@@ -16,6 +16,13 @@ export interface MasterKey {
 /** The deployment's master keys, newest first: the first seals, every one unseals. */
 export type MasterKeys = readonly [MasterKey, ...MasterKey[]]
 
+/** What is sealed, each kind under a key of its own; core/resealing tells in which rows. */
+export type SealingPurpose = 'authenticator-secret' | 'signing-key' | `${ServiceKeyId}-key`
+
+/** The service's own secret keys, by what they are for; core/service-keys makes them. */
+export const SERVICE_KEY_IDS = ['audit', 'recovery-codes', 'device-tokens'] as const
+export type ServiceKeyId = (typeof SERVICE_KEY_IDS)[number]
+
 /** A sealed value names a master key that the ring no longer holds, or is not what was sealed here. */
 export class UnsealError extends Error {
   override name = 'UnsealError'
@@ -30,13 +37,19 @@ export interface Sealer {
   isOutdated(sealed: string): boolean
 }
 
+/** The id of the master key that a value names; null for what is no sealed value. */
+export function masterKeyIdOf(sealed: string): string | null {
+  const [format, keyId = '', ...box] = sealed.split('.')
+  return format === FORMAT && keyId !== '' && box.length === 1 ? keyId : null
+}
+
 /** One purpose, one key: HKDF-SHA-256 (RFC 5869) from a master key, with the purpose as `info`. */
 export function deriveKey(masterKey: MasterKey, purpose: string): Buffer {
   return Buffer.from(hkdfSync('sha256', masterKey.key, '', `twostep:${purpose}`, KEY_BYTES))
 }
 
-/** Makes the sealer of one purpose (say `authenticator-secret`) over the ring. */
-export function createSealer(masterKeys: MasterKeys, purpose: string): Sealer {
+/** Makes the sealer of one purpose over the ring. */
+export function createSealer(masterKeys: MasterKeys, purpose: SealingPurpose): Sealer {
   const keys = new Map(masterKeys.map((masterKey) => [masterKey.id, deriveKey(masterKey, purpose)]))
   const newest = masterKeys[0]
   const newestKey = deriveKey(newest, purpose)

@@ -8,16 +8,12 @@ export type RecoveryCodes = ReturnType<typeof createRecoveryCodes>
 
 export function createRecoveryCodes(prisma: PrismaClient) {
   return {
-    /** Which of these hashes is a code of the user's that is still good; null for none. */
-    async findStored(
+    /** Whether this is the hash of a code of the user's that is still good. */
+    async isStored(
       { accountId, userId }: UserKey,
-      candidates: Uint8Array<ArrayBuffer>[]
-    ): Promise<Uint8Array | null> {
-      const stored = await prisma.recoveryCode.findFirst({
-        where: { accountId, userId, hash: { in: candidates } },
-        select: { hash: true }
-      })
-      return stored?.hash ?? null
+      hash: Uint8Array<ArrayBuffer>
+    ): Promise<boolean> {
+      return (await prisma.recoveryCode.count({ where: { accountId, userId, hash } })) > 0
     },
 
     /** Puts new codes in the place of all old ones. False: the user was reset or disabled since the read. */

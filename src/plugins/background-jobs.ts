@@ -8,6 +8,7 @@ import type { Verdicts } from '../data/verdicts.ts'
 import type { MailDelivery } from '../delivery/mail-delivery.ts'
 import type { Sealing } from './audit-sealing.ts'
 import type { Job } from './background.ts'
+import type { SigningKeys } from './signing-keys.ts'
 
 export interface BackgroundJobsOptions {
   verdicts: Verdicts
@@ -18,6 +19,7 @@ export interface BackgroundJobsOptions {
   /** Null: there is nowhere to send mails to. */
   mail: MailDelivery | null
   sealing: Sealing
+  signingKeys: SigningKeys
   now: () => Date
 }
 
@@ -29,6 +31,7 @@ export function backgroundJobs({
   outbox,
   mail,
   sealing,
+  signingKeys,
   now
 }: BackgroundJobsOptions): Job[] {
   return [
@@ -54,6 +57,8 @@ export function backgroundJobs({
     },
     { name: 'forgetting failed mails', everySeconds: 3600, run: () => outbox.forgetFailed(now()) },
     { name: 'sealing audit events', everySeconds: 1, run: (stop) => sealing.sealDue({ stop }) },
+    // Often, since a key that has leaked is trusted until then.
+    { name: 'keeping up with signing keys', everySeconds: 2, run: () => signingKeys.keepUp() },
     mail
       ? { name: 'sending mails', everySeconds: 1, run: async () => (await mail.deliverDue()) > 0 }
       : {

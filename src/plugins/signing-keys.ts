@@ -1,11 +1,14 @@
-// The keys behind access tokens: made at the first start, sealed in the database, cached here.
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto'
-import { createSealer, type MasterKeys } from '../core/sealing.ts'
-import type {
-  PublicJwk,
-  SigningKey,
-  SigningKeys as StoredSigningKeys
-} from '../data/signing-keys.ts'
+// The keys behind access tokens: made at the first start, sealed in the database, kept here. What other replicas and
+// the operator do to them is learnt from there, every few seconds.
+import { type MasterKeys, UnsealError } from '../core/sealing.ts'
+import {
+  generateSigningKey,
+  openSigningKey,
+  type PublicJwk,
+  type Scheduled,
+  scheduleOf
+} from '../core/signing-keys.ts'
+import type { SigningKey, SigningKeys as StoredSigningKeys } from '../data/signing-keys.ts'
 
 /** An unknown `kid` makes us look again for a key that another replica made, but not at every forged token. */
 const RELOAD_SECONDS = 10
@@ -19,10 +22,15 @@ export interface Jwk extends PublicJwk {
 export interface SigningKeys {
   /** The key that signs now. */
   current(): { kid: string; privateKeyPem: string }
-  /** The public key of that id as PEM; null for one we never had. */
+  /** The public key of that id as PEM; null for one that is not trusted, or that we never had. */
   publicKeyPem(kid: string): Promise<string | null>
-  /** Every key whose tokens may be alive (RFC 7517). */
+  /** Every key whose tokens may be alive, or soon will be (RFC 7517); the one that signs now comes first. */
   jwks(): { keys: Jwk[] }
+  /**
+   * The job of the background: learns of new keys and of those that are trusted no more, and forgets the retired ones.
+   * Throws `UnsealError` for a key that `MASTER_KEYS` can't open, when all that it can is in use.
+   */
+  keepUp(): Promise<void>
 }
 
 interface OpenKey {
@@ -32,8 +40,15 @@ interface OpenKey {
   privateKeyPem: string
 }
 
+/** What is trusted, the key that signs first; what is stored and trusted no more; and what could not be opened. */
+interface KeySet {
+  trusted: [OpenKey, ...OpenKey[]]
+  retired: string[]
+  failure: UnsealError | null
+}
+
 export interface SigningKeysOptions {
-  stored: StoredSigningKeys
+  stored: Pick<StoredSigningKeys, 'list' | 'createFirst' | 'forget'>
   masterKeys: MasterKeys
   now: () => Date
 }
@@ -44,56 +59,76 @@ export async function openSigningKeys({
   masterKeys,
   now
 }: SigningKeysOptions): Promise<SigningKeys> {
-  const sealer = createSealer(masterKeys, 'signing-key')
-  let opened = await load()
-  let loadedAt = now().getTime()
+  let set = await load([])
+  if (set.failure) throw set.failure
+  let lookedAt = now().getTime()
 
-  async function load(): Promise<[OpenKey, ...OpenKey[]]> {
-    const [newest, ...older] = (await stored.list()).map((key) => open(key))
-    if (newest) return [newest, ...older]
-    await stored.createFirst(generateSigningKey())
-    return load()
+  /** What is open already is not opened again. */
+  async function load(known: readonly OpenKey[]): Promise<KeySet> {
+    const { keys, at } = await stored.list()
+    const schedule = scheduleOf(keys, at)
+    if (schedule.length === 0) {
+      await stored.createFirst(generateSigningKey(masterKeys))
+      return load(known)
+    }
+    const failures: UnsealError[] = []
+    const trusted = inUse(schedule).flatMap((key) => {
+      const open = known.find(({ kid }) => kid === key.id) ?? tryToOpen(key)
+      if (!(open instanceof UnsealError)) return [open]
+      failures.push(open)
+      return []
+    })
+    const [signing, ...others] = trusted
+    if (!signing) throw failures[0]
+    const retired = schedule.flatMap(({ id, state }) => (state === 'retired' ? [id] : []))
+    return { trusted: [signing, ...others], retired, failure: failures[0] ?? null }
   }
 
-  function generateSigningKey(): SigningKey {
-    const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-    const publicJwk = publicKey.export({ format: 'jwk' }) as PublicJwk
-    const id = thumbprint(publicJwk)
-    const pkcs8 = privateKey.export({ format: 'der', type: 'pkcs8' })
-    return { id, publicJwk, sealedPrivateKey: sealer.seal(pkcs8, [id]), createdAt: now() }
+  function tryToOpen({ id, sealedPrivateKey }: SigningKey): OpenKey | UnsealError {
+    try {
+      return open({ id, sealedPrivateKey })
+    } catch (error) {
+      if (error instanceof UnsealError) return error
+      throw error
+    }
   }
 
-  function open({ id, sealedPrivateKey }: SigningKey): OpenKey {
-    const pkcs8 = sealer.unseal(sealedPrivateKey, [id])
-    const privateKey = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' })
-    const publicKey = createPublicKey(privateKey)
-    const { kty, crv, x, y } = publicKey.export({ format: 'jwk' }) as PublicJwk
+  function open(key: Pick<SigningKey, 'id' | 'sealedPrivateKey'>): OpenKey {
+    const { privateKey, publicKey, publicJwk } = openSigningKey(masterKeys, key)
     return {
-      kid: id,
-      jwk: { kty, crv, x, y, kid: id, alg: 'ES256', use: 'sig' },
+      kid: key.id,
+      jwk: { ...publicJwk, kid: key.id, alg: 'ES256', use: 'sig' },
       publicKeyPem: publicKey.export({ format: 'pem', type: 'spki' }).toString(),
       privateKeyPem: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
     }
   }
 
   return {
-    current: () => opened[0],
+    current: () => set.trusted[0],
 
     async publicKeyPem(kid) {
-      const find = () => opened.find((key) => key.kid === kid)?.publicKeyPem ?? null
+      const find = () => set.trusted.find((key) => key.kid === kid)?.publicKeyPem ?? null
       // Either way: a clock that was set back must not put the next look off until it has caught up.
-      const elapsedMs = Math.abs(now().getTime() - loadedAt)
+      const elapsedMs = Math.abs(now().getTime() - lookedAt)
       if (find() || elapsedMs < RELOAD_SECONDS * 1000) return find()
-      loadedAt = now().getTime()
-      opened = await load()
+      lookedAt = now().getTime()
+      set = await load(set.trusted)
       return find()
     },
 
-    jwks: () => ({ keys: opened.map(({ jwk }) => jwk) })
+    jwks: () => ({ keys: set.trusted.map(({ jwk }) => jwk) }),
+
+    async keepUp() {
+      set = await load(set.trusted)
+      if (set.retired.length > 0) await stored.forget(set.retired)
+      if (set.failure) throw set.failure
+    }
   }
 }
 
-/** RFC 7638: SHA-256 over the required members in lexicographic order. */
-function thumbprint({ crv, kty, x, y }: PublicJwk): string {
-  return createHash('sha256').update(JSON.stringify({ crv, kty, x, y })).digest('base64url')
+/** The key that signs, then those that have signed, and those that will: hosts exist that take the first. */
+function inUse(schedule: Scheduled<SigningKey>[]): Scheduled<SigningKey>[] {
+  return (['signing', 'retiring', 'published'] as const).flatMap((wanted) =>
+    schedule.filter(({ state }) => state === wanted)
+  )
 }

@@ -123,13 +123,12 @@ export function createTokens({ issuer, masterKeys, signingKeys, now }: TokensOpt
     header: { alg: 'HS256', typ: STEP_TOKEN_TYPE }
   })
   // A signer parses its PEM once; made anew for every token that would cost ten times the signature.
-  const accessSigners = new Map<string, ReturnType<typeof accessSigner>>()
+  let signer: { kid: string; sign: ReturnType<typeof accessSigner> } | null = null
 
   function signAccess(claims: AccessClaims): string {
     const { kid, privateKeyPem } = signingKeys.current()
-    const sign = accessSigners.get(kid) ?? accessSigner(kid, privateKeyPem)
-    accessSigners.set(kid, sign)
-    return sign({ ...claims })
+    if (signer?.kid !== kid) signer = { kid, sign: accessSigner(kid, privateKeyPem) }
+    return signer.sign({ ...claims })
   }
 
   return {

@@ -2,6 +2,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { ACR_ONE_FACTOR, ACR_TWO_FACTORS } from '../core/claims.ts'
+import { JWKS_MAX_AGE_SECONDS } from '../core/signing-keys.ts'
 import type { SigningKeys } from '../plugins/signing-keys.ts'
 
 export interface DiscoveryOptions {
@@ -9,8 +10,8 @@ export interface DiscoveryOptions {
   signingKeys: SigningKeys
 }
 
-/** Long enough to spare us the traffic, short enough that a new key is known before it is needed. */
-const CACHE = 'public, max-age=300'
+/** A new signing key waits for this long before it signs. */
+const CACHE = `public, max-age=${JWKS_MAX_AGE_SECONDS}`
 
 const discovery: FastifyPluginAsyncTypebox<DiscoveryOptions> = async (
   app,

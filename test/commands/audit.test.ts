@@ -4,15 +4,15 @@ import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { readConfig } from '../../src/commands/audit/config.ts'
 import { verifyRecord } from '../../src/commands/audit/verify.ts'
 import { type SignedAuditEvent, signEvent } from '../../src/core/audit.ts'
 import { type ChainHead, formatHead } from '../../src/core/audit-trail.ts'
 import { createAuditEvents } from '../../src/data/audit-events.ts'
-import { createAuditKeys } from '../../src/data/audit-keys.ts'
 import { createAuditSeals } from '../../src/data/audit-seals.ts'
 import { type Database, openDatabase } from '../../src/data/database.ts'
-import { openAuditKey } from '../../src/plugins/audit-key.ts'
+import { createServiceKeys } from '../../src/data/service-keys.ts'
+import { readConfig } from '../../src/existing-config.ts'
+import { openServiceKeyOf } from '../../src/plugins/service-keys.ts'
 import { ON_EMBEDDED, testConfig, testEnvironment } from '../support/app.ts'
 import { auditEvent } from '../support/audit-events.ts'
 import { NINE } from '../support/clock.ts'
@@ -38,10 +38,14 @@ async function audit(env: NodeJS.ProcessEnv, ...args: string[]) {
   return { code, ...heard }
 }
 
+function auditKeyOf(prisma: Database['prisma']): Promise<Uint8Array> {
+  const stored = createServiceKeys(prisma)
+  return openServiceKeyOf({ stored, masterKeys, now: () => NINE }, 'audit')
+}
+
 /** Three events of which two are sealed, on record under the deployment's key. */
 async function fill({ prisma }: Database): Promise<SignedAuditEvent[]> {
-  const stored = createAuditKeys(prisma)
-  const key = await openAuditKey({ stored, masterKeys, now: () => NINE })
+  const key = await auditKeyOf(prisma)
   const events = [0, 1, 2].map((second) =>
     signEvent(key, auditEvent({ occurredAt: new Date(NINE.getTime() + second * 1000) }))
   )
@@ -64,11 +68,11 @@ t.test('a line for whatever is found, and an exit code', async (t) => {
 
   t.test('throws: before the service has ever started', async (t) => {
     await t.rejects(verify(), { message: /^there is no audit key/ })
-    t.equal(await prisma.auditKey.count(), 0, 'and no key is made')
+    t.equal(await prisma.serviceKey.count(), 0, 'and no key is made')
   })
 
   t.test('whole: an empty record', async (t) => {
-    await openAuditKey({ stored: createAuditKeys(prisma), masterKeys, now: () => NINE })
+    await auditKeyOf(prisma)
     const line = '0 events verified, 0 not sealed yet; no head yet'
     t.same(await verify(), { isWhole: true, line })
   })

@@ -8,10 +8,23 @@ import {
   sign as signBytes
 } from 'node:crypto'
 import Fastify from 'fastify'
-import { CompactSign, calculateJwkThumbprint, decodeJwt, exportJWK, jwtVerify } from 'jose'
+import {
+  CompactSign,
+  calculateJwkThumbprint,
+  decodeJwt,
+  decodeProtectedHeader,
+  exportJWK,
+  jwtVerify
+} from 'jose'
 import t, { type Test } from 'tap'
 import { BY_PASSWORD, withCode } from '../../src/core/claims.ts'
 import { deriveKey, type MasterKey, type MasterKeys } from '../../src/core/sealing.ts'
+import {
+  generateSigningKey,
+  type NewSigningKey,
+  PUBLISHED_BEFORE_SIGNING_SECONDS,
+  TRUSTED_AFTER_SIGNING_SECONDS
+} from '../../src/core/signing-keys.ts'
 import type { SigningKey } from '../../src/data/signing-keys.ts'
 import { openSigningKeys } from '../../src/plugins/signing-keys.ts'
 import { createTokens, tokenVerification } from '../../src/plugins/tokens.ts'
@@ -30,20 +43,28 @@ const OTHER_ID = '018f4e3c-0000-7000-8000-00000000000f'
 const KEY_1: MasterKey = { id: 'k1', key: randomBytes(32) }
 const KEY_2: MasterKey = { id: 'k2', key: randomBytes(32) }
 
-/** The table of signing keys, as replicas share it. */
+/** The table of signing keys, as replicas share it; the database's clock is that of whoever reads it last. */
 function createTable() {
   const rows: SigningKey[] = []
   const table = {
     rows,
     reads: 0,
     failure: null as Error | null,
+    clock: createClock(),
     async list() {
       table.reads++
       if (table.failure) throw table.failure
-      return [...rows].sort((one, other) => other.createdAt.getTime() - one.createdAt.getTime())
+      return { keys: [...rows], at: table.clock.now() }
     },
-    async createFirst(key: SigningKey) {
-      if (rows.length === 0) rows.push(key)
+    async createFirst(key: NewSigningKey) {
+      if (rows.length === 0) table.add(key, table.clock.now())
+    },
+    async forget(ids: readonly string[]) {
+      const kept = rows.filter(({ id }) => !ids.includes(id))
+      return rows.splice(0, rows.length, ...kept).length - kept.length
+    },
+    add({ id, sealedPrivateKey }: NewSigningKey, signsFrom: Date) {
+      rows.push({ id, sealedPrivateKey, createdAt: table.clock.now(), signsFrom })
     }
   }
   return table
@@ -61,6 +82,7 @@ async function startReader(t: Test, settings: Settings = {}) {
   const { masterKeys = [KEY_1], clock = createClock(), issuer = ISSUER } = settings
   const table = settings.table ?? createTable()
   const { now } = clock
+  table.clock = clock
   const signingKeys = await openSigningKeys({ stored: table, masterKeys, now })
   const tokens = createTokens({ issuer, masterKeys, signingKeys, now })
   const app = Fastify()
@@ -534,6 +556,85 @@ t.test('a token by a key that another replica has made is read after a reload', 
       'newest first, and the older one while its tokens live'
     )
   }
+})
+
+/** Stores a key that signs when every replica and every cache knows it, as a rotation does. */
+function addNext(table: ReturnType<typeof createTable>, masterKeys: MasterKeys = [KEY_1]): string {
+  const key = generateSigningKey(masterKeys)
+  const signsFrom = table.clock.now().getTime() + PUBLISHED_BEFORE_SIGNING_SECONDS * 1000
+  table.add(key, new Date(signsFrom))
+  return key.id
+}
+
+const kidsOf = ({ signingKeys }: Reader) => signingKeys.jwks().keys.map(({ kid }) => kid)
+
+t.test(
+  'a new key is published, then signs, and the old one is trusted for as long as its tokens live',
+  async (t) => {
+    const reader = await startReader(t)
+    const { tokens, signingKeys, table, clock, read } = reader
+    const older = signingKeys.current().kid
+    const newer = addNext(table)
+    await signingKeys.keepUp()
+    t.strictSame(kidsOf(reader), [older, newer], 'published, behind the one that signs')
+    t.equal(signingKeys.current().kid, older)
+
+    clock.advance({ seconds: PUBLISHED_BEFORE_SIGNING_SECONDS - 1 })
+    await signingKeys.keepUp()
+    t.equal(signingKeys.current().kid, older)
+    const { accessToken: last } = tokens.issueAccessToken(SUBJECT, BY_PASSWORD)
+    clock.advance({ seconds: 1 })
+    await signingKeys.keepUp()
+    t.strictSame(kidsOf(reader), [newer, older])
+    const { accessToken: first } = tokens.issueAccessToken(SUBJECT, BY_PASSWORD)
+    t.equal(decodeProtectedHeader(first).kid, newer)
+    t.ok(await read('access', last))
+    t.ok(await read('access', first))
+
+    clock.advance({ seconds: TRUSTED_AFTER_SIGNING_SECONDS - 1 })
+    await signingKeys.keepUp()
+    t.strictSame(kidsOf(reader), [newer, older])
+    clock.advance({ seconds: 1 })
+    await signingKeys.keepUp()
+    t.strictSame(kidsOf(reader), [newer])
+    t.strictSame(
+      table.rows.map(({ id }) => id),
+      [newer],
+      'and its row is gone'
+    )
+    await signingKeys.keepUp()
+    t.equal(table.rows.length, 1)
+  }
+)
+
+t.test('a key that was replaced at once is believed no more', async (t) => {
+  const reader = await startReader(t)
+  const { tokens, signingKeys, table, clock, read } = reader
+  const { accessToken } = tokens.issueAccessToken(SUBJECT, BY_PASSWORD)
+  const leaked = signingKeys.current().kid
+  table.rows.splice(0)
+  table.add(generateSigningKey([KEY_1]), clock.now())
+  t.ok(await read('access', accessToken))
+  await signingKeys.keepUp()
+  t.notOk(kidsOf(reader).includes(leaked))
+  t.equal(await read('access', accessToken), null)
+  t.ok(await read('access', tokens.issueAccessToken(SUBJECT, BY_PASSWORD).accessToken))
+})
+
+t.test('a key that the ring can’t open is named, and takes no other with it', async (t) => {
+  const reader = await startReader(t)
+  const { signingKeys, table, clock, read } = reader
+  const { header, payload, sign, issued } = partsOf('access', reader)
+  const kid = addNext(table, [KEY_2])
+  await t.rejects(signingKeys.keepUp(), { name: 'UnsealError', message: /"k2"/ })
+  clock.advance({ seconds: 10 })
+  t.equal(await read('access', write({ ...header, kid }, payload, sign)), null)
+  t.ok(await read('access', issued))
+  t.equal(signingKeys.current().kid, header.kid)
+
+  table.rows.splice(0, 1)
+  await t.rejects(signingKeys.keepUp(), { name: 'UnsealError' }, 'and where there is no other')
+  t.ok(await read('access', issued), 'all stays as it is')
 })
 
 t.test('a clock that is set back doesn’t put the reload off', async (t) => {

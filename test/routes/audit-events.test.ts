@@ -3,9 +3,9 @@ import t from 'tap'
 import { v7 as uuidv7 } from 'uuid'
 import { type AuditEvent, isGenuine, NO_ACCOUNT, signEvent } from '../../src/core/audit.ts'
 import { type AuditFilter, createAuditEvents } from '../../src/data/audit-events.ts'
-import { createAuditKeys } from '../../src/data/audit-keys.ts'
 import { type Database, openDatabase } from '../../src/data/database.ts'
-import { openAuditKey } from '../../src/plugins/audit-key.ts'
+import { createServiceKeys } from '../../src/data/service-keys.ts'
+import { openServiceKeyOf } from '../../src/plugins/service-keys.ts'
 import { startApp } from '../support/app.ts'
 import { auditEvent, HOSTILE_TEXTS } from '../support/audit-events.ts'
 import { NINE } from '../support/clock.ts'
@@ -17,11 +17,12 @@ const service = await startApp(t, { database })
 const { call, clock, config, createAccount, createApiKey, createUser, enrolledUser } = service
 const { prisma } = database
 const auditEvents = createAuditEvents(prisma)
-const key = await openAuditKey({
-  stored: createAuditKeys(prisma),
+const ownKeys = {
+  stored: createServiceKeys(prisma),
   masterKeys: config.masterKeys,
   now: clock.now
-})
+}
+const key = await openServiceKeyOf(ownKeys, 'audit')
 
 interface Item extends Omit<AuditEvent, 'occurredAt'> {
   occurredAt: string

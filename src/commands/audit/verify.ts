@@ -1,9 +1,9 @@
 import { BREACHES, type Breach, type ChainHead, formatHead } from '../../core/audit-trail.ts'
 import type { MasterKeys } from '../../core/sealing.ts'
-import { createAuditKeys } from '../../data/audit-keys.ts'
 import { createAuditTrail } from '../../data/audit-trail.ts'
 import type { Database } from '../../data/database.ts'
-import { findAuditKey } from '../../plugins/audit-key.ts'
+import { createServiceKeys } from '../../data/service-keys.ts'
+import { findServiceKeyOf } from '../../plugins/service-keys.ts'
 
 export interface RecordOptions {
   prisma: Database['prisma']
@@ -18,7 +18,8 @@ export async function verifyRecord({
   masterKeys,
   noted
 }: RecordOptions): Promise<{ isWhole: boolean; line: string }> {
-  const key = await findAuditKey({ stored: createAuditKeys(prisma), masterKeys })
+  const stored = createServiceKeys(prisma)
+  const key = await findServiceKeyOf({ stored, masterKeys }, 'audit')
   if (!key) throw new Error('there is no audit key: the service has never started on this database')
   const verdict = await createAuditTrail(prisma).verify({ key, noted })
   if (!verdict.isWhole) return { isWhole: false, line: `broken at ${describe(verdict.breach)}` }

@@ -179,12 +179,11 @@ export function createJudging({
 
     acceptRecoveryCode(guesser, recoveryCode) {
       const { request, subject, stepToken } = guesser
-      const candidates = recoveryCodeHasher.candidates(recoveryCode, subject)
+      const hash = recoveryCodeHasher.hash(recoveryCode, subject)
       const guess: Guess = {
         ...recoveryPath,
         async match(judged, device) {
-          const hash = await recoveryCodes.findStored(judged, candidates)
-          if (!hash) return null
+          if (!(await recoveryCodes.isStored(judged, hash))) return null
           const event = audit.succeeded(request, { details: device && onDevice(device) })
           const remaining = judged.recoveryCodesRemaining - 1
           const notice = noticeTo(judged, event, 'recovery_code_used', { remaining })

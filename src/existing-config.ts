@@ -1,9 +1,9 @@
 // The configuration of the service, for who only reads: nothing is made here that is not there.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Config, ConfigError, dataFolder, loadConfig } from '../../config.ts'
-import { formatBearerKey, generateBearerKey } from '../../core/bearer-keys.ts'
-import { hasLocalKeys } from '../../local-keys.ts'
+import { type Config, ConfigError, dataFolder, loadConfig } from './config.ts'
+import { formatBearerKey, generateBearerKey } from './core/bearer-keys.ts'
+import { hasLocalKeys } from './local-keys.ts'
 
 /** Throws `ConfigError` as `loadConfig` does, and where the database or the keys of a development start are missing. */
 export function readConfig(env: NodeJS.ProcessEnv): Pick<Config, 'databaseUrl' | 'masterKeys'> {

@@ -1,0 +1,125 @@
+// The keys behind access tokens: how one is made, and when each signs and is trusted. A key is published before it
+// signs, and published on after it has signed, so that whoever verifies a token knows its key.
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject
+} from 'node:crypto'
+import { ACCESS_TOKEN_TTL_SECONDS } from './claims.ts'
+import { createSealer, type MasterKeys, type Sealer } from './sealing.ts'
+
+/** How long hosts may keep the JWKS: it spares us traffic, and a rotation waits for it. */
+export const JWKS_MAX_AGE_SECONDS = 5 * 60
+/** Every replica has looked for new keys within this, slow database included; each tries every two seconds. */
+export const SIGNING_KEYS_KNOWN_WITHIN_SECONDS = 10
+/** For hosts and caches that take their time with a fetch. */
+const FETCH_SECONDS = 60
+/** Replicas date tokens by their own clocks, and no clock that keeps time with anything is an hour off. */
+const CLOCK_SKEW_MAX_SECONDS = 60 * 60
+
+/** From when a key is stored until it signs: then every replica, and every JWKS in a cache, has it. */
+export const PUBLISHED_BEFORE_SIGNING_SECONDS =
+  SIGNING_KEYS_KNOWN_WITHIN_SECONDS + JWKS_MAX_AGE_SECONDS + FETCH_SECONDS
+/** From when the next key signs until a key retires: then the last replica has changed over, and the last token is dead. */
+export const TRUSTED_AFTER_SIGNING_SECONDS =
+  SIGNING_KEYS_KNOWN_WITHIN_SECONDS + ACCESS_TOKEN_TTL_SECONDS + CLOCK_SKEW_MAX_SECONDS
+
+export interface PublicJwk {
+  kty: string
+  crv: string
+  x: string
+  y: string
+}
+
+/** A new key, to be stored. */
+export interface NewSigningKey {
+  /** The `kid`. */
+  id: string
+  publicJwk: PublicJwk
+  sealedPrivateKey: string
+}
+
+/** What the schedule goes by; instants are of the database's clock. */
+export interface ScheduledKey {
+  id: string
+  signsFrom: Date
+}
+
+/** `published`: signs later. `retiring`: signs no more, and its tokens may live. `retired`: they are dead. */
+export type SigningKeyState = 'published' | 'signing' | 'retiring' | 'retired'
+
+export type Scheduled<Key extends ScheduledKey> = Key & {
+  state: SigningKeyState
+  /** When it is trusted no more; null while no other key is to follow. */
+  retiresAt: Date | null
+}
+
+/** What every key is good for at an instant, newest first. Exactly one signs, unless there is none. */
+export function scheduleOf<Key extends ScheduledKey>(
+  keys: readonly Key[],
+  at: Date
+): Scheduled<Key>[] {
+  const newestFirst = keys.toSorted(bySignsFrom).reverse()
+  const begun = newestFirst.findIndex(({ signsFrom }) => signsFrom <= at)
+  // The database's clock may have been set back: then the key that signs first signs already.
+  const signing = begun === -1 ? newestFirst.length - 1 : begun
+  return newestFirst.map((key, index) => {
+    const successor = newestFirst[index - 1]
+    const retiresAt = successor ? later(successor.signsFrom, TRUSTED_AFTER_SIGNING_SECONDS) : null
+    return { ...key, state: stateOf(index - signing, retiresAt, at), retiresAt }
+  })
+}
+
+/** A new ES256 key from the CSPRNG, its private half sealed to its id. */
+export function generateSigningKey(masterKeys: MasterKeys): NewSigningKey {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const publicJwk = publicJwkOf(publicKey)
+  const id = thumbprint(publicJwk)
+  const pkcs8 = privateKey.export({ format: 'der', type: 'pkcs8' })
+  return { id, publicJwk, sealedPrivateKey: sealerOf(masterKeys).seal(pkcs8, [id]) }
+}
+
+/**
+ * Opens a stored key. The public half comes from the private one, since whoever writes to the database could have
+ * written another. Throws `UnsealError` when `MASTER_KEYS` can't open it.
+ */
+export function openSigningKey(
+  masterKeys: MasterKeys,
+  { id, sealedPrivateKey }: Pick<NewSigningKey, 'id' | 'sealedPrivateKey'>
+): { privateKey: KeyObject; publicKey: KeyObject; publicJwk: PublicJwk } {
+  const pkcs8 = sealerOf(masterKeys).unseal(sealedPrivateKey, [id])
+  const privateKey = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' })
+  const publicKey = createPublicKey(privateKey)
+  return { privateKey, publicKey, publicJwk: publicJwkOf(publicKey) }
+}
+
+function sealerOf(masterKeys: MasterKeys): Sealer {
+  return createSealer(masterKeys, 'signing-key')
+}
+
+function stateOf(stepsBehind: number, retiresAt: Date | null, at: Date): SigningKeyState {
+  if (stepsBehind < 0) return 'published'
+  if (stepsBehind === 0) return 'signing'
+  return retiresAt !== null && retiresAt <= at ? 'retired' : 'retiring'
+}
+
+// The id decides between two of one instant, so that every replica puts them in one order.
+function bySignsFrom(one: ScheduledKey, other: ScheduledKey): number {
+  return one.signsFrom.getTime() - other.signsFrom.getTime() || (one.id < other.id ? -1 : 1)
+}
+
+function later(at: Date, seconds: number): Date {
+  return new Date(at.getTime() + seconds * 1000)
+}
+
+function publicJwkOf(publicKey: KeyObject): PublicJwk {
+  const { kty = '', crv = '', x = '', y = '' } = publicKey.export({ format: 'jwk' })
+  return { kty, crv, x, y }
+}
+
+/** RFC 7638: SHA-256 over the required members in lexicographic order. */
+function thumbprint({ crv, kty, x, y }: PublicJwk): string {
+  return createHash('sha256').update(JSON.stringify({ crv, kty, x, y })).digest('base64url')
+}

@@ -1,0 +1,250 @@
+// The keys of the deployment as an operator lists and rotates them.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { listKeys } from '../../src/commands/keys/list.ts'
+import { rotateMaster } from '../../src/commands/keys/rotate-master.ts'
+import { rotateSigning } from '../../src/commands/keys/rotate-signing.ts'
+import type { SealedKind, SealedValue } from '../../src/core/resealing.ts'
+import { PUBLISHED_BEFORE_SIGNING_SECONDS } from '../../src/core/signing-keys.ts'
+import { openDatabase } from '../../src/data/database.ts'
+import { createSealedValues } from '../../src/data/sealed-values.ts'
+import { ON_SERVER, startApp, testConfig, testEnvironment } from '../support/app.ts'
+import { createTestDatabase } from '../support/database.ts'
+import { MAIL_WAITS } from '../support/records.ts'
+
+const COMMAND = fileURLToPath(new URL('../../dist/commands/keys.js', import.meta.url))
+const OLD = 'old:3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs='
+const NEW = 'new:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8='
+const ringOf = (...keys: string[]) => testConfig({ MASTER_KEYS: keys.join(',') }).masterKeys
+const BEFORE = ringOf(OLD)
+const DURING = ringOf(NEW, OLD)
+const AFTER = ringOf(NEW)
+
+const first = await startApp(t, { env: { ...MAIL_WAITS, MASTER_KEYS: OLD } })
+const { database, clock } = first
+const { prisma } = database
+const values = createSealedValues(prisma)
+const silent = { say: () => {} }
+
+const ada = await first.enrolledUser()
+const accessToken = await ada.accessToken()
+const others = [await first.enrolledUser(), await first.enrolledUser()]
+for (const user of [await first.createUser(), await first.createUser()]) {
+  await first.enroll(await first.assertedToken(user))
+}
+
+async function pagesOf(kind: SealedKind): Promise<SealedValue[][]> {
+  const pages: SealedValue[][] = []
+  for await (const page of values.pages(kind, 10)) pages.push(page)
+  return pages
+}
+
+/** Every text in every table that begins like a value sealed by the master key. */
+async function sealedBy(id: string): Promise<number> {
+  const tables = await prisma.$queryRaw<{ name: string }[]>`
+    SELECT table_name::text AS name FROM information_schema.tables WHERE table_schema = 'public'`
+  const counts = tables.map(async ({ name }) => {
+    const rows = await prisma.$queryRawUnsafe<{ text: string }[]>(
+      `SELECT to_jsonb(x)::text AS text FROM "${name}" x`
+    )
+    return rows.filter(({ text }) => text.includes(`"1.${id}.`)).length
+  })
+  return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0)
+}
+
+t.test('list: what each master key seals, what each signing key does, and no key', async (t) => {
+  const { lines, trouble } = await listKeys({ prisma, masterKeys: DURING })
+  t.equal(trouble, null)
+  t.match(
+    lines[0],
+    /^master key {2}pending enrolments {2}authenticators {2}signing keys {2}service keys {2}state$/
+  )
+  t.match(lines[1], /^new +0 +0 +0 +0 +seals what is new$/)
+  t.match(lines[2], /^old +2 +3 +1 +3 +needed$/)
+  t.match(lines[4], /^signing key +state +created +signs from +trusted until$/)
+  t.match(lines[5], /^[\w-]{43} +signing +\S+Z +\S+Z +-$/)
+  const text = lines.join('\n')
+  for (const key of [OLD, NEW]) t.notOk(text.includes(key.split(':')[1] ?? ''))
+  t.notMatch(text, /1\.(old|new)\./)
+})
+
+t.test('what is sealed by a key that the ring lacks is told', async (t) => {
+  const { trouble } = await listKeys({ prisma, masterKeys: AFTER })
+  const lacked =
+    '2 pending enrolments, 3 authenticators, 1 signing keys, 3 service keys under "old"'
+  t.equal(trouble, `sealed by a master key that MASTER_KEYS does not hold: ${lacked}`)
+  const rotated = await rotateMaster({ prisma, masterKeys: AFTER }, silent)
+  t.match(rotated, { lines: [], trouble: /^9 values are left: .* does not hold: .*"old"$/ })
+  t.equal(await sealedBy('old'), 9, 'and stays as it is')
+})
+
+t.test('a value that was changed since it was read is not overwritten', async (t) => {
+  const [page = []] = await pagesOf('authenticators')
+  t.equal(page.length, 3)
+  const stale = page.map((value) => ({ ...value, sealed: `${value.sealed}x`, resealed: 'lost' }))
+  t.equal(await values.replace('authenticators', stale), 0)
+  const foreign = page.map((value) => ({ ...value, context: [...value.context].reverse() }))
+  t.equal(
+    await values.replace(
+      'authenticators',
+      foreign.map((value) => ({ ...value, resealed: 'lost' }))
+    ),
+    0
+  )
+  t.same(await pagesOf('authenticators'), [page])
+})
+
+t.test('a row that somebody is at is left to the next round', ON_SERVER, async (t) => {
+  const [page = []] = await pagesOf('authenticators')
+  const same = page.map((value) => ({ ...value, resealed: value.sealed }))
+  await prisma.$transaction(async (transaction) => {
+    await transaction.$queryRaw`SELECT id FROM "Authenticator" WHERE id = ${ada.authenticatorId}::uuid FOR UPDATE`
+    t.equal(await values.replace('authenticators', same), 2)
+  })
+  t.equal(await values.replace('authenticators', same), 3)
+})
+
+t.test('rotate master: killed in between, it goes on with the rest', async (t) => {
+  const kill = (line: string) => {
+    if (line.startsWith('authenticators')) throw new Error('killed')
+  }
+  const options = { prisma, masterKeys: DURING }
+  await t.rejects(rotateMaster(options, { say: kill, pageSize: 2 }), { message: 'killed' })
+  t.equal(await sealedBy('new'), 4)
+  t.equal(await sealedBy('old'), 5)
+  const between = await startApp(t, {
+    database,
+    clock,
+    env: { ...MAIL_WAITS, MASTER_KEYS: `${NEW},${OLD}` }
+  })
+  for (const user of others) {
+    t.equal((await between.verify(await user.stepToken(), user.nextCode())).statusCode, 200)
+  }
+
+  const heard: string[] = []
+  const rotated = await rotateMaster(options, { say: (line) => heard.push(line), pageSize: 2 })
+  t.same(rotated, { lines: ['All 9 values are sealed by new.'], trouble: null })
+  t.same(heard, [
+    '5 values are sealed by other master keys than new.',
+    'authenticators: 1 re-sealed',
+    'signing keys: 1 re-sealed',
+    'service keys: 2 re-sealed',
+    'service keys: 3 re-sealed'
+  ])
+  t.equal(await sealedBy('old'), 0, 'in no table whatever')
+  const { lines } = await listKeys(options)
+  t.match(
+    lines[2],
+    /^old +0 +0 +0 +0 +may be dropped, 10 minutes after no replica has had it first$/
+  )
+})
+
+t.test('without the former key everything goes on', async (t) => {
+  const keys = await first.call('GET', '/.well-known/jwks.json')
+  const last = await startApp(t, { database, clock, env: { ...MAIL_WAITS, MASTER_KEYS: NEW } })
+  t.same((await last.call('GET', '/.well-known/jwks.json')).json(), keys.json())
+  t.equal((await last.call('GET', '/v1/users/me', { as: accessToken })).statusCode, 200)
+  const tokenOf = () => last.assertedToken(ada)
+  t.equal((await last.verify(await tokenOf(), ada.nextCode())).statusCode, 200)
+  t.equal((await last.recover(await tokenOf(), ada.recoveryCodes[0] ?? '')).statusCode, 200)
+})
+
+t.test('an altered value holds up no other, and is named', async (t) => {
+  const where = { accountId: ada.account.id, userId: ada.id, id: ada.authenticatorId }
+  const { sealedSecret } = await prisma.authenticator.findFirstOrThrow({ where })
+  const altered = { sealedSecret: sealedSecret.replace('1.new.', '1.new.AAAA') }
+  await prisma.authenticator.updateMany({ where, data: altered })
+  const back = await rotateMaster({ prisma, masterKeys: ringOf(OLD, NEW) }, silent)
+  const row = `${where.accountId} ${where.userId} ${where.id}`
+  t.equal(
+    back.trouble,
+    `1 values are left: authenticators, row ${row}: altered, or sealed for another row`
+  )
+  await prisma.authenticator.updateMany({ where, data: { sealedSecret } })
+  const again = await rotateMaster({ prisma, masterKeys: ringOf(OLD, NEW) }, silent)
+  t.equal(again.trouble, null)
+})
+
+t.test('rotate signing: two operators at once, and one again, rotate once', async (t) => {
+  const options = { prisma, masterKeys: BEFORE }
+  const both = await Promise.all([rotateSigning(options), rotateSigning(options)])
+  const said = [...both, await rotateSigning(options)].map(({ lines }) => lines.join())
+  t.equal(said.filter((line) => /^[\w-]{43} is published now and signs from /.test(line)).length, 1)
+  t.equal(
+    said.filter((line) => /was published before, and nothing has changed/.test(line)).length,
+    2
+  )
+  t.equal(new Set(said.map((line) => line.slice(0, 43))).size, 1)
+  const rows = await prisma.signingKey.findMany({ orderBy: { signsFrom: 'asc' } })
+  t.equal(rows.length, 2)
+  const waits = Number(rows[1]?.signsFrom) - Number(rows[1]?.createdAt)
+  t.ok(Math.abs(waits - PUBLISHED_BEFORE_SIGNING_SECONDS * 1000) < 10, `${waits} ms`)
+  const { lines } = await listKeys(options)
+  t.match(lines.slice(4), [/ published .* -$/, / signing .*Z$/])
+})
+
+t.test('rotate signing --now: one key is left, which signs', async (t) => {
+  const { lines } = await rotateSigning({ prisma, masterKeys: BEFORE }, { isUrgent: true })
+  t.match(lines[0], / signs from now on, and 2 earlier keys are forgotten\.$/)
+  const rows = await prisma.signingKey.findMany()
+  t.same(
+    rows.map(({ id }) => id),
+    [lines[0]?.slice(0, 43)]
+  )
+})
+
+/** The built command in a process of its own. */
+async function keys(env: NodeJS.ProcessEnv, ...args: string[]) {
+  const child = spawn(process.execPath, [COMMAND, ...args], {
+    env: { PATH: process.env['PATH'], ...testEnvironment(env) },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  const heard = { out: '', err: '' }
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    heard.out += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    heard.err += text
+  })
+  const [code] = await once(child, 'close')
+  return { code, ...heard }
+}
+
+t.test('exit codes: 0 done, 1 a value can’t be opened, 2 nothing done', async (t) => {
+  const DATABASE_URL = await createTestDatabase(t)
+  const [unused, ...refused] = await Promise.all([
+    keys({ DATABASE_URL }, 'rotate', 'signing'),
+    ...[[], ['rotate'], ['rotate', 'master', '--now'], ['list', '--all']].map((args) =>
+      keys({ DATABASE_URL: 'postgresql://postgres:hunter2@127.0.0.1:1/x' }, ...args)
+    )
+  ])
+  t.match(unused, {
+    code: 2,
+    err: /^keys: nothing done: no signing key: .* never started[^\n]*\n$/
+  })
+  for (const { code, out, err } of refused) {
+    t.equal(code, 2)
+    t.equal(out, '')
+    t.match(err, /^keys: nothing done: [^\n]+\n$/)
+    t.notMatch(err, /hunter2/)
+  }
+
+  const started = await openDatabase({ url: DATABASE_URL })
+  const { app } = await startApp(t, { database: started, env: { MASTER_KEYS: OLD } })
+  await app.close()
+  await started.close()
+  const rotated = await keys({ DATABASE_URL, MASTER_KEYS: `${NEW},${OLD}` }, 'rotate', 'master')
+  t.match(rotated, {
+    code: 0,
+    out: /^4 values [\s\S]*\nAll 4 values are sealed by new\.\n$/,
+    err: ''
+  })
+  const listed = await keys({ DATABASE_URL, MASTER_KEYS: OLD }, 'list')
+  t.match(listed, { code: 1, out: /\nnew .* missing from MASTER_KEYS\n/ })
+  t.match(
+    listed.err,
+    /^keys: sealed by a master key that MASTER_KEYS does not hold: .* under "new"\n$/
+  )
+})

@@ -121,30 +121,24 @@ async function insert(
   events: EventKey[],
   links: ChainHead[]
 ): Promise<void> {
-  const sequences = links.map(({ sequence }) => String(sequence))
-  const hashes = links.map(({ hash }) => Buffer.from(hash).toString('hex'))
-  const [accountIds, instants, ids] = columnsOf(events)
+  const seals = links.map(({ sequence, hash }, index) => {
+    const { accountId, instant, id } = events[index] ?? {}
+    const hex = Buffer.from(hash).toString('hex')
+    return { sequence: String(sequence), accountId, instant, id, hash: hex }
+  })
   await transaction.$executeRaw`
     INSERT INTO "AuditSeal" (sequence, "accountId", "occurredAt", "eventId", hash)
-    SELECT sequence, "accountId", "occurredAt", id, decode(hash, 'hex')
-    FROM unnest(${sequences}::bigint[], ${accountIds}::uuid[], ${instants}::timestamptz[], ${ids}::uuid[],
-      ${hashes}::text[]) AS link (sequence, "accountId", "occurredAt", id, hash)`
+    SELECT sequence, "accountId", instant, id, decode(hash, 'hex')
+    FROM json_to_recordset(${JSON.stringify(seals)}::json)
+      AS seal (sequence bigint, "accountId" uuid, instant timestamptz, id uuid, hash text)`
 }
 
 async function takeOut(transaction: Transaction, events: EventKey[]): Promise<void> {
-  const [accountIds, instants, ids] = columnsOf(events)
+  const keys = events.map(({ accountId, instant, id }) => ({ accountId, instant, id }))
   await transaction.$executeRaw`
     DELETE FROM "UnsealedAuditEvent" AS queued
-    USING unnest(${accountIds}::uuid[], ${instants}::timestamptz[], ${ids}::uuid[])
-      AS taken ("accountId", "occurredAt", id)
+    USING json_to_recordset(${JSON.stringify(keys)}::json)
+      AS taken ("accountId" uuid, instant timestamptz, id uuid)
     WHERE (queued."accountId", queued."occurredAt", queued.id)
-      = (taken."accountId", taken."occurredAt", taken.id)`
-}
-
-function columnsOf(events: EventKey[]): [string[], string[], string[]] {
-  return [
-    events.map(({ accountId }) => accountId),
-    events.map(({ instant }) => instant),
-    events.map(({ id }) => id)
-  ]
+      = (taken."accountId", taken.instant, taken.id)`
 }

@@ -66,7 +66,7 @@ export function prepare<Input>({ texts, reads }: Template<Input>): Statement<Inp
   const places = reads.map((read) => `$${sent.indexOf(read) + 1}`)
   const text = rest.reduce((sofar, next, index) => `${sofar}${places[index]}${next}`, head)
   const name = createHash('sha256').update(text).digest('base64url').slice(0, 22)
-  return { name, text, valuesOf: (input) => sent.map((read) => read(input)) }
+  return { name, text, valuesOf: (input) => sent.map((read) => sentForm(read(input))) }
 }
 
 /** The template with the values of an input, for a statement that Prisma runs. */
@@ -75,4 +75,9 @@ export function filled<Input>({ texts, reads }: Template<Input>, input: Input): 
     texts,
     reads.map((read) => read(input))
   )
+}
+
+/** `pg` would spell out an instant member by member, in the time zone of the machine. */
+function sentForm(value: unknown): unknown {
+  return value instanceof Date ? value.toISOString() : value
 }

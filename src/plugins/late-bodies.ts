@@ -27,12 +27,14 @@ export interface LateBodiesOptions {
 export const lateBodies = fastifyPlugin<LateBodiesOptions>(
   async (app, { apiKeys, subjects, now }) => {
     app.decorateRequest('bodyAwaitedSince', 0)
-    app.addHook('preParsing', async (request) => {
+    app.addHook('preParsing', (request, _reply, payload, done) => {
       request.bodyAwaitedSince = performance.now()
+      done(null, payload)
     })
-    app.addHook('preValidation', async (request) => {
+    app.addHook('preValidation', (request, _reply, done) => {
       const isLate = performance.now() - request.bodyAwaitedSince > LATE_MS
-      if (isLate && request.credential) await judgeAgain(request, request.credential)
+      if (!isLate || !request.credential) return done()
+      judgeAgain(request, request.credential).then(() => done(), done)
     })
 
     async function judgeAgain(request: FastifyRequest, credential: Credential): Promise<void> {

@@ -1,0 +1,13 @@
+// Bare argon2id: so many passwords verified, three at once as in the service, and nothing else. Prints how many a second.
+import { verify } from '@node-rs/argon2'
+import pLimit from 'p-limit'
+
+const [hash = '', password = '', count = '0'] = process.argv.slice(2)
+const limit = pLimit(3)
+const verifyAll = (times: number) =>
+  Promise.all(Array.from({ length: times }, () => limit(() => verify(hash, password))))
+
+await verifyAll(Number(count))
+const startedAt = performance.now()
+await verifyAll(Number(count))
+console.log(Number(count) / ((performance.now() - startedAt) / 1000))

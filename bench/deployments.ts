@@ -1,0 +1,28 @@
+// What is measured: the service as production runs it, and the floor under it.
+import { FLOOR_KEY } from './floor-secrets.ts'
+import { ISSUER, MASTER_KEYS_TEXT, OPERATOR_KEY, STEP_KEY } from './keys.ts'
+import { type Server, startServer } from './servers.ts'
+
+/** As `npm run serve` starts the service; the floor gets the same. */
+const NODE_ARGS = ['--max-semi-space-size=64']
+
+export function startFloor(databaseUrl: string): Promise<Server> {
+  const loader = '--import=./test/support/typescript.mjs'
+  return startServer([...NODE_ARGS, loader, 'bench/floor.ts'], {
+    DATABASE_URL: databaseUrl,
+    NODE_ENV: 'production',
+    ...{ STEP_KEY, FLOOR_KEY, ISSUER }
+  })
+}
+
+/** As in production, but that one address may send as much as it likes. */
+export function startOurs(databaseUrl: string, env: NodeJS.ProcessEnv = {}): Promise<Server> {
+  return startServer([...NODE_ARGS, 'dist/server.js'], {
+    DATABASE_URL: databaseUrl,
+    NODE_ENV: 'production',
+    MASTER_KEYS: MASTER_KEYS_TEXT,
+    RATE_LIMIT_PER_MINUTE: '1000000',
+    ...{ OPERATOR_KEY, ISSUER },
+    ...env
+  })
+}

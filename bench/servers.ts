@@ -1,0 +1,103 @@
+// Servers in processes of their own, each pinned to the first core where `taskset` exists, and what the operating system
+// says of them.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { availableParallelism } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+const READY_WITHIN_MS = 30_000
+/** Linux counts CPU time in these (`getconf CLK_TCK`), on every architecture that Node runs on. */
+const TICKS_PER_SECOND = 100
+
+export const IS_PINNED = availableParallelism() > 1 && isInstalled('taskset')
+
+export interface Server {
+  url: string
+  /** From the start of the process until it said that it is ready. */
+  startedInMs: number
+  /** User and system time of all its threads so far. */
+  cpuSeconds(): number
+  memory(): { nowMiB: number; peakMiB: number }
+  stop(): Promise<void>
+}
+
+/** Load and measurement stay on the last core, away from the servers. */
+export function pinThisProcess(): void {
+  if (!IS_PINNED) return
+  const last = String(availableParallelism() - 1)
+  execFileSync('taskset', ['-a', '-cp', last, String(process.pid)], { stdio: 'ignore' })
+}
+
+/** The command that runs Node so, away from the load. */
+export function pinned(args: string[]): [string, ...string[]] {
+  const node = [process.execPath, ...args] as [string, ...string[]]
+  return IS_PINNED ? ['taskset', '-c', '0', ...node] : node
+}
+
+export async function startServer(args: string[], env: NodeJS.ProcessEnv): Promise<Server> {
+  const port = await freePort()
+  const [command, ...rest] = pinned(args)
+  const startedAt = performance.now()
+  const child = spawn(command, rest, {
+    env: { PATH: process.env['PATH'], ...env, PORT: String(port) },
+    // Logs are written, as everywhere; what becomes of them is not what is measured.
+    stdio: ['ignore', 'ignore', 'inherit']
+  })
+  const url = `http://127.0.0.1:${port}`
+  await isReady(url, child)
+  return {
+    url,
+    startedInMs: performance.now() - startedAt,
+    cpuSeconds: () => cpuSecondsOf(child),
+    memory: () => memoryOf(child),
+    async stop() {
+      const gone = once(child, 'exit')
+      child.kill('SIGTERM')
+      await gone
+    }
+  }
+}
+
+function cpuSecondsOf({ pid }: ChildProcess): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  // The command's name, in parentheses, may hold spaces: proc(5).
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
+}
+
+function memoryOf({ pid }: ChildProcess): { nowMiB: number; peakMiB: number } {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  const mib = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1]) / 1024
+  return { nowMiB: mib('VmRSS'), peakMiB: mib('VmHWM') }
+}
+
+async function isReady(url: string, child: ChildProcess): Promise<void> {
+  const deadline = performance.now() + READY_WITHIN_MS
+  while (performance.now() < deadline) {
+    if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}`)
+    const answer = await fetch(`${url}/health/ready`).catch(() => null)
+    if (answer?.ok) return
+    await sleep(5)
+  }
+  throw new Error('the server did not get ready')
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const address = probe.address()
+  probe.close()
+  await once(probe, 'close')
+  return typeof address === 'object' && address ? address.port : 0
+}
+
+function isInstalled(command: string): boolean {
+  try {
+    execFileSync(command, ['--version'], { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+}

@@ -214,22 +214,23 @@ async function keys(env: NodeJS.ProcessEnv, ...args: string[]) {
 
 t.test('exit codes: 0 done, 1 a value can’t be opened, 2 nothing done', async (t) => {
   const DATABASE_URL = await createTestDatabase(t)
-  const [unused, ...refused] = await Promise.all([
+  const away = { DATABASE_URL: 'postgresql://postgres:hunter2@127.0.0.1:1/x' }
+  const [unused, unreached, misspelt] = await Promise.all([
     keys({ DATABASE_URL }, 'rotate', 'signing'),
-    ...[[], ['rotate'], ['rotate', 'master', '--now'], ['list', '--all']].map((args) =>
-      keys({ DATABASE_URL: 'postgresql://postgres:hunter2@127.0.0.1:1/x' }, ...args)
-    )
+    keys(away, 'list'),
+    keys(away, 'rotate', 'master', '--now')
   ])
   t.match(unused, {
     code: 2,
     err: /^keys: nothing done: no signing key: .* never started[^\n]*\n$/
   })
-  for (const { code, out, err } of refused) {
-    t.equal(code, 2)
-    t.equal(out, '')
-    t.match(err, /^keys: nothing done: [^\n]+\n$/)
-    t.notMatch(err, /hunter2/)
-  }
+  t.match(unreached, {
+    code: 2,
+    out: '',
+    err: /^keys: nothing done: [^\n]*127\.0\.0\.1:1[^\n]*\n$/
+  })
+  t.notMatch(unreached.err, /hunter2/)
+  t.match(misspelt, { code: 2, out: '', err: /^keys: nothing done: usage: [^\n]+\n$/ })
 
   const started = await openDatabase({ url: DATABASE_URL })
   const { app } = await startApp(t, { database: started, env: { MASTER_KEYS: OLD } })

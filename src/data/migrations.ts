@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -13,6 +14,7 @@ import {
   migrationList,
   withSchemaEngine
 } from './schema-engine.ts'
+import { prepare, raw } from './statements.ts'
 
 // `src` and `dist` both lie one level below the package, so the way up is the same from each.
 const migrationsFolder = fileURLToPath(new URL('../../prisma/migrations', import.meta.url))
@@ -49,28 +51,51 @@ export async function applyMigrations(
   const migrations = await readMigrations(folder)
   // An installation that lost the folder must not take an empty database for a finished one.
   if (!migrations.length) throw new Error(`there are no migrations in ${folder}`)
+  // A replica that finds nothing to do must not wait for one that is at work, nor hold the schema engine in its memory.
+  if (!retry && (await isUpToDate(engine, migrations))) return []
   const input = { migrationsList: migrationList(folder, migrations), filters: everything }
   return engine.withMigrationConnection((connection) =>
-    withSchemaEngine(connection, async (schemaEngine) => {
-      // A replica that finds nothing to do must not wait for one that is at work.
-      if (!retry && (await isUpToDate(schemaEngine, input))) return []
-      return engine.exclusively(async () => {
+    withSchemaEngine(connection, (schemaEngine) =>
+      engine.exclusively(async () => {
         if (retry) await schemaEngine.markMigrationRolledBack({ migrationName: retry })
         const { failedMigrationNames, editedMigrationNames } = await diagnose(schemaEngine, input)
         if (failedMigrationNames[0]) throw failedBefore(failedMigrationNames[0])
         if (editedMigrationNames[0]) throw edited(editedMigrationNames[0])
         return apply(schemaEngine, input)
       })
-    })
+    )
   )
 }
 
-async function isUpToDate(schemaEngine: SchemaEngine, input: ApplyMigrationsInput) {
-  const found = await diagnose(schemaEngine, input)
+const isThere = prepare<void>(
+  raw(`SELECT to_regclass('"_prisma_migrations"') IS NOT NULL AS "isThere"`)
+)
+
+const listRecorded = prepare<void>(
+  raw(`SELECT migration_name AS name, checksum, finished_at IS NOT NULL AS "isFinished"
+    FROM "_prisma_migrations" WHERE rolled_back_at IS NULL`)
+)
+
+/** Whether the table that the schema engine keeps says so. Whatever is odd there is for the engine to explain. */
+async function isUpToDate({ query }: Engine, migrations: Migration[]): Promise<boolean> {
+  const [table] = await query<{ isThere: boolean }, void>(isThere, undefined)
+  if (!table?.isThere) return false
+  const recorded = await query<RecordedMigration, void>(listRecorded, undefined)
+  if (recorded.some(({ isFinished }) => !isFinished)) return false
   // A database ahead of this release is fine: that is how a release is rolled back.
-  const isBehind = found.history && found.history.diagnostic !== 'migrationsDirectoryIsBehind'
-  const isSound = !found.failedMigrationNames.length && !found.editedMigrationNames.length
-  return found.hasMigrationsTable && isSound && !isBehind
+  const checksums = new Map(recorded.map(({ name, checksum }) => [name, checksum]))
+  return migrations.every(({ name, sql }) => checksums.get(name) === checksumOf(sql))
+}
+
+interface RecordedMigration {
+  name: string
+  checksum: string
+  isFinished: boolean
+}
+
+/** As the schema engine computes it. */
+function checksumOf(sql: string): string {
+  return createHash('sha256').update(sql).digest('hex')
 }
 
 function diagnose(schemaEngine: SchemaEngine, input: ApplyMigrationsInput) {

@@ -77,6 +77,11 @@ const BODY_LIMIT_BYTES = 16 * 1024
 const HEADERS_LIMIT_BYTES = 64 * 1024
 /** Whoever sends a request this slowly is not sending a request (slowloris). */
 const REQUEST_TIMEOUT_MS = 10_000
+/**
+ * The longest that anyone waits for an answer: for a connection to the database and then for a server that keeps silent
+ * (data/postgresql.ts). The answer is 503; whether the act was done is not known then.
+ */
+const ANSWER_WITHIN_MS = 3500
 
 const EXPOSED_HEADERS = [
   'ETag',
@@ -140,6 +145,7 @@ export async function buildApp({
     requestIdHeader: false,
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    handlerTimeout: ANSWER_WITHIN_MS,
     // What comes in while we stop is still answered (plugins/draining), not turned away without a problem.
     return503OnClosing: false,
     clientErrorHandler: refuseMalformed,

@@ -99,6 +99,8 @@ export interface AppOptions {
   /** The only clock of the service. */
   now: () => Date
   logger?: FastifyBaseLogger
+  /** Aborted when the service is about to be closed: from then on it is not ready, and still answers. */
+  stopping?: AbortSignal
 }
 
 /** Builds the whole service over an open, migrated database; it does not listen yet. */
@@ -106,7 +108,8 @@ export async function buildApp({
   config,
   database,
   now,
-  logger
+  logger,
+  stopping = new AbortController().signal
 }: AppOptions): Promise<FastifyInstance> {
   const { issuer, masterKeys, operatorKey, mandateFrom } = config
   const { prisma } = database
@@ -188,7 +191,7 @@ export async function buildApp({
       exposedHeaders: EXPOSED_HEADERS
     })
   }
-  await app.register(draining)
+  await app.register(draining, { stopping })
   await app.register(problemHandling, {
     isDatabaseUnavailable,
     recordRefusal: audit.recordRefusal
@@ -239,6 +242,7 @@ export async function buildApp({
   await app.register(discoveryRoutes, { issuer, signingKeys })
   await app.register(introspectRoutes, { tokens, subjects })
   await app.register(health, {
+    stopping,
     dependencies: {
       database: database.ping,
       ...(redis ? { redis: async () => void (await redis.ping()) } : {})

@@ -18,6 +18,8 @@ export const Environment = Type.Object({
   OPERATOR_KEY: Type.Optional(Type.String({ minLength: 1 })),
   PORT: Type.Integer({ default: 3000, minimum: 0, maximum: 65535 }),
   HOST: Type.String({ default: '127.0.0.1', minLength: 1 }),
+  DATABASE_WAIT_SECONDS: Type.Integer({ default: 30, minimum: 0, maximum: 3600 }),
+  SHUTDOWN_DELAY_SECONDS: Type.Optional(Type.Integer({ minimum: 0, maximum: 300 })),
   REDIS_URL: Type.Optional(Type.String({ pattern: '^rediss?://.+$' })),
   SMTP_URL: Type.Optional(Type.String({ minLength: 1 })),
   MAIL_FROM: Type.Optional(Type.String({ minLength: 1 })),
@@ -62,6 +64,10 @@ export interface Config {
   readonly operatorKey: { readonly id: string; readonly secretHash: Uint8Array }
   readonly port: number
   readonly host: string
+  /** How long a start waits for a database that is away. */
+  readonly databaseWaitSeconds: number
+  /** How long the service goes on answering, not ready any more, once it is told to stop. */
+  readonly shutdownDelaySeconds: number
   /** Null: request limits are counted in this process alone. */
   readonly redisUrl: string | null
   readonly mail: MailSettings
@@ -87,6 +93,8 @@ export class ConfigError extends Error {
 const DEFAULT_DATA_FOLDER = './data'
 const REQUIRED_IN_PRODUCTION = ['DATABASE_URL', 'MASTER_KEYS', 'ISSUER', 'OPERATOR_KEY'] as const
 const MASTER_KEY_BYTES = 32
+/** Kubernetes tells its proxies that a pod ends while it ends it; a few seconds later all of them have heard. */
+const PRODUCTION_SHUTDOWN_DELAY_SECONDS = 5
 
 /**
  * Reads the environment. Outside production, missing keys are made once and kept in the data folder. Throws
@@ -118,6 +126,8 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     operatorKey: parseOperatorKey(operatorKey, isProduction),
     port: environment.PORT,
     host: environment.HOST,
+    databaseWaitSeconds: environment.DATABASE_WAIT_SECONDS,
+    shutdownDelaySeconds: shutdownDelayOf(environment),
     redisUrl: environment.REDIS_URL ?? null,
     mail: parseMail(environment, issuer, mailFolder),
     mandateFrom: parseInstant('MANDATE_FROM', environment.MANDATE_FROM),
@@ -136,6 +146,11 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     logLevel: environment.LOG_LEVEL,
     newLocalKeys: local?.isNew ? local.keys : null
   })
+}
+
+function shutdownDelayOf({ NODE_ENV, SHUTDOWN_DELAY_SECONDS }: Environment): number {
+  const fallback = NODE_ENV === 'production' ? PRODUCTION_SHUTDOWN_DELAY_SECONDS : 0
+  return SHUTDOWN_DELAY_SECONDS ?? fallback
 }
 
 /** Where the embedded database, local keys and mails of a development start are kept. */

@@ -26,6 +26,11 @@ export interface Server {
 
 /** The built service in a process of its own, ready to serve; killed with the test at the latest. */
 export async function startServer(t: Test, env: NodeJS.ProcessEnv): Promise<Server> {
+  return (await beginServer(t, env)).untilReady()
+}
+
+/** The same, for a test that looks on before it is ready. */
+export async function beginServer(t: Test, env: NodeJS.ProcessEnv) {
   const port = await freePort()
   const { child, output } = await launch(t, { ...env, PORT: String(port) })
   const kill = () => killed(child)
@@ -35,12 +40,15 @@ export async function startServer(t: Test, env: NodeJS.ProcessEnv): Promise<Serv
     return (await ended)[0]
   }
   const url = `http://127.0.0.1:${port}`
-  try {
-    await isReady(url, child)
-  } catch (error) {
-    throw new Error(output(), { cause: error })
+  const untilReady = async (): Promise<Server> => {
+    try {
+      await isReady(url, child)
+    } catch (error) {
+      throw new Error(output(), { cause: error })
+    }
+    return { url, output, kill, stop }
   }
-  return { url, output, kill, stop }
+  return { output, untilReady }
 }
 
 /** Starts the service where it must not start. Returns its exit code and what it said. */

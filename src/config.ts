@@ -113,6 +113,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   const local = lacksKeys ? localKeysOf(databaseUrl) : null
   const masterKeys = environment.MASTER_KEYS ?? local?.keys.masterKeys ?? ''
   const operatorKey = environment.OPERATOR_KEY ?? local?.keys.operatorKey ?? ''
+  const ring = parseMasterKeys(masterKeys, isProduction)
   const issuer = parseIssuer(
     environment.ISSUER ?? new URL(`http://localhost:${environment.PORT}`).origin
   )
@@ -121,9 +122,9 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   return Object.freeze({
     isProduction,
     databaseUrl,
-    masterKeys: parseMasterKeys(masterKeys, isProduction),
+    masterKeys: ring,
     issuer,
-    operatorKey: parseOperatorKey(operatorKey, isProduction),
+    operatorKey: parseOperatorKey(operatorKey, { isProduction, masterKeys: ring }),
     port: environment.PORT,
     host: environment.HOST,
     databaseWaitSeconds: environment.DATABASE_WAIT_SECONDS,
@@ -247,7 +248,10 @@ function parseIssuer(text: string): string {
   return text
 }
 
-function parseOperatorKey(text: string, isProduction: boolean): Config['operatorKey'] {
+function parseOperatorKey(
+  text: string,
+  { isProduction, masterKeys }: Pick<Config, 'isProduction' | 'masterKeys'>
+): Config['operatorKey'] {
   const key = parseBearerKey(text)
   if (key?.kind !== 'operator') {
     throw new ConfigError(
@@ -256,6 +260,10 @@ function parseOperatorKey(text: string, isProduction: boolean): Config['operator
   }
   if (isProduction && new Set(key.secret).size < 16) {
     throw new ConfigError('OPERATOR_KEY must be random')
+  }
+  // The one goes over the network with every call of the operator; the other must never leave the service.
+  if (masterKeys.some((master) => Buffer.from(key.secret, 'base64url').equals(master.key))) {
+    throw new ConfigError('OPERATOR_KEY must not be one of MASTER_KEYS')
   }
   return Object.freeze({ id: key.id, secretHash: hashBearerSecret(key.secret) })
 }

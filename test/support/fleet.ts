@@ -42,6 +42,8 @@ export async function startFleet(
         if (!isRefused(error)) throw error
       }
     }
+    // Whoever asks again at once would leave no time to find out which one is.
+    await sleep(PROBE_EVERY_MS)
     throw new Error('no replica is ready')
   }
   return { call, replicas: members }

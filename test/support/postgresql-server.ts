@@ -19,10 +19,13 @@ const binaries = existsSync(VERSIONS)
       .at(-1)
   : undefined
 
-/** Options of a test that stops and kills a PostgreSQL of its own; it runs where the suite has a server, too. */
-export const WITH_POSTGRESQL_SERVER = {
-  skip: ON_SERVER.skip || (binaries ? false : `needs PostgreSQL's binaries in ${VERSIONS}`)
+/** The same for one that is asked for by name. */
+export const WITH_POSTGRESQL_BINARIES = {
+  skip: binaries ? false : `needs PostgreSQL's binaries in ${VERSIONS}`
 }
+
+/** Options of a test that stops and kills a PostgreSQL of its own; it runs where the suite has a server, too. */
+export const WITH_POSTGRESQL_SERVER = ON_SERVER.skip ? ON_SERVER : WITH_POSTGRESQL_BINARIES
 
 // PostgreSQL refuses to run as root.
 const owner =

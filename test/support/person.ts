@@ -28,6 +28,7 @@ interface Token {
   /** What is known of it: `doubtful` once something was not answered that may have ended it. */
   state: 'live' | 'doubtful' | 'dead'
   wrong: number
+  wrongRecovery: number
 }
 
 /** Both ends of what is known of a count. */
@@ -35,6 +36,13 @@ interface Count {
   atLeast: number
   atMost: number
 }
+
+/** Whether a path may be locked, or the step token's budget spent. */
+function isPerhapsClosed({ atMost }: Count, ofStepToken: number): boolean {
+  return atMost >= BEFORE_LOCK || ofStepToken >= PER_STEP_TOKEN
+}
+
+const NONE: Count = { atLeast: 0, atMost: 0 }
 
 export type Person = Awaited<ReturnType<typeof createPerson>>
 
@@ -47,7 +55,9 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
   let taken: number[] = []
   let doubtfulStep = 0
   let recovery = { good: [] as string[], used: [] as string[], isDoubtful: false }
-  let failures: Count = { atLeast: 0, atMost: 0 }
+  let failures: Count = NONE
+  /** Recovery codes have a budget of their own. */
+  let recoveryFailures: Count = NONE
   let tokens: Token[] = []
 
   const broken = (rule: string) => ledger.violations.push(`${id}: ${rule}`)
@@ -78,7 +88,7 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
   }
 
   function keep(kind: Token['kind'], jwt: string): Token {
-    const token: Token = { jwt, kind, state: 'live', wrong: 0 }
+    const token: Token = { jwt, kind, state: 'live', wrong: 0, wrongRecovery: 0 }
     tokens.push(token)
     return token
   }
@@ -116,7 +126,7 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
     authenticator = 'there'
     taken = [step]
     doubtfulStep = step
-    failures = { atLeast: 0, atMost: 0 }
+    failures = NONE
     recovery = { good: recoveryCodes, used: [], isDoubtful: false }
     endTokens('dead')
     keep('access', accessToken)
@@ -126,14 +136,14 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
     authenticator = 'doubtful'
     taken = []
     doubtfulStep = step
-    failures = { atLeast: 0, atMost: 0 }
+    failures = NONE
     recovery = { good: [], used: [], isDoubtful: true }
     endTokens('doubtful')
   }
 
   function succeeded(token: Token, answer: Answer): void {
     token.state = 'dead'
-    failures = { atLeast: 0, atMost: 0 }
+    failures = NONE
     keep('access', answer.json().accessToken)
   }
 
@@ -180,9 +190,8 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
 
   function judgeRefusal(token: Token, answers: (Answer | null)[]): void {
     const refused = answers.map((answer) => answer && verdictOf(answer))
-    const mayBeLocked = failures.atMost >= BEFORE_LOCK || token.wrong >= PER_STEP_TOKEN
     const isExpected = refused.every((verdict) => verdict?.startsWith('429'))
-    if (!isExpected || !mayBeLocked) broken(`right code: ${refused}`)
+    if (!isExpected || !isPerhapsClosed(failures, token.wrong)) broken(`right code: ${refused}`)
   }
 
   async function badCode(what: string, code: string): Promise<void> {
@@ -207,13 +216,18 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
     const token = tokenOf('step', 'live') ?? (await signIn())
     const recoveryCode = pick(recovery.good)
     if (token?.kind !== 'step' || !recoveryCode) return
-    recovery.good = recovery.good.filter((code) => code !== recoveryCode)
     const answer = await ask('recovery code', () => verbs.recover(token.jwt, recoveryCode))
+    const mayBeClosed = isPerhapsClosed(recoveryFailures, token.wrongRecovery)
+    if (answer?.statusCode === 429 && mayBeClosed) return
+    recovery.good = recovery.good.filter((code) => code !== recoveryCode)
     if (!answer) {
       recovery.isDoubtful = true
+      recoveryFailures = { ...recoveryFailures, atLeast: 0 }
       doubt(token)
     } else if (answer.statusCode === 200) {
+      if (recoveryFailures.atLeast >= BEFORE_LOCK) broken('a recovery code opened a locked path')
       recovery.used.push(recoveryCode)
+      recoveryFailures = NONE
       succeeded(token, answer)
     } else broken(`recovery code: ${verdictOf(answer)}`)
   }
@@ -223,8 +237,12 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
     if (!token) return
     const recoveryCode = pick(recovery.used) ?? WRONG_RECOVERY_CODE
     const answer = await ask('used recovery code', () => verbs.recover(token.jwt, recoveryCode))
-    if (!answer) token.state = 'doubtful'
-    else if (answer.statusCode === 200) broken('a recovery code was taken twice')
+    if (answer?.statusCode === 200) broken('a recovery code was taken twice')
+    if (answer && answer.statusCode !== 422) return
+    const { atLeast, atMost } = recoveryFailures
+    if (answer && atLeast >= BEFORE_LOCK) broken('a recovery code was judged on a locked path')
+    recoveryFailures = { atLeast: answer ? atLeast + 1 : atLeast, atMost: atMost + 1 }
+    token.wrongRecovery += 1
   }
 
   async function reset(): Promise<void> {
@@ -232,13 +250,15 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
     if (!answer) {
       authenticator = 'doubtful'
       recovery = { good: [], used: recovery.used, isDoubtful: true }
-      failures = { atLeast: 0, atMost: failures.atMost }
+      failures = { ...failures, atLeast: 0 }
+      recoveryFailures = { ...recoveryFailures, atLeast: 0 }
       endTokens('doubtful')
     } else if (answer.statusCode === 200) {
       authenticator = 'none'
       taken = []
       recovery = { good: [], used: [], isDoubtful: false }
-      failures = { atLeast: 0, atMost: 0 }
+      failures = NONE
+      recoveryFailures = NONE
       endTokens('dead')
     } else broken(`reset: ${verdictOf(answer)}`)
   }

@@ -77,6 +77,11 @@ const BODY_LIMIT_BYTES = 16 * 1024
 const HEADERS_LIMIT_BYTES = 64 * 1024
 /** Whoever sends a request this slowly is not sending a request (slowloris). */
 const REQUEST_TIMEOUT_MS = 10_000
+/**
+ * The longest that anyone waits for an answer: for a connection to the database and then for a server that keeps silent
+ * (data/postgresql.ts). The answer is 503; whether the act was done is not known then.
+ */
+const ANSWER_WITHIN_MS = 3500
 
 /**
  * OWASP REST Security Cheat Sheet. Nearly every answer holds a credential or a person's data; those that may be kept, and
@@ -108,6 +113,8 @@ export interface AppOptions {
   /** The only clock of the service. */
   now: () => Date
   logger?: FastifyBaseLogger
+  /** Aborted when the service is about to be closed: from then on it is not ready, and still answers. */
+  stopping?: AbortSignal
 }
 
 /** Builds the whole service over an open, migrated database; it does not listen yet. */
@@ -115,7 +122,8 @@ export async function buildApp({
   config,
   database,
   now,
-  logger
+  logger,
+  stopping = new AbortController().signal
 }: AppOptions): Promise<FastifyInstance> {
   const { issuer, masterKeys, operatorKey, mandateFrom } = config
   const { prisma, query } = database
@@ -157,6 +165,7 @@ export async function buildApp({
     requestIdHeader: false,
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    handlerTimeout: ANSWER_WITHIN_MS,
     // What comes in while we stop is still answered (plugins/draining), not turned away without a problem.
     return503OnClosing: false,
     clientErrorHandler: refuseMalformed,
@@ -193,7 +202,7 @@ export async function buildApp({
       exposedHeaders: EXPOSED_HEADERS
     })
   }
-  await app.register(draining)
+  await app.register(draining, { stopping })
   await app.register(problemHandling, {
     isDatabaseUnavailable,
     recordRefusal: audit.recordRefusal
@@ -257,7 +266,7 @@ export async function buildApp({
   await app.register(auditEventRoutes, { auditEvents })
   await app.register(discoveryRoutes, { issuer, signingKeys })
   await app.register(introspectRoutes, { tokens, subjects })
-  await app.register(health, { dependencies })
+  await app.register(health, { stopping, dependencies })
 
   await app.ready()
   return app

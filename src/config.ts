@@ -24,6 +24,8 @@ export const Environment = Type.Object({
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: Type.Optional(Type.String({ minLength: 1 })),
   OTEL_TRACES_EXPORTER: Type.Optional(Type.Enum(['otlp', 'none'])),
   OTEL_SDK_DISABLED: Type.Optional(Type.Enum(['true', 'false'])),
+  DATABASE_WAIT_SECONDS: Type.Integer({ default: 30, minimum: 0, maximum: 3600 }),
+  SHUTDOWN_DELAY_SECONDS: Type.Optional(Type.Integer({ minimum: 0, maximum: 300 })),
   REDIS_URL: Type.Optional(Type.String({ pattern: '^rediss?://.+$' })),
   SMTP_URL: Type.Optional(Type.String({ minLength: 1 })),
   MAIL_FROM: Type.Optional(Type.String({ minLength: 1 })),
@@ -72,6 +74,10 @@ export interface Config {
   readonly metricsPort: number | null
   /** Where traces are sent, by OTLP over HTTP; null: nothing is traced. */
   readonly tracesUrl: string | null
+  /** How long a start waits for a database that is away. */
+  readonly databaseWaitSeconds: number
+  /** How long the service goes on answering, not ready any more, once it is told to stop. */
+  readonly shutdownDelaySeconds: number
   /** Null: request limits are counted in this process alone. */
   readonly redisUrl: string | null
   readonly mail: MailSettings
@@ -97,6 +103,8 @@ export class ConfigError extends Error {
 const DEFAULT_DATA_FOLDER = './data'
 const REQUIRED_IN_PRODUCTION = ['DATABASE_URL', 'MASTER_KEYS', 'ISSUER', 'OPERATOR_KEY'] as const
 const MASTER_KEY_BYTES = 32
+/** Kubernetes tells its proxies that a pod ends while it ends it; a few seconds later all of them have heard. */
+const PRODUCTION_SHUTDOWN_DELAY_SECONDS = 5
 
 /**
  * Reads the environment. Outside production, missing keys are made once and kept in the data folder. Throws
@@ -115,6 +123,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   const local = lacksKeys ? localKeysOf(databaseUrl) : null
   const masterKeys = environment.MASTER_KEYS ?? local?.keys.masterKeys ?? ''
   const operatorKey = environment.OPERATOR_KEY ?? local?.keys.operatorKey ?? ''
+  const ring = parseMasterKeys(masterKeys, isProduction)
   const issuer = parseIssuer(
     environment.ISSUER ?? new URL(`http://localhost:${environment.PORT}`).origin
   )
@@ -123,13 +132,15 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   return Object.freeze({
     isProduction,
     databaseUrl,
-    masterKeys: parseMasterKeys(masterKeys, isProduction),
+    masterKeys: ring,
     issuer,
-    operatorKey: parseOperatorKey(operatorKey, isProduction),
+    operatorKey: parseOperatorKey(operatorKey, { isProduction, masterKeys: ring }),
     port: environment.PORT,
     host: environment.HOST,
     metricsPort: parseMetricsPort(environment),
     tracesUrl: parseTracesUrl(environment),
+    databaseWaitSeconds: environment.DATABASE_WAIT_SECONDS,
+    shutdownDelaySeconds: shutdownDelayOf(environment),
     redisUrl: environment.REDIS_URL ?? null,
     mail: parseMail(environment, issuer, mailFolder),
     mandateFrom: parseInstant('MANDATE_FROM', environment.MANDATE_FROM),
@@ -148,6 +159,11 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     logLevel: environment.LOG_LEVEL,
     newLocalKeys: local?.isNew ? local.keys : null
   })
+}
+
+function shutdownDelayOf({ NODE_ENV, SHUTDOWN_DELAY_SECONDS }: Environment): number {
+  const fallback = NODE_ENV === 'production' ? PRODUCTION_SHUTDOWN_DELAY_SECONDS : 0
+  return SHUTDOWN_DELAY_SECONDS ?? fallback
 }
 
 /** Where the embedded database, local keys and mails of a development start are kept. */
@@ -244,7 +260,10 @@ function parseIssuer(text: string): string {
   return text
 }
 
-function parseOperatorKey(text: string, isProduction: boolean): Config['operatorKey'] {
+function parseOperatorKey(
+  text: string,
+  { isProduction, masterKeys }: Pick<Config, 'isProduction' | 'masterKeys'>
+): Config['operatorKey'] {
   const key = parseBearerKey(text)
   if (key?.kind !== 'operator') {
     throw new ConfigError(
@@ -253,6 +272,10 @@ function parseOperatorKey(text: string, isProduction: boolean): Config['operator
   }
   if (isProduction && new Set(key.secret).size < 16) {
     throw new ConfigError('OPERATOR_KEY must be random')
+  }
+  // The one goes over the network with every call of the operator; the other must never leave the service.
+  if (masterKeys.some((master) => Buffer.from(key.secret, 'base64url').equals(master.key))) {
+    throw new ConfigError('OPERATOR_KEY must not be one of MASTER_KEYS')
   }
   return Object.freeze({ id: key.id, secretHash: hashBearerSecret(key.secret) })
 }

@@ -1,13 +1,15 @@
 // The process edge: environment in, signals in, a listening service out.
+import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import type { Logger } from 'pino'
 import { buildApp } from './app.ts'
 import { type Config, ConfigError, loadConfig } from './config.ts'
 import { openDatabase } from './data/database.ts'
+import { untilAvailable } from './data/database-wait.ts'
 import type { LocalKeys } from './local-keys.ts'
 import { createLogger } from './logging.ts'
 
-/** How long requests under way may take to finish once we are told to stop. */
+/** How long what is under way may take to finish, once we don't listen any more. */
 const SHUTDOWN_DEADLINE_MS = 10_000
 
 try {
@@ -23,6 +25,10 @@ async function serve(config: Config): Promise<void> {
   if (config.newLocalKeys) announce(config.newLocalKeys)
   const database = await openDatabase({ url: config.databaseUrl, log: logger })
   try {
+    await untilAvailable(database, {
+      seconds: config.databaseWaitSeconds,
+      onWait: (err) => logger.warn({ err }, 'waiting for the database')
+    })
     const applied = await database.migrate()
     if (applied.length > 0) logger.info({ applied }, 'migrations applied')
     await listen(config, logger, database)
@@ -37,10 +43,22 @@ async function listen(
   logger: Logger,
   database: Awaited<ReturnType<typeof openDatabase>>
 ): Promise<void> {
-  const app = await buildApp({ config, database, now: () => new Date(), logger })
-  closeWithGrace({ delay: SHUTDOWN_DEADLINE_MS, logger }, async ({ signal, err }) => {
-    if (err) logger.fatal(err, 'stopping after an error nobody caught')
-    else logger.info({ signal }, 'stopping')
+  const stopping = new AbortController()
+  const app = await buildApp({
+    ...{ config, database, logger },
+    now: () => new Date(),
+    stopping: stopping.signal
+  })
+  const delayMs = config.shutdownDelaySeconds * 1000
+  closeWithGrace({ delay: delayMs + SHUTDOWN_DEADLINE_MS, logger }, async ({ signal, err }) => {
+    stopping.abort()
+    if (err) {
+      logger.fatal(err, 'stopping after an error nobody caught')
+    } else {
+      logger.info({ signal }, 'stopping')
+      // Whoever sends requests here hears of our end at the same time as we do, and goes on for a moment.
+      await sleep(delayMs)
+    }
     await app.close()
     await database.close()
   })

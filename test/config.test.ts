@@ -283,6 +283,21 @@ t.test(
   }
 )
 
+t.test('the operator key is no master key', async (t) => {
+  const secret = Buffer.from(MASTER_KEY, 'base64').toString('base64url')
+  const OPERATOR_KEY = `tso_${ID}_${secret}`
+  const message = refusal(t, 'OPERATOR_KEY', { ...COMPLETE, OPERATOR_KEY })
+  t.equal(message, 'OPERATOR_KEY must not be one of MASTER_KEYS')
+})
+
+t.test('a stop is delayed in production, where nothing else is said', async (t) => {
+  const { MASTER_KEYS, OPERATOR_KEY } = COMPLETE
+  t.equal(loadConfig(COMPLETE).shutdownDelaySeconds, 5)
+  t.equal(loadConfig({ ...COMPLETE, SHUTDOWN_DELAY_SECONDS: '0' }).shutdownDelaySeconds, 0)
+  t.equal(loadConfig({ MASTER_KEYS, OPERATOR_KEY }).shutdownDelaySeconds, 0)
+  t.equal(loadConfig(COMPLETE).databaseWaitSeconds, 30)
+})
+
 t.test('a ring of master keys keeps its order', async (t) => {
   const [newest, older] = [base64Key(), base64Key()]
   const { masterKeys } = loadConfig({

@@ -15,6 +15,8 @@ const LOGINS = 20
 /** Options of a test of the embedded database, which need not run again beside a server. */
 const EMBEDDED = { skip: process.env['TEST_DATABASE_URL'] ? 'runs without a server' : false }
 const STACK = /\n\s+at /
+/** A database that nobody listens for. */
+const AWAY = { DATABASE_URL: 'postgresql://postgres:hunter2@127.0.0.1:1/x' }
 
 t.test('a start that can’t be says why in one line, and ends with 1', async (t) => {
   const production = { NODE_ENV: 'production', DATABASE_URL: 'postgresql://postgres@127.0.0.1/x' }
@@ -22,7 +24,7 @@ t.test('a start that can’t be says why in one line, and ends with 1', async (t
     [{ PORT: 'http' }, /PORT/],
     [{ MASTER_KEYS: 'one:aHVudGVyMg==' }, /MASTER_KEYS/],
     [{ ...production, OPERATOR_KEY: '' }, /OPERATOR_KEY is required in production/],
-    [{ DATABASE_URL: 'postgresql://postgres:hunter2@127.0.0.1:1/x' }, /127\.0\.0\.1:1/]
+    [{ ...AWAY, DATABASE_WAIT_SECONDS: '0' }, /127\.0\.0\.1:1/]
   ]
   const starts = await Promise.all(refused.map(([env]) => failToStart(t, env)))
   for (const [index, { code, output }] of starts.entries()) {
@@ -33,6 +35,16 @@ t.test('a start that can’t be says why in one line, and ends with 1', async (t
     t.notMatch(output, STACK)
     t.notMatch(output, /hunter2|aHVudGVyMg/, 'and shows no value')
   }
+})
+
+t.test('a start waits for the database as long as it was told to', async (t) => {
+  const { code, output } = await failToStart(t, { ...AWAY, DATABASE_WAIT_SECONDS: '1' })
+  t.equal(code, 1)
+  const [waiting = '', end = '', ...rest] = output.trimEnd().split('\n')
+  t.match(JSON.parse(waiting), { msg: 'waiting for the database' })
+  t.match(end, /^twostep can't start: .*127\.0\.0\.1:1/)
+  t.same(rest, [])
+  t.notMatch(output, /hunter2/)
 })
 
 t.test('a first start makes its keys, and shows the operator key once', EMBEDDED, async (t) => {

@@ -8,8 +8,8 @@ import type { Query } from './statements.ts'
 // A probe that hangs is a probe that failed: orchestrators give up after one second by default.
 const PING_TIMEOUT_MS = 1000
 // An interactive transaction is a handful of statements; whoever needs longer holds up the others.
-const TRANSACTION_WAIT_MS = 3000
-const TRANSACTION_TIMEOUT_MS = 5000
+const TRANSACTION_WAIT_MS = 2000
+const TRANSACTION_TIMEOUT_MS = 3000
 
 export type Database = {
   prisma: PrismaClient
@@ -91,7 +91,8 @@ async function openEngine({ url, log, poolMax, pglite }: DatabaseOptions): Promi
 async function within(timeoutMs: number, answer: Promise<void>): Promise<void> {
   const late = new AbortController()
   const tooLate = sleep(timeoutMs, undefined, { signal: late.signal }).then(() => {
-    throw new Error(`the database has not answered within ${timeoutMs} ms`)
+    const message = `the database has not answered within ${timeoutMs} ms`
+    throw Object.assign(new Error(message), { code: 'ETIMEDOUT' })
   })
   try {
     await Promise.race([answer, tooLate])

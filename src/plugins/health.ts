@@ -6,9 +6,16 @@ import { Problem } from '../problems.ts'
 export interface HealthOptions {
   /** Each dependency by name; its probe throws when it can't serve. */
   dependencies: Record<string, () => Promise<void>>
+  /** Aborted once the service is told to stop. */
+  stopping: AbortSignal
 }
 
-const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, { dependencies }) => {
+const NOT_READY = { headers: { 'retry-after': '1' } }
+
+const health: FastifyPluginAsyncTypebox<HealthOptions> = async (
+  app,
+  { dependencies, stopping }
+) => {
   app.get(
     '/health/live',
     {
@@ -30,12 +37,16 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, { dependenc
       schema: {
         operationId: 'getReadiness',
         summary: 'Whether everything the service depends on answers',
-        description: 'Otherwise 503; `detail` names what does not.',
+        description:
+          'Otherwise 503; `detail` names what does not. 503 too once the service is told to stop, while it still answers.',
         tags: ['Health'],
         response: { 200: Type.Object({ status: Type.Literal('ready') }) }
       }
     },
     async (request) => {
+      if (stopping.aborted) {
+        throw new Problem('unavailable', { detail: 'Not ready: stopping.', ...NOT_READY })
+      }
       const names = Object.keys(dependencies)
       const probes = await Promise.allSettled(Object.values(dependencies).map((probe) => probe()))
       const failed = probes.flatMap((probe, index) => {
@@ -46,7 +57,7 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, { dependenc
       if (failed.length === 0) return { status: 'ready' as const }
       throw new Problem('unavailable', {
         detail: `Not ready: ${failed.join(', ')}.`,
-        headers: { 'retry-after': '1' }
+        ...NOT_READY
       })
     }
   )

@@ -179,15 +179,19 @@ function throwAwayFolder(t: Test): string {
 
 /** The verbs on a service that runs elsewhere, on the clock of the machine. */
 export function verbsOver(baseUrl: string) {
-  const now = () => new Date()
-  return verbs(callsOver(baseUrl), { ...createClock(), now })
+  return verbsBy(callsOver(baseUrl))
+}
+
+/** The same where the test itself decides which replica a call goes to. */
+export function verbsBy(call: Caller) {
+  return verbs(call, { ...createClock(), now: () => new Date() })
 }
 
 function clientOf(url: string): Client<paths> {
   return createClient<paths>({ baseUrl: url })
 }
 
-type Caller = (method: string, path: string, call?: Call) => Promise<Answer>
+export type Caller = (method: string, path: string, call?: Call) => Promise<Answer>
 
 function callsInto(app: FastifyInstance): Caller {
   return async (method, url, call = {}) => {
@@ -202,7 +206,8 @@ function callsInto(app: FastifyInstance): Caller {
   }
 }
 
-function callsOver(baseUrl: string): Caller {
+/** Calls over the network, which may throw. */
+export function callsOver(baseUrl: string): Caller {
   return async (method, path, call = {}) => {
     const { headers, payload } = asSent(call)
     const response = await fetch(baseUrl + path, { method, headers, body: payload ?? null })

@@ -17,6 +17,8 @@ const server = process.env['TEST_DATABASE_URL']
 // Beside what npm installed: the project's own, ignored by git, and not cleared between runs.
 const cache = fileURLToPath(new URL('../../node_modules/.cache/twostep/', import.meta.url))
 const STALE_AFTER_MS = 3_600_000
+/** Longer, since a checkout with other migrations may come back to its own. */
+const TEMPLATE_STALE_AFTER_MS = 24 * 3_600_000
 
 /**
  * A migrated, empty database of this test's own, gone with the test: in memory, or on the server
@@ -103,22 +105,31 @@ async function createOnServer(t: Test, serverUrl: string, template: string): Pro
 
 /** The name of a migrated database to copy, made by the first process that finds none. */
 async function prepareTemplate(serverUrl: string): Promise<string> {
-  const template = `twostep_template_${await fingerprint()}`
+  const name = `twostep_template_${await fingerprint()}`
+  let template: string | undefined
   await onServer(serverUrl, async (client) => {
-    const isThere = async () =>
-      (await client.query('SELECT FROM pg_database WHERE datname = $1', [template])).rowCount === 1
-    if (await isThere()) return
+    const find = async () => {
+      const { rows } = await client.query<{ datname: string }>(
+        'SELECT datname FROM pg_database WHERE starts_with(datname, $1)',
+        [`${name}_`]
+      )
+      return rows[0]?.datname
+    }
+    template = await find()
+    if (template) return
     await client.query("SELECT pg_advisory_lock(hashtext('twostep_template'))")
-    if (await isThere()) return
+    template = await find()
+    if (template) return
     await dropStale(client)
     // Renamed once complete, so that a template that can be seen can be used.
     await client.query('DROP DATABASE IF EXISTS twostep_unfinished WITH (FORCE)')
     await client.query('CREATE DATABASE twostep_unfinished TEMPLATE template0')
     const database = await openDatabase({ url: urlOf(serverUrl, 'twostep_unfinished') })
     await database.migrate().finally(database.close)
+    template = `${name}_${Date.now().toString(36)}`
     await client.query(`ALTER DATABASE twostep_unfinished RENAME TO ${template}`)
   })
-  return template
+  return template ?? name
 }
 
 // Without FORCE: what somebody is still connected to is not stale.
@@ -127,8 +138,10 @@ async function dropStale(client: pg.Client): Promise<void> {
     "SELECT datname FROM pg_database WHERE datname ~ '^twostep_(template|test)_'"
   )
   for (const { datname } of rows) {
-    const [, time] = /^twostep_test_([0-9a-z]+)_/.exec(datname) ?? []
-    if (time && Number.parseInt(time, 36) > Date.now() - STALE_AFTER_MS) continue
+    const [, test, template] =
+      /^twostep_(?:test_([0-9a-z]+)_|template_[0-9a-f]+_([0-9a-z]+)$)/.exec(datname) ?? []
+    const madeAt = Number.parseInt(test ?? template ?? '0', 36)
+    if (madeAt > Date.now() - (test ? STALE_AFTER_MS : TEMPLATE_STALE_AFTER_MS)) continue
     await client.query(`DROP DATABASE IF EXISTS ${datname}`).catch(() => {})
   }
 }

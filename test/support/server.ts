@@ -28,8 +28,13 @@ export interface Server {
 export async function startServer(
   t: Test,
   env: NodeJS.ProcessEnv,
-  entry: string = ENTRY
+  entry?: string
 ): Promise<Server> {
+  return (await beginServer(t, env, entry)).untilReady()
+}
+
+/** The same, for a test that looks on before it is ready. */
+export async function beginServer(t: Test, env: NodeJS.ProcessEnv, entry: string = ENTRY) {
   const port = await freePort()
   const { child, output } = await launch(t, { ...env, PORT: String(port) }, entry)
   const kill = () => killed(child)
@@ -39,12 +44,15 @@ export async function startServer(
     return (await ended)[0]
   }
   const url = `http://127.0.0.1:${port}`
-  try {
-    await isReady(url, child)
-  } catch (error) {
-    throw new Error(output(), { cause: error })
+  const untilReady = async (): Promise<Server> => {
+    try {
+      await isReady(url, child)
+    } catch (error) {
+      throw new Error(output(), { cause: error })
+    }
+    return { url, output, kill, stop }
   }
-  return { url, output, kill, stop }
+  return { output, untilReady }
 }
 
 /** Starts the service where it must not start. Returns its exit code and what it said. */

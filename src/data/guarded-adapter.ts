@@ -1,0 +1,73 @@
+import type {
+  SqlDriverAdapter,
+  SqlMigrationAwareDriverAdapterFactory,
+  SqlQueryable,
+  Transaction
+} from '@prisma/driver-adapter-utils'
+import type { CircuitBreaker } from './circuit-breaker.ts'
+
+export interface Guard {
+  breaker: CircuitBreaker
+  /** Whether a statement that failed like this leaves a connection of which no more can be hoped. */
+  isLost(error: unknown): boolean
+}
+
+/** The adapter with every statement under the circuit breaker. It offers no transactions within transactions. */
+export function guardAdapter(
+  factory: SqlMigrationAwareDriverAdapterFactory,
+  guard: Guard
+): SqlMigrationAwareDriverAdapterFactory {
+  const { provider, adapterName } = factory
+  return {
+    provider,
+    adapterName,
+    connect: async () => guardConnections(await factory.connect(), guard),
+    connectToShadowDb: () => factory.connectToShadowDb()
+  }
+}
+
+function guardConnections(adapter: SqlDriverAdapter, guard: Guard): SqlDriverAdapter {
+  const { breaker } = guard
+  return {
+    ...guardStatements(adapter, (statement) => breaker.guard(statement)),
+    executeScript: (script) => breaker.guard(() => adapter.executeScript(script)),
+    startTransaction: async (isolationLevel) => {
+      const transaction = await breaker.guard(() => adapter.startTransaction(isolationLevel))
+      return guardTransaction(transaction, guard)
+    },
+    getConnectionInfo: () => adapter.getConnectionInfo?.() ?? { supportsRelationJoins: false },
+    dispose: () => adapter.dispose()
+  }
+}
+
+// After a statement without an answer, ROLLBACK would wait for one on the same connection for as long again.
+function guardTransaction(transaction: Transaction, { breaker, isLost }: Guard): Transaction {
+  let lost: { cause: unknown } | null = null
+  const guard = async <Result>(statement: () => Promise<Result>): Promise<Result> => {
+    if (lost) throw lost.cause
+    try {
+      return await breaker.guard(statement)
+    } catch (cause) {
+      if (isLost(cause)) lost = { cause }
+      throw cause
+    }
+  }
+  return {
+    ...guardStatements(transaction, guard),
+    options: transaction.options,
+    commit: () => transaction.commit(),
+    rollback: () => transaction.rollback()
+  }
+}
+
+type GuardOf = <Result>(statement: () => Promise<Result>) => Promise<Result>
+
+function guardStatements(queryable: SqlQueryable, guard: GuardOf): SqlQueryable {
+  const { provider, adapterName } = queryable
+  return {
+    provider,
+    adapterName,
+    queryRaw: (query) => guard(() => queryable.queryRaw(query)),
+    executeRaw: (query) => guard(() => queryable.executeRaw(query))
+  }
+}

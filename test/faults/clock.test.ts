@@ -1,0 +1,70 @@
+// S25: a clock that steps an hour, forwards or back, and replicas whose clocks differ by an hour. Codes are the server's
+// clock, so some are refused; none is good twice, and nothing is a 500.
+import t from 'tap'
+import { ON_SERVER, startApp } from '../support/app.ts'
+import { createClock } from '../support/clock.ts'
+import { openTestDatabase } from '../support/database.ts'
+import { tally, verdictOf } from '../support/guesses.ts'
+import { createTraffic, sendAll, wasDone } from '../support/traffic.ts'
+
+t.test('a clock that steps an hour: no 500, and no code twice', async (t) => {
+  const app = await startApp(t)
+  const { clock, enrolledUser, recover, verify } = app
+  const user = await enrolledUser()
+  const used = user.codeAt(clock.now())
+  t.equal(verdictOf(await verify(await user.stepToken(), used)), '200')
+  const early = await (await createTraffic(app)).prepare()
+
+  for (const minutes of [60, -60, -60, 60]) {
+    clock.advance({ minutes })
+    const late = await sendAll(early)
+    const broken = late.filter(({ answer }) => answer.statusCode >= 500)
+    t.same(
+      broken.map(({ request, verdict }) => `${request.name}: ${verdict}`),
+      [],
+      `${minutes}`
+    )
+    const replay = await verify(await user.stepToken(), used)
+    t.equal(verdictOf(replay), '422 code-rejected', 'a code stays used')
+    const sent = await sendAll(await (await createTraffic(app)).prepare())
+    t.ok(sent.every(wasDone), 'newcomers are served', {
+      verdicts: sent.map((each) => each.verdict)
+    })
+  }
+
+  clock.advance({ minutes: 60 })
+  t.equal(verdictOf(await verify(await user.stepToken(), user.codeAt(clock.now()))), '200')
+  clock.advance({ minutes: -60 })
+  // The last time step is an hour ahead: until the clock is there again, recovery codes are the way in.
+  const behind = await verify(await user.stepToken(), user.codeAt(clock.now()))
+  t.equal(verdictOf(behind), '422 code-rejected')
+  const [recoveryCode = ''] = user.recoveryCodes
+  t.equal(verdictOf(await recover(await user.stepToken(), recoveryCode)), '200')
+})
+
+t.test('two replicas an hour apart: a code is good on one of them, once', ON_SERVER, async (t) => {
+  const database = await openTestDatabase(t)
+  const [slow, fast] = [
+    await startApp(t, { database }),
+    await startApp(t, { database, clock: createClock(new Date('2026-01-05T10:00:00.000Z')) })
+  ]
+  const user = await slow.enrolledUser()
+  const code = user.codeAt(fast.clock.now())
+  const tokens = [await fast.assertedToken(user), await slow.assertedToken(user)] as const
+  const both = await Promise.all([
+    fast.verify(tokens[0], code),
+    slow.verify(tokens[1], code),
+    fast.verify(tokens[0], code)
+  ])
+  t.same(tally(both), { 200: 1, '422 code-rejected': 2 })
+  const earlier = await slow.verify(await slow.assertedToken(user), user.codeAt(slow.clock.now()))
+  t.equal(verdictOf(earlier), '422 code-rejected', 'no step before the last one')
+  // What one of them issued is dead for the other, or not yet alive; it is never an error.
+  for (const [issued, judge] of [
+    [tokens[1], fast],
+    [tokens[0], slow]
+  ] as const) {
+    const answer = await judge.verify(issued, '000000')
+    t.ok(answer.statusCode < 500, verdictOf(answer))
+  }
+})

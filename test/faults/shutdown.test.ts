@@ -1,0 +1,90 @@
+// S24: a stop that was asked for costs nobody their answer, and comes to an end whatever happens.
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { type Answer, ON_SERVER, verbsBy } from '../support/app.ts'
+import { createTestDatabase } from '../support/database.ts'
+import { startFleet } from '../support/fleet.ts'
+import { tally } from '../support/guesses.ts'
+import { startServer } from '../support/server.ts'
+
+const CLIENTS = 6
+
+t.test(
+  'SIGTERM to one replica after the other, under load: nothing fails',
+  ON_SERVER,
+  async (t) => {
+    const env = { DATABASE_URL: await createTestDatabase(t), SHUTDOWN_DELAY_SECONDS: '1' }
+    const { call, replicas } = await startFleet(t, { replicas: 2, env })
+    const { homeAccount } = verbsBy(call)
+    const { apiKey: as } = await homeAccount()
+    const answers: Answer[] = []
+    const failures: unknown[] = []
+    let isOver = false
+    const clients = Array.from({ length: CLIENTS }, async (_, client) => {
+      for (let made = 0; !isOver; made += 1) {
+        const body = { email: `user${client}-${made}@example.com` }
+        try {
+          answers.push(await call('POST', '/v1/users', { as, body }))
+          answers.push(await call('GET', '/v1/users?limit=1', { as }))
+        } catch (error) {
+          failures.push(error)
+        }
+      }
+    })
+
+    for (const replica of replicas) {
+      await sleep(300)
+      t.equal(await replica.stop(), 0, 'ends with 0')
+      await replica.start()
+    }
+    await sleep(300)
+    isOver = true
+    await Promise.all(clients)
+    t.same(failures, [], 'no connection is lost')
+    const created = answers.filter(({ statusCode }) => statusCode === 201).length
+    t.same(tally(answers), { 201: created, 200: created })
+    t.comment(`${answers.length} requests`)
+
+    const [replica] = replicas
+    const stopped = replica?.stop()
+    await sleep(200)
+    t.equal(await replica?.stop(), 1, 'a second signal ends it at once')
+    t.equal(await stopped, 1)
+  }
+)
+
+t.test(
+  '503 from readiness while it still answers, and an end at the deadline',
+  ON_SERVER,
+  async (t) => {
+    const env = { DATABASE_URL: await createTestDatabase(t), SHUTDOWN_DELAY_SECONDS: '1' }
+    const { url, stop } = await startServer(t, env)
+    await neverEndingRequest(t, url)
+    const before = performance.now()
+    const stopped = stop()
+    while ((await fetch(`${url}/health/ready`)).status === 200) await sleep(20)
+    const ready = await fetch(`${url}/health/ready`)
+    t.match(await ready.json(), { status: 503, detail: 'Not ready: stopping.' })
+    const served = await fetch(`${url}/.well-known/jwks.json`)
+    t.same([served.status, served.headers.get('connection')], [200, 'close'])
+    t.equal((await fetch(`${url}/health/live`)).status, 200)
+    t.equal(await stopped, 1, 'what does not end by itself is ended')
+    const tookMs = performance.now() - before
+    t.ok(tookMs > 9000 && tookMs < 13_000, `after ${Math.round(tookMs)} ms`)
+  }
+)
+
+/** A request that has begun, and whose head goes on as long as the server listens. */
+async function neverEndingRequest(t: Test, url: string): Promise<void> {
+  const client = connect(Number(new URL(url).port), '127.0.0.1')
+  client.on('error', () => {})
+  await once(client, 'connect')
+  client.write('GET /health/live HTTP/1.1\r\nhost: x\r\n')
+  const drip = setInterval(() => client.writable && client.write('x: y\r\n'), 1000)
+  t.teardown(() => {
+    clearInterval(drip)
+    client.destroy()
+  })
+}

@@ -1,0 +1,15 @@
+// A start before the database is there: it waits, and is ready when the database is.
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { createPostgresqlServer, WITH_POSTGRESQL_SERVER } from '../support/postgresql-server.ts'
+import { beginServer } from '../support/server.ts'
+
+t.test('a start waits for the database', WITH_POSTGRESQL_SERVER, async (t) => {
+  const database = await createPostgresqlServer(t)
+  await database.kill()
+  const { output, untilReady } = await beginServer(t, { DATABASE_URL: database.url })
+  while (!output().includes('waiting for the database')) await sleep(20)
+  await database.start()
+  const { stop } = await untilReady()
+  t.equal(await stop(), 0)
+})

@@ -3,12 +3,9 @@ import { FLOOR_KEY } from './floor-secrets.ts'
 import { ISSUER, MASTER_KEYS_TEXT, OPERATOR_KEY, STEP_KEY } from './keys.ts'
 import { type Server, startServer } from './servers.ts'
 
-/** As `npm run serve` starts the service; the floor gets the same. */
-const NODE_ARGS = ['--max-semi-space-size=64']
-
 export function startFloor(databaseUrl: string): Promise<Server> {
   const loader = '--import=./test/support/typescript.mjs'
-  return startServer([...NODE_ARGS, loader, 'bench/floor.ts'], {
+  return startServer([loader, 'bench/floor.ts'], {
     DATABASE_URL: databaseUrl,
     NODE_ENV: 'production',
     ...{ STEP_KEY, FLOOR_KEY, ISSUER }
@@ -17,7 +14,7 @@ export function startFloor(databaseUrl: string): Promise<Server> {
 
 /** As in production, but that one address may send as much as it likes. */
 export function startOurs(databaseUrl: string, env: NodeJS.ProcessEnv = {}): Promise<Server> {
-  return startServer([...NODE_ARGS, 'dist/server.js'], {
+  return startServer(['dist/server.js'], {
     DATABASE_URL: databaseUrl,
     NODE_ENV: 'production',
     MASTER_KEYS: MASTER_KEYS_TEXT,

@@ -226,7 +226,7 @@ export async function buildApp({
   }
   await app.register(credentials, { operatorKey, apiKeys, subjects, tokens, limits, now })
   await app.register(lateBodies, { apiKeys, subjects, now })
-  const mail = openMail(app, { config, outbox, now })
+  const mail = await openMail(app, { config, outbox, now })
   const sealing = createSealing({ seals: auditSeals, key: auditKey, log: app.log })
   await app.register(background, {
     isDatabaseUnavailable,
@@ -286,12 +286,12 @@ function openIdentityProviders(
 }
 
 /** Null: there is nowhere to send mails to. */
-function openMail(
+async function openMail(
   app: FastifyInstance,
   { config, outbox, now }: { config: Config; outbox: Outbox; now: () => Date }
-): MailDelivery | null {
+): Promise<MailDelivery | null> {
   const { from, domain: messageIdDomain } = config.mail
-  const transport = openTransport(config.mail, app.log)
+  const transport = await openTransport(config.mail, app.log)
   if (!transport) return null
   const options = { outbox, transport, from, messageIdDomain, now, log: app.log }
   const mail = createMailDelivery(options)

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 
 /** Whoever waits for a limit waits with a person; past this the answer is 503. */
 const COMMAND_TIMEOUT_MS = 300
@@ -12,6 +12,8 @@ const RECONNECT_MAX_MS = 1000
  * whose Redis is away starts, and answers 503 where it would have to count.
  */
 export async function openRedis(url: string, onError: (error: Error) => void): Promise<Redis> {
+  // Loaded where there is one, as the database engines are.
+  const { Redis } = await import('ioredis')
   const redis = new Redis(url, {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,

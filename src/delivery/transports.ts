@@ -1,17 +1,20 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { MailSettings } from '../mail-settings.ts'
-import { createFileTransport } from './file-transport.ts'
 import type { MailTransport } from './messages.ts'
-import { createSmtpTransport } from './smtp-transport.ts'
 
 /** The way out that the settings name. Null: there is nowhere to send mails to. */
-export function openTransport(
+export async function openTransport(
   { server, folder }: MailSettings,
   log: FastifyBaseLogger
-): MailTransport | null {
-  if (server) return createSmtpTransport(server)
+): Promise<MailTransport | null> {
+  // What writes mails is loaded where mails are written.
+  if (server) {
+    const { createSmtpTransport } = await import('./smtp-transport.ts')
+    return createSmtpTransport(server)
+  }
   if (folder !== null) {
     log.info({ folder }, 'SMTP_URL is not set: mails become .eml files')
+    const { createFileTransport } = await import('./file-transport.ts')
     return createFileTransport(folder)
   }
   log.warn(

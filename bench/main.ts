@@ -20,7 +20,7 @@ const VERIFICATIONS = 10_000
 const FEW = 1000
 /** Enough that nobody has a second turn: both systems have their own copy, and each round takes the next. */
 const MANY = 200_000
-const LOGINS = 150
+const LOGINS = 400
 const ENROLLMENTS = 1500
 const PAGES = 600
 const IDLE_SECONDS = 10
@@ -85,10 +85,10 @@ async function measureRound(round: number): Promise<void> {
     figures.startMs.push(server.startedInMs)
     await sleep(IDLE_SECONDS * 1000)
     figures.idleMiB.push(server.memory().nowMiB)
-    figures.login.push(await warmed((nth) => logIn(server, nth)))
     figures.enroll.push(await warmed((nth) => enroll(server, 2 * round + nth)))
     const key = await apiKeyOf(server, accountIdOf(0))
     figures.roster.push(await warmed(() => readRoster(server, key)))
+    figures.login.push(await warmed((nth) => logIn(server, nth)))
   } finally {
     await server.stop()
   }

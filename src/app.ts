@@ -128,20 +128,20 @@ export async function buildApp({
   const { issuer, masterKeys, operatorKey, mandateFrom } = config
   const { prisma, query } = database
 
-  const accounts = createAccounts(prisma)
+  const accounts = createAccounts(database)
   const apiKeys = createApiKeys(prisma)
   const policies = createPolicies(prisma, mandateFrom)
-  const users = createUsers(prisma)
+  const users = createUsers(database)
   const subjects = createSubjects(query, mandateFrom)
   const ssoIdentities = createSsoIdentities(prisma)
-  const verdicts = createVerdicts({ prisma, query })
+  const verdicts = createVerdicts(database)
   const enrollments = createEnrollments(prisma)
   const authenticators = createAuthenticators(prisma, mandateFrom)
   const twoFactor = createTwoFactor(prisma, mandateFrom)
   const recoveryCodes = createRecoveryCodes(prisma)
   const trustedDevices = createTrustedDevices(prisma)
   const resets = createResets(prisma, mandateFrom)
-  const auditEvents = createAuditEvents(prisma)
+  const auditEvents = createAuditEvents(database)
   const auditSeals = createAuditSeals(prisma)
   const outbox = createOutbox(prisma)
 

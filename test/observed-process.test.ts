@@ -8,7 +8,7 @@ import { failToStart, freePort, startServer } from './support/server.ts'
 
 const NODE_OPTIONS = `--import=${new URL('support/loaded-packages.mjs', import.meta.url)}`
 
-t.test('a process that is not asked to tell loads nothing for it', async (t) => {
+t.test('a process that is not asked to tell loads nothing for it', ON_SERVER, async (t) => {
   const server = await startServer(t, { NODE_OPTIONS, DATABASE_URL: await createTestDatabase(t) })
   t.equal(await server.stop(), 0)
   t.match(server.output(), 'loaded: []')

@@ -54,7 +54,7 @@ t.test('the production tree', ON_SERVER, async (t) => {
   }
   for (const [engine, DATABASE_URL] of Object.entries(databases)) {
     await t.test(`the service starts from it in production, and serves: ${engine}`, async (t) => {
-      const env = { DATABASE_URL, NODE_ENV: 'production' }
+      const env = { DATABASE_URL, NODE_ENV: 'production', SHUTDOWN_DELAY_SECONDS: '0' }
       const { url, stop } = await startServer(t, env, join(tree, 'dist/server.js'))
       const { call, createUser, enrolled, login, verify } = verbsOver(url)
       const user = await enrolled(await createUser())

@@ -1,10 +1,11 @@
 import type { SignedAuditEvent } from '../core/audit.ts'
 import { type Page, type PageRequest, pageOf } from '../core/pages.ts'
 import type { AccountPolicy } from '../core/policy.ts'
-import type { Prisma, PrismaClient } from '../generated/prisma/client.ts'
+import type { Prisma } from '../generated/prisma/client.ts'
 import { writeRecord } from './act-records.ts'
 import type { NewApiKey } from './api-keys.ts'
 import { isUniqueViolation } from './conflicts.ts'
+import { type Clients, prepare, template } from './statements.ts'
 
 export interface Account {
   id: string
@@ -21,9 +22,15 @@ export interface AccountChange {
 
 type LoginRow = { id: string } & AccountPolicy['sso']
 
+const bySlug = prepare(
+  template<string>`
+    SELECT a.id, p."ssoMode"::text AS mode, p."ssoIssuer" AS issuer, p."ssoClientId" AS "clientId"
+    FROM "Account" a JOIN "Policy" p ON p."accountId" = a.id WHERE a.slug = ${(slug) => slug}`
+)
+
 export type Accounts = ReturnType<typeof createAccounts>
 
-export function createAccounts(prisma: PrismaClient) {
+export function createAccounts({ prisma, query }: Clients) {
   return {
     /** Makes an account with its policy and its first API key, all or nothing. Null: the slug is taken. */
     async create(
@@ -57,9 +64,7 @@ export function createAccounts(prisma: PrismaClient) {
      * is one or not, so that the time tells nothing.
      */
     async findForLogin(slug: string): Promise<{ id: string; sso: AccountPolicy['sso'] } | null> {
-      const [row] = await prisma.$queryRaw<LoginRow[]>`
-        SELECT a.id, p."ssoMode"::text AS mode, p."ssoIssuer" AS issuer, p."ssoClientId" AS "clientId"
-        FROM "Account" a JOIN "Policy" p ON p."accountId" = a.id WHERE a.slug = ${slug}`
+      const [row] = await query<LoginRow, string>(bySlug, slug)
       if (!row) return null
       const { id, ...sso } = row
       return { id, sso }

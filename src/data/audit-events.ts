@@ -8,9 +8,9 @@ import {
   pageOf,
   readInstantPlace
 } from '../core/pages.ts'
-import { Prisma, type PrismaClient } from '../generated/prisma/client.ts'
+import { Prisma } from '../generated/prisma/client.ts'
 import { asStoredEvent, type EventRow, eventColumns } from './audit-rows.ts'
-import { filled, raw, type Template, template } from './statements.ts'
+import { type Clients, filled, prepare, raw, type Template, template } from './statements.ts'
 
 export interface AuditFilter {
   type?: AuditType
@@ -22,11 +22,11 @@ export interface AuditFilter {
 
 export type AuditEvents = ReturnType<typeof createAuditEvents>
 
-export function createAuditEvents(prisma: PrismaClient) {
+export function createAuditEvents({ prisma, query }: Clients) {
   return {
     /** Writes an event that goes with no other write: a refusal, or a success that changes nothing. */
     async record(event: SignedAuditEvent): Promise<void> {
-      await prisma.$executeRaw(insertEvent(event))
+      await query(recorded, event)
     },
 
     /** An account's events, newest first. */
@@ -79,6 +79,8 @@ export function eventInsert(guardedBy?: string): Template<SignedAuditEvent> {
       ${(event) => event.details && JSON.stringify(event.details)}::json, ${(event) => event.mac}
     ${raw(from)}`
 }
+
+const recorded = prepare(eventInsert())
 
 /** One account's events, newest first, in the order of an index and thus no more than asked for. */
 function eventsOf(

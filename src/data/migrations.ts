@@ -77,14 +77,17 @@ const listRecorded = prepare<void>(
 )
 
 /** Whether the table that the schema engine keeps says so. Whatever is odd there is for the engine to explain. */
-async function isUpToDate({ query }: Engine, migrations: Migration[]): Promise<boolean> {
-  const [table] = await query<{ isThere: boolean }, void>(isThere, undefined)
-  if (!table?.isThere) return false
-  const recorded = await query<RecordedMigration, void>(listRecorded, undefined)
-  if (recorded.some(({ isFinished }) => !isFinished)) return false
+async function isUpToDate(engine: Engine, migrations: Migration[]): Promise<boolean> {
+  const recorded = await readRecorded(engine).catch(() => null)
+  if (!recorded || recorded.some(({ isFinished }) => !isFinished)) return false
   // A database ahead of this release is fine: that is how a release is rolled back.
   const checksums = new Map(recorded.map(({ name, checksum }) => [name, checksum]))
   return migrations.every(({ name, sql }) => checksums.get(name) === checksumOf(sql))
+}
+
+async function readRecorded({ query }: Engine): Promise<RecordedMigration[] | null> {
+  const [table] = await query<{ isThere: boolean }, void>(isThere, undefined)
+  return table?.isThere ? query<RecordedMigration, void>(listRecorded, undefined) : null
 }
 
 interface RecordedMigration {

@@ -1,7 +1,7 @@
 // Statements whose text never changes. They are put together and named once, the server prepares each of them once a
 // connection, and a call does no more than read their values from its input.
 import { createHash } from 'node:crypto'
-import { Prisma } from '../generated/prisma/client.ts'
+import { Prisma, type PrismaClient } from '../generated/prisma/client.ts'
 
 type Read<Input> = (input: Input) => unknown
 
@@ -17,6 +17,12 @@ export interface Statement<Input> {
   name: string
   text: string
   valuesOf(input: Input): unknown[]
+}
+
+/** What an aggregate of the data layer runs its statements on. */
+export interface Clients {
+  prisma: PrismaClient
+  query: Query
 }
 
 /** Runs one statement on the driver itself: Prisma's work on it would be more than the database's (docs/decisions/0012). */

@@ -1,11 +1,11 @@
 import type { SignedAuditEvent } from '../core/audit.ts'
 import type { Role } from '../core/claims.ts'
 import { type Notice, noticeTo } from '../core/notices.ts'
-import type { PrismaClient } from '../generated/prisma/client.ts'
 import { type Transaction, writeRecord } from './act-records.ts'
-import { insertEvent } from './audit-events.ts'
+import { eventInsert } from './audit-events.ts'
 import { isUniqueViolation } from './conflicts.ts'
 import { createRoster, type RosterUser } from './roster.ts'
+import { type Clients, on, prepare, template } from './statements.ts'
 import type { UserKey } from './subjects.ts'
 import { forgetDevices } from './trusted-devices.ts'
 import type { Owner } from './two-factor.ts'
@@ -46,7 +46,7 @@ const inRoster = {
 
 export type Users = ReturnType<typeof createUsers>
 
-export function createUsers(prisma: PrismaClient) {
+export function createUsers({ prisma, query }: Clients) {
   return {
     ...createRoster(prisma),
 
@@ -126,15 +126,19 @@ export function createUsers(prisma: PrismaClient) {
 
     /** Notes a sign-in that needed no second step. */
     async noteSignIn({ accountId, userId }: UserKey, event: SignedAuditEvent): Promise<void> {
-      await prisma.$executeRaw`
-        WITH signed_in AS (
-          UPDATE "User" SET "lastSignInAt" = ${event.occurredAt}::timestamptz
-          WHERE "accountId" = ${accountId}::uuid AND id = ${userId}::uuid
-        )
-        ${insertEvent(event)}`
+      await query(signedIn, { accountId, userId, event })
     }
   }
 }
+
+const signedIn = prepare(
+  template<UserKey & { event: SignedAuditEvent }>`
+    WITH signed_in AS (
+      UPDATE "User" SET "lastSignInAt" = ${({ event }) => event.occurredAt}::timestamptz
+      WHERE "accountId" = ${({ accountId }) => accountId}::uuid AND id = ${({ userId }) => userId}::uuid
+    )
+    ${on(({ event }: { event: SignedAuditEvent }) => event, eventInsert())}`
+)
 
 /** Whoever takes over an address or a password is not the only one to hear of it. */
 function noticesOfChange(

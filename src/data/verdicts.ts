@@ -3,12 +3,11 @@
 // faster, or the user was reset or disabled meanwhile, or the policy changed; read again and judge again.
 import type { PathState } from '../core/attempts.ts'
 import type { NewDevice } from '../core/device-tokens.ts'
-import type { PrismaClient } from '../generated/prisma/client.ts'
 import { type ActRecord, recording } from './act-records.ts'
 import {
+  type Clients,
   on,
   prepare,
-  type Query,
   raw,
   type Statement,
   type Template,
@@ -43,7 +42,7 @@ const EXPIRED_KEPT_SECONDS = 60 * 60
 
 export type Verdicts = ReturnType<typeof createVerdicts>
 
-export function createVerdicts({ prisma, query }: { prisma: PrismaClient; query: Query }) {
+export function createVerdicts({ prisma, query }: Clients) {
   async function isWon<Input>(statement: Statement<Input>, input: Input): Promise<boolean> {
     const [row] = await query<{ won: boolean }, Input>(statement, input)
     return row?.won === true

@@ -1,7 +1,7 @@
 // S26: what the service tells of itself (log, metrics, traces) holds no secret, code, token, password or recovery code,
 // and nobody's address. One person goes the whole way, and makes the mistakes that people and front ends make.
 import t from 'tap'
-import { OPERATOR_KEY, PASSWORD } from '../support/app.ts'
+import { ON_SERVER, OPERATOR_KEY, PASSWORD } from '../support/app.ts'
 import { startCollector } from '../support/collector.ts'
 import { startCountingApp } from '../support/scrape.ts'
 
@@ -34,7 +34,7 @@ function codeOf(setupKey: string): string {
   return code
 }
 
-t.test('S26: nothing secret is told', async (t) => {
+t.test('S26: nothing secret is told', ON_SERVER, async (t) => {
   const credentials = { account: account.slug, email: user.email, password: PASSWORD }
   const signIn = (more: object = {}) =>
     ask('POST', '/v1/login', { body: { ...credentials, ...more } })

@@ -44,12 +44,13 @@ function auditKeyOf(prisma: Database['prisma']): Promise<Uint8Array> {
 }
 
 /** Three events of which two are sealed, on record under the deployment's key. */
-async function fill({ prisma }: Database): Promise<SignedAuditEvent[]> {
+async function fill(database: Database): Promise<SignedAuditEvent[]> {
+  const { prisma } = database
   const key = await auditKeyOf(prisma)
   const events = [0, 1, 2].map((second) =>
     signEvent(key, auditEvent({ occurredAt: new Date(NINE.getTime() + second * 1000) }))
   )
-  for (const event of events) await createAuditEvents(prisma).record(event)
+  for (const event of events) await createAuditEvents(database).record(event)
   await createAuditSeals(prisma).sealNext({ key, limit: 2 })
   return events
 }

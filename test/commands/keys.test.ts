@@ -70,7 +70,7 @@ t.test('list: what each master key seals, what each signing key does, and no key
   t.notMatch(text, /1\.(old|new)\./)
 })
 
-t.test('what is sealed by a key that the ring lacks is told', async (t) => {
+t.test('what is sealed by a key that the ring lacks is told', ON_SERVER, async (t) => {
   const { trouble } = await listKeys({ prisma, masterKeys: AFTER })
   const lacked =
     '2 pending enrolments, 3 authenticators, 1 signing keys, 3 service keys under "old"'
@@ -80,7 +80,7 @@ t.test('what is sealed by a key that the ring lacks is told', async (t) => {
   t.equal(await sealedBy('old'), 9, 'and stays as it is')
 })
 
-t.test('a value that was changed since it was read is not overwritten', async (t) => {
+t.test('a value that was changed since it was read is not overwritten', ON_SERVER, async (t) => {
   const [page = []] = await pagesOf('authenticators')
   t.equal(page.length, 3)
   const stale = page.map((value) => ({ ...value, sealed: `${value.sealed}x`, resealed: 'lost' }))
@@ -151,7 +151,7 @@ t.test('without the former key everything goes on', async (t) => {
   t.equal((await last.recover(await tokenOf(), ada.recoveryCodes[0] ?? '')).statusCode, 200)
 })
 
-t.test('an altered value holds up no other, and is named', async (t) => {
+t.test('an altered value holds up no other, and is named', ON_SERVER, async (t) => {
   const where = { accountId: ada.account.id, userId: ada.id, id: ada.authenticatorId }
   const { sealedSecret } = await prisma.authenticator.findFirstOrThrow({ where })
   const altered = { sealedSecret: sealedSecret.replace('1.new.', '1.new.AAAA') }
@@ -167,25 +167,32 @@ t.test('an altered value holds up no other, and is named', async (t) => {
   t.equal(again.trouble, null)
 })
 
-t.test('rotate signing: two operators at once, and one again, rotate once', async (t) => {
-  const options = { prisma, masterKeys: BEFORE }
-  const both = await Promise.all([rotateSigning(options), rotateSigning(options)])
-  const said = [...both, await rotateSigning(options)].map(({ lines }) => lines.join())
-  t.equal(said.filter((line) => /^[\w-]{43} is published now and signs from /.test(line)).length, 1)
-  t.equal(
-    said.filter((line) => /was published before, and nothing has changed/.test(line)).length,
-    2
-  )
-  t.equal(new Set(said.map((line) => line.slice(0, 43))).size, 1)
-  const rows = await prisma.signingKey.findMany({ orderBy: { signsFrom: 'asc' } })
-  t.equal(rows.length, 2)
-  const waits = Number(rows[1]?.signsFrom) - Number(rows[1]?.createdAt)
-  t.ok(Math.abs(waits - PUBLISHED_BEFORE_SIGNING_SECONDS * 1000) < 10, `${waits} ms`)
-  const { lines } = await listKeys(options)
-  t.match(lines.slice(4), [/ published .* -$/, / signing .*Z$/])
-})
+t.test(
+  'rotate signing: two operators at once, and one again, rotate once',
+  ON_SERVER,
+  async (t) => {
+    const options = { prisma, masterKeys: BEFORE }
+    const both = await Promise.all([rotateSigning(options), rotateSigning(options)])
+    const said = [...both, await rotateSigning(options)].map(({ lines }) => lines.join())
+    t.equal(
+      said.filter((line) => /^[\w-]{43} is published now and signs from /.test(line)).length,
+      1
+    )
+    t.equal(
+      said.filter((line) => /was published before, and nothing has changed/.test(line)).length,
+      2
+    )
+    t.equal(new Set(said.map((line) => line.slice(0, 43))).size, 1)
+    const rows = await prisma.signingKey.findMany({ orderBy: { signsFrom: 'asc' } })
+    t.equal(rows.length, 2)
+    const waits = Number(rows[1]?.signsFrom) - Number(rows[1]?.createdAt)
+    t.ok(Math.abs(waits - PUBLISHED_BEFORE_SIGNING_SECONDS * 1000) < 10, `${waits} ms`)
+    const { lines } = await listKeys(options)
+    t.match(lines.slice(4), [/ published .* -$/, / signing .*Z$/])
+  }
+)
 
-t.test('rotate signing --now: one key is left, which signs', async (t) => {
+t.test('rotate signing --now: one key is left, which signs', ON_SERVER, async (t) => {
   const { lines } = await rotateSigning({ prisma, masterKeys: BEFORE }, { isUrgent: true })
   t.match(lines[0], / signs from now on, and 2 earlier keys are forgotten\.$/)
   const rows = await prisma.signingKey.findMany()
@@ -212,7 +219,7 @@ async function keys(env: NodeJS.ProcessEnv, ...args: string[]) {
   return { code, ...heard }
 }
 
-t.test('exit codes: 0 done, 1 a value can’t be opened, 2 nothing done', async (t) => {
+t.test('exit codes: 0 done, 1 a value can’t be opened, 2 nothing done', ON_SERVER, async (t) => {
   const DATABASE_URL = await createTestDatabase(t)
   const away = { DATABASE_URL: 'postgresql://postgres:hunter2@127.0.0.1:1/x' }
   const [unused, unreached, misspelt] = await Promise.all([

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { type AuditEvent, type SignedAuditEvent, signEvent } from '../../src/core/audit.ts'
 import { chainOn } from '../../src/core/audit-trail.ts'
+import { writeRecord } from '../../src/data/act-records.ts'
 import { createAuditEvents } from '../../src/data/audit-events.ts'
 import { createAuditSeals } from '../../src/data/audit-seals.ts'
 import { createAuditTrail } from '../../src/data/audit-trail.ts'
@@ -20,8 +21,9 @@ const database = await openTestDatabase(t)
 const { prisma } = database
 const { record, sealing, logged } = sealerOn(database)
 
-function sealerOn({ prisma }: Database) {
-  const auditEvents = createAuditEvents(prisma)
+function sealerOn(database: Database) {
+  const { prisma } = database
+  const auditEvents = createAuditEvents(database)
   const seals = createAuditSeals(prisma)
   const logged: object[] = []
   const log = { error: (details: object, message: string) => logged.push({ ...details, message }) }
@@ -86,7 +88,7 @@ t.test('an event that comes late is chained behind what is sealed', async (t) =>
 
 t.test('an event of an act that was rolled back is in no queue', async (t) => {
   const rolledBack = prisma.$transaction(async (transaction) => {
-    await createAuditEvents(transaction as typeof prisma).record(signEvent(KEY, auditEvent()))
+    await writeRecord(transaction, signEvent(KEY, auditEvent()))
     throw new Error('the act failed')
   })
   await t.rejects(rolledBack, { message: 'the act failed' })
@@ -170,7 +172,7 @@ t.test(
         const { prisma } = sealers[writer % 2] ?? { prisma: database.prisma }
         // Some are written long before they are committed, and after others that are.
         await prisma.$transaction(async (transaction) => {
-          await createAuditEvents(transaction as typeof prisma).record(signEvent(KEY, auditEvent()))
+          await writeRecord(transaction, signEvent(KEY, auditEvent()))
           if (count % 4 === writer % 4) await transaction.$executeRaw`SELECT pg_sleep(0.01)`
         })
       }

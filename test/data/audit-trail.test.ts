@@ -18,8 +18,9 @@ const KEY = Buffer.alloc(32, 1)
 const SEALED = 5
 const WAITING = 2
 
-const { prisma } = await openTestDatabase(t)
-const { record } = createAuditEvents(prisma)
+const database = await openTestDatabase(t)
+const { prisma } = database
+const { record } = createAuditEvents(database)
 const log = { error: (details: object) => t.fail('got no seal', details) }
 const { sealDue } = createSealing({ seals: createAuditSeals(prisma), key: KEY, log })
 const trail = createAuditTrail(prisma)

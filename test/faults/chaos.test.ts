@@ -1,5 +1,5 @@
 // S24: `kill -9` of one of two replicas every few seconds, under the traffic of people who know what was acknowledged
-// to them. Fifteen seconds of it in the suite, two minutes with `npm run chaos`.
+// to them. Eight seconds of it in the suite, two minutes with `npm run chaos`.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { verifyRecord } from '../../src/commands/audit/verify.ts'
@@ -14,7 +14,7 @@ import {
 } from '../support/postgresql-server.ts'
 
 const asked = process.env['CHAOS_SECONDS']
-const SECONDS = Number(asked ?? 15)
+const SECONDS = Number(asked ?? 8)
 const OPTIONS = asked ? WITH_POSTGRESQL_BINARIES : WITH_POSTGRESQL_SERVER
 const PEOPLE = 8
 /** After a kill, and after the replica that was killed is ready again. */

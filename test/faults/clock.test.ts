@@ -1,13 +1,13 @@
 // S25: a clock that steps an hour, forwards or back, and replicas whose clocks differ by an hour. Codes are the server's
 // clock, so some are refused; none is good twice, and nothing is a 500.
 import t from 'tap'
-import { ON_SERVER, startApp } from '../support/app.ts'
+import { ON_EMBEDDED, ON_SERVER, startApp } from '../support/app.ts'
 import { createClock } from '../support/clock.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { tally, verdictOf } from '../support/guesses.ts'
 import { createTraffic, sendAll, wasDone } from '../support/traffic.ts'
 
-t.test('a clock that steps an hour: no 500, and no code twice', async (t) => {
+t.test('a clock that steps an hour: no 500, and no code twice', ON_EMBEDDED, async (t) => {
   const app = await startApp(t)
   const { clock, enrolledUser, recover, verify } = app
   const user = await enrolledUser()

@@ -4,7 +4,14 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import openapiTs, { astToString } from 'openapi-typescript'
 import t from 'tap'
-import { ON_EMBEDDED, PASSWORD, type SignIn, startApp, type TestUser } from '../support/app.ts'
+import {
+  ON_EMBEDDED,
+  ON_SERVER,
+  PASSWORD,
+  type SignIn,
+  startApp,
+  type TestUser
+} from '../support/app.ts'
 import { createClock } from '../support/clock.ts'
 import { wrongCode } from '../support/guesses.ts'
 import { programOf, writeProgram } from '../support/guides.ts'
@@ -92,54 +99,66 @@ async function failureOf(failing: Promise<unknown>): Promise<Failure> {
   )
 }
 
-t.test('a first sign-in leads through the set-up, past a clock that is wrong', async (t) => {
-  const user = await createUser({ account })
-  const { pages, codes } = personWith()
-  const hints: string[] = []
-  pages.showSetUp = async ({ qrCode, setupKey }, hint) => {
-    t.match(qrCode, /^data:image\/svg\+xml;base64,/)
-    hints.push(hint)
-    const ahead = hints.length === 1 ? 300_000 : 0
-    return codeAt(setupKey, new Date(clock.now().getTime() + ahead))
+t.test(
+  'a first sign-in leads through the set-up, past a clock that is wrong',
+  ON_SERVER,
+  async (t) => {
+    const user = await createUser({ account })
+    const { pages, codes } = personWith()
+    const hints: string[] = []
+    pages.showSetUp = async ({ qrCode, setupKey }, hint) => {
+      t.match(qrCode, /^data:image\/svg\+xml;base64,/)
+      hints.push(hint)
+      const ahead = hints.length === 1 ? 300_000 : 0
+      return codeAt(setupKey, new Date(clock.now().getTime() + ahead))
+    }
+    t.match(await signIn(user, pages), { status: 'authenticated', reason: 'enrolled' })
+    t.match(hints, ['', /300 seconds ahead/])
+    t.equal(codes.length, 10, 'the recovery codes are shown')
   }
-  t.match(await signIn(user, pages), { status: 'authenticated', reason: 'enrolled' })
-  t.match(hints, ['', /300 seconds ahead/])
-  t.equal(codes.length, 10, 'the recovery codes are shown')
-})
+)
 
-t.test('a wrong code is told, the next one is taken', async (t) => {
+t.test('a wrong code is told, the next one is taken', ON_SERVER, async (t) => {
   const user = await enrolledUser({ account })
   const person = personWith(typed(wrongCode(user, clock.now())), typed(user.nextCode()))
   t.match(await signIn(user, person.pages), { reason: 'code_verified' })
   t.match(person.hints, ['', /works once.* 4 guesses are left\.$/])
 })
 
-t.test('a recovery code is as good, and the back end may have made the first step', async (t) => {
-  const user = await enrolledUser({ account })
-  const [recoveryCode = ''] = user.recoveryCodes
-  const body = { userId: user.id, firstFactor: 'pwd' }
-  const step = (await call('POST', '/v1/login/assertion', { as: account.apiKey, body })).json()
-  const signedIn = await frontEnd.finish(step, personWith(() => ({ recoveryCode })).pages)
-  t.match(signedIn, { reason: 'recovery_code_verified', recoveryCodesRemaining: 9 })
-})
+t.test(
+  'a recovery code is as good, and the back end may have made the first step',
+  ON_SERVER,
+  async (t) => {
+    const user = await enrolledUser({ account })
+    const [recoveryCode = ''] = user.recoveryCodes
+    const body = { userId: user.id, firstFactor: 'pwd' }
+    const step = (await call('POST', '/v1/login/assertion', { as: account.apiKey, body })).json()
+    const signedIn = await frontEnd.finish(step, personWith(() => ({ recoveryCode })).pages)
+    t.match(signedIn, { reason: 'recovery_code_verified', recoveryCodesRemaining: 9 })
+  }
+)
 
-t.test('a trusted device is asked for no code, until something is sensitive', async (t) => {
-  const user = await enrolledUser({ account })
-  await signIn(user, personWith(typed(user.nextCode(), true)).pages)
-  const first = kept.get(`twostep-device:${user.email}`)
-  const signedIn = await signIn(user, personWith().pages)
-  t.match(signedIn, { reason: 'trusted_device' })
-  t.not(kept.get(`twostep-device:${user.email}`), first, 'the newer token is kept')
+t.test(
+  'a trusted device is asked for no code, until something is sensitive',
+  ON_SERVER,
+  async (t) => {
+    const user = await enrolledUser({ account })
+    await signIn(user, personWith(typed(user.nextCode(), true)).pages)
+    const first = kept.get(`twostep-device:${user.email}`)
+    const signedIn = await signIn(user, personWith().pages)
+    t.match(signedIn, { reason: 'trusted_device' })
+    t.not(kept.get(`twostep-device:${user.email}`), first, 'the newer token is kept')
 
-  clock.advance({ seconds: PERIOD_SECONDS })
-  const person = personWith(typed(user.nextCode()))
-  const accessToken = await frontEnd.renewRecoveryCodes(signedIn.accessToken, person.pages)
-  t.equal(person.codes.length, 10)
-  t.equal(person.asked(), 1, 'by a step-up')
-  await frontEnd.renewRecoveryCodes(accessToken, personWith().pages)
-})
+    clock.advance({ seconds: PERIOD_SECONDS })
+    const person = personWith(typed(user.nextCode()))
+    const accessToken = await frontEnd.renewRecoveryCodes(signedIn.accessToken, person.pages)
+    t.equal(person.codes.length, 10)
+    t.equal(person.asked(), 1, 'by a step-up')
+    await frontEnd.renewRecoveryCodes(accessToken, personWith().pages)
+  }
+)
 
-t.test('a failure says where the page goes from here', async (t) => {
+t.test('a failure says where the page goes from here', ON_SERVER, async (t) => {
   const user = await enrolledUser({ account })
   const wrong = wrongCode(user, clock.now())
   const person = personWith(...Array.from({ length: 6 }, () => typed(wrong)))

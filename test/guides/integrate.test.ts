@@ -5,7 +5,7 @@ import { decodeJwt, decodeProtectedHeader, importPKCS8, SignJWT } from 'jose'
 import t from 'tap'
 import { createSigningKeys } from '../../src/data/signing-keys.ts'
 import { openSigningKeys } from '../../src/plugins/signing-keys.ts'
-import { PASSWORD, type SignIn, startApp } from '../support/app.ts'
+import { ON_SERVER, PASSWORD, type SignIn, startApp } from '../support/app.ts'
 import { createClock } from '../support/clock.ts'
 import { writeProgram } from '../support/guides.ts'
 import { CLIENT_ID, openIdentityProvider } from '../support/identity-provider.ts'
@@ -43,7 +43,7 @@ const backEnd: BackEnd = await import(
   await writeProgram(t.testdir(), { page, language: 'js', url })
 )
 
-t.test('we keep the passwords: the user who was added signs in', async (t) => {
+t.test('we keep the passwords: the user who was added signs in', ON_SERVER, async (t) => {
   const id = await backEnd.addUser('grace@example.com', PASSWORD, 'crm-4711')
   const body = { account: account.slug, email: 'grace@example.com', password: PASSWORD }
   const signedIn = (await call('POST', '/v1/login', { body })).json()
@@ -53,29 +53,37 @@ t.test('we keep the passwords: the user who was added signs in', async (t) => {
   })
 })
 
-t.test('you keep the passwords: the assertion leads on as a password would', async (t) => {
-  const { email } = await enrolledUser({ account })
-  t.match(await backEnd.afterYourPasswordCheck(email), { status: 'verification_required' })
-})
+t.test(
+  'you keep the passwords: the assertion leads on as a password would',
+  ON_SERVER,
+  async (t) => {
+    const { email } = await enrolledUser({ account })
+    t.match(await backEnd.afterYourPasswordCheck(email), { status: 'verification_required' })
+  }
+)
 
-t.test('single sign-on: an ID token of the provider in the policy signs in', async (t) => {
-  const provider = await openIdentityProvider(t)
-  const { id, email } = await createUser({ account })
-  await backEnd.offerSingleSignOn(provider.url, CLIENT_ID)
-  const claims = { sub: 'them', email, email_verified: true, nonce: 'asked with' }
-  const idToken = await provider.idToken(clock.now(), claims)
-  const signedIn = await backEnd.signInBySso(idToken, 'asked with')
-  t.match(signedIn, { status: 'authenticated', reason: 'sso_supersedes', user: { id } })
-})
+t.test(
+  'single sign-on: an ID token of the provider in the policy signs in',
+  ON_SERVER,
+  async (t) => {
+    const provider = await openIdentityProvider(t)
+    const { id, email } = await createUser({ account })
+    await backEnd.offerSingleSignOn(provider.url, CLIENT_ID)
+    const claims = { sub: 'them', email, email_verified: true, nonce: 'asked with' }
+    const idToken = await provider.idToken(clock.now(), claims)
+    const signedIn = await backEnd.signInBySso(idToken, 'asked with')
+    t.match(signedIn, { status: 'authenticated', reason: 'sso_supersedes', user: { id } })
+  }
+)
 
-t.test('two-factor becomes a duty, and a lost phone is reset', async (t) => {
+t.test('two-factor becomes a duty, and a lost phone is reset', ON_SERVER, async (t) => {
   const user = await enrolledUser({ account })
   await backEnd.requireTwoFactor()
   t.equal(await backEnd.resetTwoFactor(user.id, 'Lost phone'), 'enrollment_required')
   t.match(await backEnd.afterYourPasswordCheck(user.email), { status: 'enrollment_required' })
 })
 
-t.test('our access token is taken for what it is, and nothing else is', async (t) => {
+t.test('our access token is taken for what it is, and nothing else is', ON_SERVER, async (t) => {
   const user = await enrolledUser({ account })
   const good = await user.accessToken()
   const bad = await wrongTokens(good, await user.stepToken())

@@ -14,7 +14,7 @@ import {
   TRUSTED_AFTER_SIGNING_SECONDS
 } from '../../src/core/signing-keys.ts'
 import { type Database, openDatabase } from '../../src/data/database.ts'
-import { type EnrolledUser, startApp, type TestApp, testConfig } from '../support/app.ts'
+import { type EnrolledUser, ON_SERVER, startApp, type TestApp, testConfig } from '../support/app.ts'
 import { type Clock, createClock } from '../support/clock.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { MAIL_WAITS } from '../support/records.ts'
@@ -164,7 +164,7 @@ async function isSoon(t: Test, what: string, isSo: () => Promise<boolean>): Prom
   t.pass(what)
 }
 
-t.test('the signing key, from its publication to its end', async (t) => {
+t.test('the signing key, from its publication to its end', ON_SERVER, async (t) => {
   const deployment = await startDeployment(t, K1)
   const { prisma, clock, live, next, living, roundEnds, stop } = deployment
   const all = async (isSo: (kids: string[]) => boolean) =>
@@ -215,21 +215,28 @@ t.test('the signing key, from its publication to its end', async (t) => {
   t.ok(await user?.accessToken())
 })
 
-t.test('the master key, with a rolling restart for each change of the ring', async (t) => {
-  const { prisma, clock, next, users, restartAll, roundEnds, stop } = await startDeployment(t, K1)
-  await restartAll(`${K1},${K2}`)
-  await restartAll(`${K2},${K1}`)
-  const options = { prisma, masterKeys: ringOf(`${K2},${K1}`) }
-  const { trouble } = await rotateMaster(options, { say: () => {}, pageSize: 2 })
-  t.equal(trouble, null)
-  await roundEnds()
-  clock.advance({ minutes: 10 })
-  t.match((await listKeys(options)).lines[2], /^k1 +0 +0 +0 +0 +may be dropped/)
-  await restartAll(K2)
-  await roundEnds()
-  await stop(t)
-  for (const { recoveryCodes, ...user } of users) {
-    const recovered = await next().recover(await next().assertedToken(user), recoveryCodes[0] ?? '')
-    t.equal(recovered.statusCode, 200, 'a recovery code of the beginning is good')
+t.test(
+  'the master key, with a rolling restart for each change of the ring',
+  ON_SERVER,
+  async (t) => {
+    const { prisma, clock, next, users, restartAll, roundEnds, stop } = await startDeployment(t, K1)
+    await restartAll(`${K1},${K2}`)
+    await restartAll(`${K2},${K1}`)
+    const options = { prisma, masterKeys: ringOf(`${K2},${K1}`) }
+    const { trouble } = await rotateMaster(options, { say: () => {}, pageSize: 2 })
+    t.equal(trouble, null)
+    await roundEnds()
+    clock.advance({ minutes: 10 })
+    t.match((await listKeys(options)).lines[2], /^k1 +0 +0 +0 +0 +may be dropped/)
+    await restartAll(K2)
+    await roundEnds()
+    await stop(t)
+    for (const { recoveryCodes, ...user } of users) {
+      const recovered = await next().recover(
+        await next().assertedToken(user),
+        recoveryCodes[0] ?? ''
+      )
+      t.equal(recovered.statusCode, 200, 'a recovery code of the beginning is good')
+    }
   }
-})
+)

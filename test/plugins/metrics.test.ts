@@ -127,20 +127,24 @@ t.test('counts what was answered, and why', async (t) => {
   })
 })
 
-t.test('counts apart from another service in the process, and hits of limits', async (t) => {
-  const one = await startCountingApp(t, { database, env: { RATE_LIMIT_PER_MINUTE: '5' } })
-  const other = await startCountingApp(t, { database })
-  const path = '/.well-known/jwks.json'
-  for (let request = 0; request < 7; request++) await one.call('GET', path)
-  const labels = { route: path, status: '429' }
-  const hits = (limit: string) => one.metric('twostep_limit_hits_total', { limit })
-  t.same([await hits('address'), await hits('user'), await hits('password')], [2, 0, 0])
-  t.equal(await one.metric('twostep_http_request_duration_seconds_count', labels), 2)
-  t.equal(await other.metric('twostep_limit_hits_total', { limit: 'address' }), 0)
-  t.equal(await other.metric('twostep_http_request_duration_seconds_count', labels), undefined)
-})
+t.test(
+  'counts apart from another service in the process, and hits of limits',
+  ON_SERVER,
+  async (t) => {
+    const one = await startCountingApp(t, { database, env: { RATE_LIMIT_PER_MINUTE: '5' } })
+    const other = await startCountingApp(t, { database })
+    const path = '/.well-known/jwks.json'
+    for (let request = 0; request < 7; request++) await one.call('GET', path)
+    const labels = { route: path, status: '429' }
+    const hits = (limit: string) => one.metric('twostep_limit_hits_total', { limit })
+    t.same([await hits('address'), await hits('user'), await hits('password')], [2, 0, 0])
+    t.equal(await one.metric('twostep_http_request_duration_seconds_count', labels), 2)
+    t.equal(await other.metric('twostep_limit_hits_total', { limit: 'address' }), 0)
+    t.equal(await other.metric('twostep_http_request_duration_seconds_count', labels), undefined)
+  }
+)
 
-t.test('whoever hangs up before the answer is counted all the same', async (t) => {
+t.test('whoever hangs up before the answer is counted all the same', ON_SERVER, async (t) => {
   const { logged, metric, url } = await startCountingApp(t, { database, listen: true })
   const isLogged = async (words: string) => {
     for (let tries = 0; tries < 1000 && !logged.join('').includes(words); tries++) await sleep(2)
@@ -157,7 +161,7 @@ t.test('whoever hangs up before the answer is counted all the same', async (t) =
   t.equal(await metric('twostep_sign_in_steps_total', { reason: 'invalid-credentials' }), 1)
 })
 
-t.test('counts delays after failed passwords, and passwords shed', async (t) => {
+t.test('counts delays after failed passwords, and passwords shed', ON_SERVER, async (t) => {
   const { createAccount, login, metric } = await startCountingApp(t, { database })
   const account = await createAccount({ slug: 'delays' })
   for (let guess = 0; guess < 5; guess++) {
@@ -193,19 +197,23 @@ t.test('a table that is locked holds up a scrape for a second at most', ON_SERVE
   t.equal(await service.metric('twostep_mail_oldest_waiting_seconds'), 0)
 })
 
-t.test('GET /metrics is all there is, and a database that is gone is told at once', async (t) => {
-  const service = await startCountingApp(t, { database })
-  await isAllThereIs(t, service.port)
-  await service.database.close()
-  const since = performance.now()
-  t.equal(await service.metric('twostep_dependency_up', { dependency: 'database' }), 0)
-  t.ok(performance.now() - since < 1500, 'no scrape hangs')
-  for (const name of ['twostep_mail_oldest_waiting_seconds', 'twostep_audit_events_unsealed']) {
-    t.ok(Number.isNaN(await service.metric(name)), name)
+t.test(
+  'GET /metrics is all there is, and a database that is gone is told at once',
+  ON_SERVER,
+  async (t) => {
+    const service = await startCountingApp(t, { database })
+    await isAllThereIs(t, service.port)
+    await service.database.close()
+    const since = performance.now()
+    t.equal(await service.metric('twostep_dependency_up', { dependency: 'database' }), 0)
+    t.ok(performance.now() - since < 1500, 'no scrape hangs')
+    for (const name of ['twostep_mail_oldest_waiting_seconds', 'twostep_audit_events_unsealed']) {
+      t.ok(Number.isNaN(await service.metric(name)), name)
+    }
+    await service.app.close()
+    await t.rejects(fetch(`http://127.0.0.1:${service.port}/metrics`), 'the door closes, too')
   }
-  await service.app.close()
-  await t.rejects(fetch(`http://127.0.0.1:${service.port}/metrics`), 'the door closes, too')
-})
+)
 
 async function isAllThereIs(t: Test, port: number): Promise<void> {
   const ask = async (path: string, method = 'GET') => {

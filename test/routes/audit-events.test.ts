@@ -16,7 +16,7 @@ const database = await openTestDatabase(t)
 const service = await startApp(t, { database })
 const { call, clock, config, createAccount, createApiKey, createUser, enrolledUser } = service
 const { prisma } = database
-const auditEvents = createAuditEvents(prisma)
+const auditEvents = createAuditEvents(database)
 const ownKeys = {
   stored: createServiceKeys(prisma),
   masterKeys: config.masterKeys,
@@ -316,7 +316,7 @@ t.test('a page reads no more rows than it needs, of however many', async (t) => 
   // Statistics are a session's own for a while, so there is one session: always on the embedded database.
   const single = database.url ? await openDatabase({ url: database.url, poolMax: 1 }) : database
   t.teardown(() => single.close())
-  const { list } = createAuditEvents(single.prisma)
+  const { list } = createAuditEvents(single)
   const { next } = await list(accountId, {}, { limit: 20, after: null })
   for (const [filter, after] of [
     [{}, null],

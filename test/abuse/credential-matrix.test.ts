@@ -4,7 +4,7 @@ import { subscribe } from 'node:diagnostics_channel'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { SCOPES, type Scope } from '../../src/core/bearer-keys.ts'
-import { type Answer, OPERATOR_KEY, startApp, type TestUser } from '../support/app.ts'
+import { type Answer, ON_SERVER, OPERATOR_KEY, startApp, type TestUser } from '../support/app.ts'
 
 interface Taken {
   operator?: true
@@ -284,7 +284,7 @@ await changePolicy(stranger, { twoFactor: 'required' })
 
 const before = await rows()
 
-t.test('S30: the contract knows every registered route', async (t) => {
+t.test('S30: the contract knows every registered route', ON_SERVER, async (t) => {
   const routes = [...registered].filter((route) => !route.startsWith('HEAD '))
   t.same(routes.sort(), Object.keys(CONTRACT).sort())
 })
@@ -305,7 +305,7 @@ for (const [name, { authorization, bearer }] of held) {
   })
 }
 
-t.test('S8: HEAD is admitted where GET is, and nowhere else', async (t) => {
+t.test('S8: HEAD is admitted where GET is, and nowhere else', ON_SERVER, async (t) => {
   const cells = Object.entries(CONTRACT)
     .filter(([route]) => /^GET /.test(route) && registered.has(route.replace('GET', 'HEAD')))
     .flatMap(([route, taken]) => requestsTo(route).map((request) => ({ ...request, taken })))
@@ -321,21 +321,25 @@ t.test('S8: HEAD is admitted where GET is, and nowhere else', async (t) => {
   }
 })
 
-t.test('S8: whoever was refused has changed nothing', async (t) => {
+t.test('S8: whoever was refused has changed nothing', ON_SERVER, async (t) => {
   t.same(await rows(), before)
 })
 
-t.test('S12: 403 for an API key that asserts by a factor it has no scope for', async (t) => {
-  for (const [scope, firstFactor] of [
-    ['login:assert', 'sso'],
-    ['login:assert-sso', 'pwd']
-  ] as const) {
-    const { authorization = '' } = held.get(`an API key for ${scope}`) ?? {}
-    const body = { userId: target.id, firstFactor }
-    const answer = await call('POST', '/v1/login/assertion', { headers: { authorization }, body })
-    t.equal(verdict(answer, authorization), '403 insufficient-scope')
+t.test(
+  'S12: 403 for an API key that asserts by a factor it has no scope for',
+  ON_SERVER,
+  async (t) => {
+    for (const [scope, firstFactor] of [
+      ['login:assert', 'sso'],
+      ['login:assert-sso', 'pwd']
+    ] as const) {
+      const { authorization = '' } = held.get(`an API key for ${scope}`) ?? {}
+      const body = { userId: target.id, firstFactor }
+      const answer = await call('POST', '/v1/login/assertion', { headers: { authorization }, body })
+      t.equal(verdict(answer, authorization), '403 insufficient-scope')
+    }
   }
-})
+)
 
 /** One request to a route, or one for each kind of user that its path may name. */
 function requestsTo(route: string) {

@@ -2,7 +2,14 @@
 // addresses of its own.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { type Answer, type Call, OPERATOR_KEY, startApp, type TestUser } from '../support/app.ts'
+import {
+  type Answer,
+  type Call,
+  ON_SERVER,
+  OPERATOR_KEY,
+  startApp,
+  type TestUser
+} from '../support/app.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { tally, verdictOf, wrongCode } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'
@@ -59,6 +66,7 @@ function onlyLastIsLimited(t: Test, answers: Answer[], limit: number, message: s
 
 t.test(
   '429 for an address, on each route by itself, before anything else is looked at',
+  ON_SERVER,
   async (t) => {
     for (const [method, url] of [
       ['POST', '/v1/login'],
@@ -90,143 +98,176 @@ t.test(
   }
 )
 
-t.test('429 for an address counts over all routes, and the headers count down', async (t) => {
-  const call = from(newAddress())
-  const paths = ['/v1/users', '/v1/policy', '/.well-known/jwks.json', '/docs/problems']
-  const answers: Answer[] = []
-  for (let index = 0; index <= PER_MINUTE; index += 1) {
-    answers.push(await behindProxy.call('GET', paths[index % paths.length] ?? '', call))
+t.test(
+  '429 for an address counts over all routes, and the headers count down',
+  ON_SERVER,
+  async (t) => {
+    const call = from(newAddress())
+    const paths = ['/v1/users', '/v1/policy', '/.well-known/jwks.json', '/docs/problems']
+    const answers: Answer[] = []
+    for (let index = 0; index <= PER_MINUTE; index += 1) {
+      answers.push(await behindProxy.call('GET', paths[index % paths.length] ?? '', call))
+    }
+    onlyLastIsLimited(t, answers, PER_MINUTE, 'over all routes')
+    t.same(
+      answers.map(({ headers }) => headers['ratelimit-remaining']),
+      answers.map((_, index) => String(Math.max(0, PER_MINUTE - 1 - index)))
+    )
+    const other = await behindProxy.call('GET', '/v1/users', from(newAddress()))
+    t.equal(verdictOf(other), '401 invalid-credential', 'another address is not held up')
   }
-  onlyLastIsLimited(t, answers, PER_MINUTE, 'over all routes')
-  t.same(
-    answers.map(({ headers }) => headers['ratelimit-remaining']),
-    answers.map((_, index) => String(Math.max(0, PER_MINUTE - 1 - index)))
-  )
-  const other = await behindProxy.call('GET', '/v1/users', from(newAddress()))
-  t.equal(verdictOf(other), '401 invalid-credential', 'another address is not held up')
-})
+)
 
-t.test('probes answer however many ask', async (t) => {
+t.test('probes answer however many ask', ON_SERVER, async (t) => {
   const call = from(newAddress())
   const answers = await ask(PER_MINUTE * 2, () => behindProxy.call('GET', '/health/live', call))
   t.same(tally(answers), { '200': PER_MINUTE * 2 })
   t.equal(answers[0]?.headers['ratelimit-limit'], undefined)
 })
 
-t.test('429 for a user, from however many addresses, before the code is judged', async (t) => {
-  const user = await service.enrolledUser({ account })
-  const other = await service.enrolledUser({ account })
-  const setUp = await service.createUser({ account: strict })
-  for (const [url, holder] of [
-    ['/v1/verify', user],
-    ['/v1/enroll', setUp],
-    ['/v1/enroll/confirm', await service.createUser({ account: strict })]
-  ] as const) {
-    const answers: Answer[] = []
-    for (let index = 0; index <= PER_MINUTE_OF_USER; index += 1) {
-      // Another address, another token: neither is another budget.
-      const as = await service.assertedToken(holder)
-      const call = { as, ...from(newAddress()), ...wrongBody }
-      answers.push(await behindProxy.call('POST', url, call))
+t.test(
+  '429 for a user, from however many addresses, before the code is judged',
+  ON_SERVER,
+  async (t) => {
+    const user = await service.enrolledUser({ account })
+    const other = await service.enrolledUser({ account })
+    const setUp = await service.createUser({ account: strict })
+    for (const [url, holder] of [
+      ['/v1/verify', user],
+      ['/v1/enroll', setUp],
+      ['/v1/enroll/confirm', await service.createUser({ account: strict })]
+    ] as const) {
+      const answers: Answer[] = []
+      for (let index = 0; index <= PER_MINUTE_OF_USER; index += 1) {
+        // Another address, another token: neither is another budget.
+        const as = await service.assertedToken(holder)
+        const call = { as, ...from(newAddress()), ...wrongBody }
+        answers.push(await behindProxy.call('POST', url, call))
+      }
+      onlyLastIsLimited(t, answers, PER_MINUTE_OF_USER, url)
     }
-    onlyLastIsLimited(t, answers, PER_MINUTE_OF_USER, url)
+
+    const as = await service.assertedToken(user)
+    const right = { as, body: { code: user.codeAt(clock.now()) } }
+    const limited = await behindProxy.call('POST', '/v1/verify', {
+      ...right,
+      ...from(newAddress())
+    })
+    isProblem(t, limited, 429, 'rate-limited')
+    t.equal(verdictOf(await service.call('POST', '/v1/verify', right)), '200', 'it was not used up')
+    const stepToken = await service.assertedToken(other)
+    const body = { code: other.codeAt(clock.now()) }
+    const unhindered = { as: stepToken, body, ...from(newAddress()) }
+    t.equal(verdictOf(await behindProxy.call('POST', '/v1/verify', unhindered)), '200')
   }
+)
 
-  const as = await service.assertedToken(user)
-  const right = { as, body: { code: user.codeAt(clock.now()) } }
-  const limited = await behindProxy.call('POST', '/v1/verify', { ...right, ...from(newAddress()) })
-  isProblem(t, limited, 429, 'rate-limited')
-  t.equal(verdictOf(await service.call('POST', '/v1/verify', right)), '200', 'it was not used up')
-  const stepToken = await service.assertedToken(other)
-  const body = { code: other.codeAt(clock.now()) }
-  const unhindered = { as: stepToken, body, ...from(newAddress()) }
-  t.equal(verdictOf(await behindProxy.call('POST', '/v1/verify', unhindered)), '200')
-})
-
-t.test('a user is not held up on other routes by what they did with codes', async (t) => {
-  const user = await service.enrolledUser({ account })
-  const as = await user.accessToken()
-  const codes = { as, ...wrongBody }
-  const answers = await ask(PER_MINUTE_OF_USER + 1, () =>
-    behindProxy.call('POST', '/v1/verify', { ...codes, ...from(newAddress()) })
-  )
-  onlyLastIsLimited(t, answers, PER_MINUTE_OF_USER, 'codes')
-  const me = await behindProxy.call('GET', '/v1/users/me', { as, ...from(newAddress()) })
-  t.equal(verdictOf(me), '200')
-})
-
-t.test('S8: a bearer written differently is the same user and the same step token', async (t) => {
-  const user = await service.enrolledUser({ account })
-  const stepToken = await service.assertedToken(user)
-  const spellings = spellingsOf(stepToken)
-  t.ok(spellings.length > 1)
-  const answers: Answer[] = []
-  for (let index = 0; index < 12; index += 1) {
-    const spelling = spellings[index % spellings.length] ?? ''
-    answers.push(await service.verify(spelling, wrongCode(user, clock.now())))
-  }
-  const judged = answers.filter(({ statusCode }) => statusCode === 422)
-  t.equal(judged.length, 5, 'five codes, however it is written', tally(answers))
-
-  const requests = await ask(PER_MINUTE_OF_USER * 2, async () => {
-    const as = spellings[Math.floor(Math.random() * spellings.length)] ?? ''
-    return behindProxy.call('POST', '/v1/verify', { as, ...wrongBody, ...from(newAddress()) })
-  })
-  const { '400 invalid-request': admitted = 0 } = tally(requests)
-  t.ok(admitted <= PER_MINUTE_OF_USER, 'and one limit', tally(requests))
-
-  const fresh = await service.assertedToken(user)
-  t.equal(verdictOf(await service.verify(fresh, user.codeAt(clock.now()))), '200')
-  for (const spelling of spellingsOf(fresh)) {
-    const again = await service.verify(spelling, user.codeAt(clock.now()))
-    t.equal(verdictOf(again), '401 invalid-credential', 'used up in every spelling')
-  }
-})
-
-t.test('a live API key or operator key is not counted by address, a wrong one is', async (t) => {
-  const address = newAddress()
-  const calls = [
-    { as: account.apiKey, url: '/v1/users' },
-    { as: OPERATOR_KEY, url: '/v1/accounts' }
-  ]
-  for (const { as, url } of calls) {
-    const answers = await ask(PER_MINUTE * 2, () =>
-      behindProxy.call('GET', url, { as, ...from(address) })
+t.test(
+  'a user is not held up on other routes by what they did with codes',
+  ON_SERVER,
+  async (t) => {
+    const user = await service.enrolledUser({ account })
+    const as = await user.accessToken()
+    const codes = { as, ...wrongBody }
+    const answers = await ask(PER_MINUTE_OF_USER + 1, () =>
+      behindProxy.call('POST', '/v1/verify', { ...codes, ...from(newAddress()) })
     )
-    t.same(tally(answers), { '200': PER_MINUTE * 2 })
+    onlyLastIsLimited(t, answers, PER_MINUTE_OF_USER, 'codes')
+    const me = await behindProxy.call('GET', '/v1/users/me', { as, ...from(newAddress()) })
+    t.equal(verdictOf(me), '200')
   }
-  const first = await behindProxy.call('GET', '/v1/users', from(address))
-  t.equal(first.headers['ratelimit-remaining'], String(PER_MINUTE - 1), 'nothing was counted')
+)
 
-  for (const as of [account.apiKey, OPERATOR_KEY].map((key) => `${key.slice(0, -2)}zz`)) {
-    const call = { as, ...from(newAddress()) }
-    const answers = await ask(PER_MINUTE + 1, () => behindProxy.call('GET', '/v1/accounts', call))
-    onlyLastIsLimited(t, answers, PER_MINUTE, 'a wrong key')
+t.test(
+  'S8: a bearer written differently is the same user and the same step token',
+  ON_SERVER,
+  async (t) => {
+    const user = await service.enrolledUser({ account })
+    const stepToken = await service.assertedToken(user)
+    const spellings = spellingsOf(stepToken)
+    t.ok(spellings.length > 1)
+    const answers: Answer[] = []
+    for (let index = 0; index < 12; index += 1) {
+      const spelling = spellings[index % spellings.length] ?? ''
+      answers.push(await service.verify(spelling, wrongCode(user, clock.now())))
+    }
+    const judged = answers.filter(({ statusCode }) => statusCode === 422)
+    t.equal(judged.length, 5, 'five codes, however it is written', tally(answers))
+
+    const requests = await ask(PER_MINUTE_OF_USER * 2, async () => {
+      const as = spellings[Math.floor(Math.random() * spellings.length)] ?? ''
+      return behindProxy.call('POST', '/v1/verify', { as, ...wrongBody, ...from(newAddress()) })
+    })
+    const { '400 invalid-request': admitted = 0 } = tally(requests)
+    t.ok(admitted <= PER_MINUTE_OF_USER, 'and one limit', tally(requests))
+
+    const fresh = await service.assertedToken(user)
+    t.equal(verdictOf(await service.verify(fresh, user.codeAt(clock.now()))), '200')
+    for (const spelling of spellingsOf(fresh)) {
+      const again = await service.verify(spelling, user.codeAt(clock.now()))
+      t.equal(verdictOf(again), '401 invalid-credential', 'used up in every spelling')
+    }
   }
-})
+)
 
-t.test('S21: X-Forwarded-For is believed of a listed proxy and of nobody else', async (t) => {
-  const claims = () => from(newAddress())
-  const untrusting = await ask(PER_MINUTE + 1, () => inTheOpen.call('GET', '/v1/users', claims()))
-  onlyLastIsLimited(t, untrusting, PER_MINUTE, 'no proxy is listed')
-  const elsewhere = { ...claims(), from: '203.0.113.7' }
-  const other = await inTheOpen.call('GET', '/v1/users', elsewhere)
-  t.equal(other.headers['ratelimit-remaining'], String(PER_MINUTE - 1), 'by the socket alone')
+t.test(
+  'a live API key or operator key is not counted by address, a wrong one is',
+  ON_SERVER,
+  async (t) => {
+    const address = newAddress()
+    const calls = [
+      { as: account.apiKey, url: '/v1/users' },
+      { as: OPERATOR_KEY, url: '/v1/accounts' }
+    ]
+    for (const { as, url } of calls) {
+      const answers = await ask(PER_MINUTE * 2, () =>
+        behindProxy.call('GET', url, { as, ...from(address) })
+      )
+      t.same(tally(answers), { '200': PER_MINUTE * 2 })
+    }
+    const first = await behindProxy.call('GET', '/v1/users', from(address))
+    t.equal(first.headers['ratelimit-remaining'], String(PER_MINUTE - 1), 'nothing was counted')
 
-  const unlisted = await ask(PER_MINUTE + 1, () =>
-    behindProxy.call('GET', '/v1/users', { ...claims(), from: '203.0.113.8' })
-  )
-  onlyLastIsLimited(t, unlisted, PER_MINUTE, 'another proxy is listed')
+    for (const as of [account.apiKey, OPERATOR_KEY].map((key) => `${key.slice(0, -2)}zz`)) {
+      const call = { as, ...from(newAddress()) }
+      const answers = await ask(PER_MINUTE + 1, () => behindProxy.call('GET', '/v1/accounts', call))
+      onlyLastIsLimited(t, answers, PER_MINUTE, 'a wrong key')
+    }
+  }
+)
 
-  const real = newAddress()
-  const forged = await ask(PER_MINUTE + 1, () =>
-    behindProxy.call('GET', '/v1/users', from(`${newAddress()}, ${real}`))
-  )
-  onlyLastIsLimited(t, forged, PER_MINUTE, 'what a client wrote stands before what the proxy wrote')
-})
+t.test(
+  'S21: X-Forwarded-For is believed of a listed proxy and of nobody else',
+  ON_SERVER,
+  async (t) => {
+    const claims = () => from(newAddress())
+    const untrusting = await ask(PER_MINUTE + 1, () => inTheOpen.call('GET', '/v1/users', claims()))
+    onlyLastIsLimited(t, untrusting, PER_MINUTE, 'no proxy is listed')
+    const elsewhere = { ...claims(), from: '203.0.113.7' }
+    const other = await inTheOpen.call('GET', '/v1/users', elsewhere)
+    t.equal(other.headers['ratelimit-remaining'], String(PER_MINUTE - 1), 'by the socket alone')
+
+    const unlisted = await ask(PER_MINUTE + 1, () =>
+      behindProxy.call('GET', '/v1/users', { ...claims(), from: '203.0.113.8' })
+    )
+    onlyLastIsLimited(t, unlisted, PER_MINUTE, 'another proxy is listed')
+
+    const real = newAddress()
+    const forged = await ask(PER_MINUTE + 1, () =>
+      behindProxy.call('GET', '/v1/users', from(`${newAddress()}, ${real}`))
+    )
+    onlyLastIsLimited(
+      t,
+      forged,
+      PER_MINUTE,
+      'what a client wrote stands before what the proxy wrote'
+    )
+  }
+)
 
 t.test(
   'S21: an IPv6 network of /64 is one address, and a mapped IPv4 address is IPv4',
+  ON_SERVER,
   async (t) => {
     for (const [name, spellings, stranger] of [
       [
@@ -256,29 +297,34 @@ t.test(
   }
 )
 
-t.test('S21: whatever a proxy writes into X-Forwarded-For, the answer is no 5xx', async (t) => {
-  for (const address of [
-    'unknown',
-    '_hidden',
-    'fe80::1%eth0',
-    '192.0.2.1:4711',
-    '[2001:db8::1]:4711',
-    '::ffff:999.1.1.1',
-    '%',
-    ',',
-    ' , ,',
-    '127.0.0.1, 127.0.0.1',
-    'a'.repeat(4000)
-  ]) {
-    const answer = await behindProxy.call('GET', '/v1/users', from(address))
-    t.match(verdictOf(answer), /^(401 invalid-credential|429 rate-limited)$/, address)
+t.test(
+  'S21: whatever a proxy writes into X-Forwarded-For, the answer is no 5xx',
+  ON_SERVER,
+  async (t) => {
+    for (const address of [
+      'unknown',
+      '_hidden',
+      'fe80::1%eth0',
+      '192.0.2.1:4711',
+      '[2001:db8::1]:4711',
+      '::ffff:999.1.1.1',
+      '%',
+      ',',
+      ' , ,',
+      '127.0.0.1, 127.0.0.1',
+      'a'.repeat(4000)
+    ]) {
+      const answer = await behindProxy.call('GET', '/v1/users', from(address))
+      t.match(verdictOf(answer), /^(401 invalid-credential|429 rate-limited)$/, address)
+    }
+    const linkLocal = await inTheOpen.call('GET', '/v1/users', { from: 'fe80::1%eth0' })
+    t.equal(verdictOf(linkLocal), '401 invalid-credential')
   }
-  const linkLocal = await inTheOpen.call('GET', '/v1/users', { from: 'fe80::1%eth0' })
-  t.equal(verdictOf(linkLocal), '401 invalid-credential')
-})
+)
 
 t.test(
   'RATE_LIMIT_PER_MINUTE scales the limit of an address, and that of a user with it',
+  ON_SERVER,
   async (t) => {
     const user = await service.enrolledUser({ account })
     const as = await service.assertedToken(user)
@@ -309,7 +355,7 @@ function signIn(user: Pick<TestUser, 'account' | 'email'>, password: string, add
   return service.call('POST', '/v1/login', { body, ...from(address) })
 }
 
-t.test('S6: failed passwords make a user wait, at that address alone', async (t) => {
+t.test('S6: failed passwords make a user wait, at that address alone', ON_SERVER, async (t) => {
   const [user, other] = [
     await service.createUser({ account }),
     await service.createUser({ account })
@@ -333,31 +379,39 @@ t.test('S6: failed passwords make a user wait, at that address alone', async (t)
   }
 })
 
-t.test('S6: right passwords are never counted, and are taken after the wait', async (t) => {
-  const user = await service.createUser({ account })
-  const address = newAddress()
-  const succeed = () => signIn(user, user.password, address)
-  t.same(tally(await ask(12, succeed)), { '200': 12 })
-  t.same(tally(await ask(4, () => signIn(user, WRONG_PASSWORD, address))), {
-    '401 invalid-credentials': 4
-  })
-  t.equal(verdictOf(await succeed()), '429 too-many-attempts')
-  await sleep(1020)
-  t.same(tally(await ask(6, succeed)), { '200': 6 })
-})
-
-t.test('S6: 200 for the e-mail in capitals, which is no other user to the delay', async (t) => {
-  const user = await service.createUser({ account })
-  const address = newAddress()
-  const loud = { ...user, email: user.email.toUpperCase() }
-  for (const spelling of [user, loud, user, loud]) {
-    t.equal(verdictOf(await signIn(spelling, WRONG_PASSWORD, address)), '401 invalid-credentials')
+t.test(
+  'S6: right passwords are never counted, and are taken after the wait',
+  ON_SERVER,
+  async (t) => {
+    const user = await service.createUser({ account })
+    const address = newAddress()
+    const succeed = () => signIn(user, user.password, address)
+    t.same(tally(await ask(12, succeed)), { '200': 12 })
+    t.same(tally(await ask(4, () => signIn(user, WRONG_PASSWORD, address))), {
+      '401 invalid-credentials': 4
+    })
+    t.equal(verdictOf(await succeed()), '429 too-many-attempts')
+    await sleep(1020)
+    t.same(tally(await ask(6, succeed)), { '200': 6 })
   }
-  t.equal(verdictOf(await signIn(loud, user.password, address)), '429 too-many-attempts')
-  t.equal(verdictOf(await signIn(loud, user.password, newAddress())), '200')
-})
+)
 
-t.test('S20: nobody learns from an answer who has an account', async (t) => {
+t.test(
+  'S6: 200 for the e-mail in capitals, which is no other user to the delay',
+  ON_SERVER,
+  async (t) => {
+    const user = await service.createUser({ account })
+    const address = newAddress()
+    const loud = { ...user, email: user.email.toUpperCase() }
+    for (const spelling of [user, loud, user, loud]) {
+      t.equal(verdictOf(await signIn(spelling, WRONG_PASSWORD, address)), '401 invalid-credentials')
+    }
+    t.equal(verdictOf(await signIn(loud, user.password, address)), '429 too-many-attempts')
+    t.equal(verdictOf(await signIn(loud, user.password, newAddress())), '200')
+  }
+)
+
+t.test('S20: nobody learns from an answer who has an account', ON_SERVER, async (t) => {
   const disabled = await service.createUser({ account })
   const change = { as: account.apiKey, body: { disabled: true } }
   await service.call('PATCH', `/v1/users/${disabled.id}`, change)

@@ -3,7 +3,7 @@
 import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
-import { type Answer, OPERATOR_KEY, PASSWORD, startApp } from '../support/app.ts'
+import { type Answer, ON_SERVER, OPERATOR_KEY, PASSWORD, startApp } from '../support/app.ts'
 import { isProblem, pointersOf } from '../support/problems.ts'
 
 const service = await startApp(t)
@@ -390,7 +390,7 @@ for (const [member, values] of Object.entries(WRONG_VALUES)) {
   })
 }
 
-t.test('400: both of two that exclude each other, and neither', async (t) => {
+t.test('400: both of two that exclude each other, and neither', ON_SERVER, async (t) => {
   for (const [path, as, body] of [
     ['/v1/verify', stepToken, { code: '123456', recoveryCode: 'AAAA-BBBB' }],
     ['/v1/verify', stepToken, { rememberDevice: true }],
@@ -407,14 +407,14 @@ t.test('400: both of two that exclude each other, and neither', async (t) => {
   }
 })
 
-t.test('400: of a member given twice the last one counts, and is judged', async (t) => {
+t.test('400: of a member given twice the last one counts, and is judged', ON_SERVER, async (t) => {
   const headers = { 'content-type': JSON_TYPE }
   const body = '{"code":"123456","code":123456}'
   const answer = await call('POST', '/v1/verify', { as: stepToken, body, headers })
   t.same(pointersOf(isProblem(t, answer, 400, 'invalid-request')), ['/code'])
 })
 
-t.test('400: queries that ask for no page of this list', async (t) => {
+t.test('400: queries that ask for no page of this list', ON_SERVER, async (t) => {
   const cursorOfUsers = await nextCursorOf('/v1/users', apiKey)
   const lists = [
     ['/v1/users', apiKey],
@@ -460,7 +460,7 @@ t.test('400: queries that ask for no page of this list', async (t) => {
   t.same(pointersOf(isProblem(t, bad, 400, 'invalid-request')), ['/accountId'])
 })
 
-t.test('4xx: paths that name nobody', async (t) => {
+t.test('4xx: paths that name nobody', ON_SERVER, async (t) => {
   const ids = [
     '1',
     'ME',
@@ -504,7 +504,7 @@ t.test('4xx: paths that name nobody', async (t) => {
   }
 })
 
-t.test('401: headers that hold no credential', async (t) => {
+t.test('401: headers that hold no credential', ON_SERVER, async (t) => {
   const wrong = [
     '',
     'Bearer',
@@ -529,7 +529,7 @@ t.test('401: headers that hold no credential', async (t) => {
   }
 })
 
-t.test('200: what is odd and yet of the right form', async (t) => {
+t.test('200: what is odd and yet of the right form', ON_SERVER, async (t) => {
   const headers = { 'content-type': 'APPLICATION/JSON ; charset="UTF-8"' }
   const bom = `\ufeff${JSON.stringify({ externalId: 'crm-1' })}`
   const path = `/v1/users/${user.id}`
@@ -551,7 +551,7 @@ t.test('200: what is odd and yet of the right form', async (t) => {
   }
 })
 
-t.test('all of this has spent no attempt, and nobody was locked', async (t) => {
+t.test('all of this has spent no attempt, and nobody was locked', ON_SERVER, async (t) => {
   const { codeFailures, recoveryFailures, codeLockedUntil } =
     await database.prisma.user.findFirstOrThrow({
       where: { id: admin.id }
@@ -573,7 +573,7 @@ t.test('all of this has spent no attempt, and nobody was locked', async (t) => {
   t.equal(first['attemptsRemaining'], 4, 'the first to count')
 })
 
-t.test('400: what is not even HTTP, and the service lives on', async (t) => {
+t.test('400: what is not even HTTP, and the service lives on', ON_SERVER, async (t) => {
   const { app, url, call } = await startApp(t, { listen: true, database })
   const port = Number(new URL(url).port)
   const head = 'POST /v1/login HTTP/1.1\r\nHost: x\r\n'

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
-import { type Answer, type EnrolledUser, startApp } from '../support/app.ts'
+import { type Answer, type EnrolledUser, ON_SERVER, startApp } from '../support/app.ts'
 import { verdictOf, WRONG_RECOVERY_CODE, wrongCode } from '../support/guesses.ts'
 import { codeAt, timeStepAt } from '../support/rfc6238.ts'
 
@@ -302,43 +302,47 @@ async function recordOf({ id }: EnrolledUser) {
 /** How often each answer was seen: a model that only ever foretells 401 proves nothing. */
 const seen = new Map<string, number>()
 
-t.test('S1, S3, S5, S7: every answer is the one that the contract foretells', async (t) => {
-  const property = fc.asyncProperty(ACTS, async (acts) => {
-    const model = await newModel()
-    const accepted: string[] = []
-    for (const act of acts.flat()) {
-      const done = await perform(model, act)
-      if (!done) continue
-      const [foretold, answer] = done
-      assert.deepEqual(said(answer), foretold)
-      seen.set(foretold.verdict, (seen.get(foretold.verdict) ?? 0) + 1)
-      if (act.act === 'code' && foretold.verdict === '200') {
-        assert.ok(!accepted.includes(String(model.lastTimeStep)), 'a time step was taken twice')
-        accepted.push(String(model.lastTimeStep))
+t.test(
+  'S1, S3, S5, S7: every answer is the one that the contract foretells',
+  ON_SERVER,
+  async (t) => {
+    const property = fc.asyncProperty(ACTS, async (acts) => {
+      const model = await newModel()
+      const accepted: string[] = []
+      for (const act of acts.flat()) {
+        const done = await perform(model, act)
+        if (!done) continue
+        const [foretold, answer] = done
+        assert.deepEqual(said(answer), foretold)
+        seen.set(foretold.verdict, (seen.get(foretold.verdict) ?? 0) + 1)
+        if (act.act === 'code' && foretold.verdict === '200') {
+          assert.ok(!accepted.includes(String(model.lastTimeStep)), 'a time step was taken twice')
+          accepted.push(String(model.lastTimeStep))
+        }
       }
-    }
-    assert.deepEqual(await recordOf(model.user), {
-      failures: [model.code.failures, model.recovery.failures],
-      isDisabled: model.code.isDisabled,
-      lastTimeStep: model.lastTimeStep,
-      recoveryCodes: model.good.length
+      assert.deepEqual(await recordOf(model.user), {
+        failures: [model.code.failures, model.recovery.failures],
+        isDisabled: model.code.isDisabled,
+        lastTimeStep: model.lastTimeStep,
+        recoveryCodes: model.good.length
+      })
     })
-  })
-  await fc.assert(property, {
-    numRuns: RUNS,
-    examples: [[WORST]],
-    interruptAfterTimeLimit: TIME_LIMIT_MS,
-    markInterruptAsFailure: false
-  })
-  t.pass('no sequence was answered otherwise')
-  for (const verdict of [
-    '200',
-    '401 invalid-credential',
-    '401 step-up-required',
-    '403 authenticator-disabled',
-    '422 code-rejected',
-    '429 too-many-attempts'
-  ]) {
-    t.ok(seen.get(verdict), `${verdict} was among the answers`)
+    await fc.assert(property, {
+      numRuns: RUNS,
+      examples: [[WORST]],
+      interruptAfterTimeLimit: TIME_LIMIT_MS,
+      markInterruptAsFailure: false
+    })
+    t.pass('no sequence was answered otherwise')
+    for (const verdict of [
+      '200',
+      '401 invalid-credential',
+      '401 step-up-required',
+      '403 authenticator-disabled',
+      '422 code-rejected',
+      '429 too-many-attempts'
+    ]) {
+      t.ok(seen.get(verdict), `${verdict} was among the answers`)
+    }
   }
-})
+)

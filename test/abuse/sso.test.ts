@@ -5,7 +5,13 @@ import { type AddressInfo, createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { signEvent } from '../../src/core/audit.ts'
 import { createSsoIdentities } from '../../src/data/sso-identities.ts'
-import { type Answer, startApp, type TestAccount, type TestUser } from '../support/app.ts'
+import {
+  type Answer,
+  ON_SERVER,
+  startApp,
+  type TestAccount,
+  type TestUser
+} from '../support/app.ts'
 import { auditEvent } from '../support/audit-events.ts'
 import {
   CLIENT_ID,
@@ -37,67 +43,79 @@ const askedForKeys = () => provider.asked.filter((path) => path === '/keys').len
 /** So that the next unknown key is asked for. */
 const untilAskedAgain = () => clock.advance({ seconds: 10 })
 
-t.test('200: a verified ID token signs in without a code, for what the provider did', async (t) => {
-  const user = await enrolledUser({ account, email: 'grace@example.com' })
-  const claims = { sub: 'grace', email: user.email, email_verified: true, nonce: 'n-1' }
-  const told = { auth_time: seconds(-3600), amr: ['pwd', 'hwk', 7, 'sso', 'x'.repeat(65)] }
-  const idToken = await provider.idToken(clock.now(), { ...claims, ...told })
-  const answer = await bySso(idToken, { nonce: 'n-1' })
-  t.match(answer.json(), {
-    status: 'authenticated',
-    reason: 'sso_supersedes',
-    user: { id: user.id, accountId: account.id, email: user.email }
-  })
-  t.match(claimsOf(answer), {
-    amr: ['pwd', 'hwk', 'sso'],
-    acr: 'urn:twostep:acr:2',
-    auth_time: seconds(-3600)
-  })
-  const token = answer.json().accessToken
-  const stale = await call('POST', '/v1/users/me/recovery-codes', { as: token })
-  isProblem(t, stale, 401, 'step-up-required')
-  const events = await eventsOf({ userId: user.id, type: 'sign_in.sso' })
-  t.match(events, [
-    {
-      outcome: 'succeeded',
-      actor: { kind: 'user', id: user.id, credential: 'id_token' },
-      target: { kind: 'user', id: user.id },
-      details: { next: 'authenticated', why: 'sso_supersedes', issuer: provider.url }
-    }
-  ])
-})
+t.test(
+  '200: a verified ID token signs in without a code, for what the provider did',
+  ON_SERVER,
+  async (t) => {
+    const user = await enrolledUser({ account, email: 'grace@example.com' })
+    const claims = { sub: 'grace', email: user.email, email_verified: true, nonce: 'n-1' }
+    const told = { auth_time: seconds(-3600), amr: ['pwd', 'hwk', 7, 'sso', 'x'.repeat(65)] }
+    const idToken = await provider.idToken(clock.now(), { ...claims, ...told })
+    const answer = await bySso(idToken, { nonce: 'n-1' })
+    t.match(answer.json(), {
+      status: 'authenticated',
+      reason: 'sso_supersedes',
+      user: { id: user.id, accountId: account.id, email: user.email }
+    })
+    t.match(claimsOf(answer), {
+      amr: ['pwd', 'hwk', 'sso'],
+      acr: 'urn:twostep:acr:2',
+      auth_time: seconds(-3600)
+    })
+    const token = answer.json().accessToken
+    const stale = await call('POST', '/v1/users/me/recovery-codes', { as: token })
+    isProblem(t, stale, 401, 'step-up-required')
+    const events = await eventsOf({ userId: user.id, type: 'sign_in.sso' })
+    t.match(events, [
+      {
+        outcome: 'succeeded',
+        actor: { kind: 'user', id: user.id, credential: 'id_token' },
+        target: { kind: 'user', id: user.id },
+        details: { next: 'authenticated', why: 'sso_supersedes', issuer: provider.url }
+      }
+    ])
+  }
+)
 
-t.test('200: a sign-in just now counts as fresh, and none is of the future', async (t) => {
-  const user = await enrolledUser({ account, email: 'fresh@example.com' })
-  const claims = { sub: 'fresh', email: user.email, email_verified: true }
-  const ahead = { iat: seconds(20), exp: seconds(60), auth_time: seconds(25) }
-  const answer = await bySso(await provider.idToken(clock.now(), { ...claims, ...ahead }))
-  t.match(claimsOf(answer), { amr: ['sso'], auth_time: seconds(0) })
-  const as = answer.json().accessToken
-  t.equal((await call('POST', '/v1/users/me/recovery-codes', { as })).statusCode, 200)
-  const issuedBefore = { ...claims, iat: seconds(-120), auth_time: seconds(-60) }
-  const earlier = await bySso(await provider.idToken(clock.now(), issuedBefore))
-  t.equal(claimsOf(earlier)['auth_time'], seconds(-120), 'nor after the token itself')
-  const silent = await bySso(await provider.idToken(clock.now(), claims))
-  t.match(claimsOf(silent), { acr: 'urn:twostep:acr:2', auth_time: 0 })
-  const unproven = await call('POST', '/v1/users/me/recovery-codes', {
-    as: silent.json().accessToken
-  })
-  isProblem(t, unproven, 401, 'step-up-required')
-})
+t.test(
+  '200: a sign-in just now counts as fresh, and none is of the future',
+  ON_SERVER,
+  async (t) => {
+    const user = await enrolledUser({ account, email: 'fresh@example.com' })
+    const claims = { sub: 'fresh', email: user.email, email_verified: true }
+    const ahead = { iat: seconds(20), exp: seconds(60), auth_time: seconds(25) }
+    const answer = await bySso(await provider.idToken(clock.now(), { ...claims, ...ahead }))
+    t.match(claimsOf(answer), { amr: ['sso'], auth_time: seconds(0) })
+    const as = answer.json().accessToken
+    t.equal((await call('POST', '/v1/users/me/recovery-codes', { as })).statusCode, 200)
+    const issuedBefore = { ...claims, iat: seconds(-120), auth_time: seconds(-60) }
+    const earlier = await bySso(await provider.idToken(clock.now(), issuedBefore))
+    t.equal(claimsOf(earlier)['auth_time'], seconds(-120), 'nor after the token itself')
+    const silent = await bySso(await provider.idToken(clock.now(), claims))
+    t.match(claimsOf(silent), { acr: 'urn:twostep:acr:2', auth_time: 0 })
+    const unproven = await call('POST', '/v1/users/me/recovery-codes', {
+      as: silent.json().accessToken
+    })
+    isProblem(t, unproven, 401, 'step-up-required')
+  }
+)
 
-t.test('200: the e-mail tells who it is once; from then on the subject does', async (t) => {
-  const user = await createUser({ account, email: 'linus@example.com' })
-  const first = { sub: 'linus', email: user.email, email_verified: true }
-  t.equal((await bySso(await provider.idToken(clock.now(), first))).statusCode, 200)
-  const moved = { sub: 'linus', email: ada.email, email_verified: true }
-  const answer = await bySso(await provider.idToken(clock.now(), moved))
-  t.equal(answer.json().user?.id, user.id)
-  const silent = await bySso(await provider.idToken(clock.now(), { sub: 'linus' }))
-  t.equal(silent.json().user?.id, user.id, 'an e-mail is not needed any more')
-})
+t.test(
+  '200: the e-mail tells who it is once; from then on the subject does',
+  ON_SERVER,
+  async (t) => {
+    const user = await createUser({ account, email: 'linus@example.com' })
+    const first = { sub: 'linus', email: user.email, email_verified: true }
+    t.equal((await bySso(await provider.idToken(clock.now(), first))).statusCode, 200)
+    const moved = { sub: 'linus', email: ada.email, email_verified: true }
+    const answer = await bySso(await provider.idToken(clock.now(), moved))
+    t.equal(answer.json().user?.id, user.id)
+    const silent = await bySso(await provider.idToken(clock.now(), { sub: 'linus' }))
+    t.equal(silent.json().user?.id, user.id, 'an e-mail is not needed any more')
+  }
+)
 
-t.test('401: another subject does not take a linked user over', async (t) => {
+t.test('401: another subject does not take a linked user over', ON_SERVER, async (t) => {
   const user = await createUser({ account, email: 'margaret@example.com' })
   const claims = { email: user.email, email_verified: true }
   const own = await provider.idToken(clock.now(), { ...claims, sub: 'margaret' })
@@ -106,7 +124,7 @@ t.test('401: another subject does not take a linked user over', async (t) => {
   await isRefused(t, await bySso(other), 'used_or_linked_otherwise')
 })
 
-t.test('200: a subject is one client’s; the next client links anew', async (t) => {
+t.test('200: a subject is one client’s; the next client links anew', ON_SERVER, async (t) => {
   const moving = await ssoAccount('optional')
   const user = await createUser({ account: moving, email: 'moving@example.com' })
   let jti = 0
@@ -129,15 +147,19 @@ t.test('200: a subject is one client’s; the next client links anew', async (t)
   t.equal(await isShownExempt(moving, user), true)
 })
 
-t.test('the first sign-in through the provider is told to the user, and no other', async (t) => {
-  const user = await createUser({ account, email: 'told@example.com' })
-  const claims = { sub: 'told', email: user.email, email_verified: true }
-  for (const jti of [1, 2]) await bySso(await provider.idToken(clock.now(), { ...claims, jti }))
-  const told = { kind: 'sso_linked', details: {}, address: '127.0.0.1' }
-  t.same(await mailsTo(service, user.email), [told])
-})
+t.test(
+  'the first sign-in through the provider is told to the user, and no other',
+  ON_SERVER,
+  async (t) => {
+    const user = await createUser({ account, email: 'told@example.com' })
+    const claims = { sub: 'told', email: user.email, email_verified: true }
+    for (const jti of [1, 2]) await bySso(await provider.idToken(clock.now(), { ...claims, jti }))
+    const told = { kind: 'sso_linked', details: {}, address: '127.0.0.1' }
+    t.same(await mailsTo(service, user.email), [told])
+  }
+)
 
-t.test('401: what changes while the provider is asked counts', async (t) => {
+t.test('401: what changes while the provider is asked counts', ON_SERVER, async (t) => {
   type Change = (of: TestAccount, user: TestUser) => Promise<unknown>
   const changes: [title: string, why: string, change: Change][] = [
     ['off', 'changed_meanwhile', (of) => changePolicy(of, { sso: { mode: 'off' } })],
@@ -163,7 +185,7 @@ t.test('401: what changes while the provider is asked counts', async (t) => {
   }
 })
 
-t.test('a link is made to the address that was judged, or not at all', async (t) => {
+t.test('a link is made to the address that was judged, or not at all', ON_SERVER, async (t) => {
   const user = await createUser({ account, email: 'judged@example.com' })
   const key = { accountId: account.id, userId: user.id }
   const event = signEvent(Buffer.alloc(32), auditEvent({ ...key, occurredAt: clock.now() }))
@@ -206,36 +228,44 @@ const FLAWS: [title: string, claims: () => Record<string, unknown>, why: string]
   ['an auth_time in words', () => ({ auth_time: 'now' }), 'malformed']
 ]
 
-t.test('401: what an ID token must say, and nobody is asked for one that does not', async (t) => {
-  const askedBefore = provider.asked.length
-  for (const [title, claims, why] of FLAWS) {
-    const idToken = await provider.idToken(clock.now(), { ...ADA, ...claims() })
-    await t.test(title, async (t) => isRefused(t, await bySso(idToken), why))
+t.test(
+  '401: what an ID token must say, and nobody is asked for one that does not',
+  ON_SERVER,
+  async (t) => {
+    const askedBefore = provider.asked.length
+    for (const [title, claims, why] of FLAWS) {
+      const idToken = await provider.idToken(clock.now(), { ...ADA, ...claims() })
+      await t.test(title, async (t) => isRefused(t, await bySso(idToken), why))
+    }
+    const bound = await provider.idToken(clock.now(), { ...ADA, nonce: 'right' })
+    await isRefused(t, await bySso(bound, { nonce: 'wrong' }), 'other_nonce')
+    const unbound = await provider.idToken(clock.now(), ADA)
+    await isRefused(t, await bySso(unbound, { nonce: 'right' }), 'other_nonce')
+    t.equal(provider.asked.length, askedBefore)
+    t.same(elsewhere.asked, [])
   }
-  const bound = await provider.idToken(clock.now(), { ...ADA, nonce: 'right' })
-  await isRefused(t, await bySso(bound, { nonce: 'wrong' }), 'other_nonce')
-  const unbound = await provider.idToken(clock.now(), ADA)
-  await isRefused(t, await bySso(unbound, { nonce: 'right' }), 'other_nonce')
-  t.equal(provider.asked.length, askedBefore)
-  t.same(elsewhere.asked, [])
-})
+)
 
-t.test('200: a token for several clients that was issued to this one', async (t) => {
+t.test('200: a token for several clients that was issued to this one', ON_SERVER, async (t) => {
   const shared = { aud: ['other', CLIENT_ID], azp: CLIENT_ID }
   const answer = await bySso(await provider.idToken(clock.now(), { ...ADA, ...shared }))
   t.equal(answer.json().user?.id, ada.id)
 })
 
-t.test('401: an e-mail address that the provider does not vouch for tells nobody', async (t) => {
-  const user = await createUser({ account, email: 'unverified@example.com' })
-  const said = { sub: 'unverified', email: user.email }
-  for (const email_verified of [undefined, false, 'true', 1, null]) {
-    const idToken = await provider.idToken(clock.now(), { ...said, email_verified })
-    await isRefused(t, await bySso(idToken), 'no_user')
+t.test(
+  '401: an e-mail address that the provider does not vouch for tells nobody',
+  ON_SERVER,
+  async (t) => {
+    const user = await createUser({ account, email: 'unverified@example.com' })
+    const said = { sub: 'unverified', email: user.email }
+    for (const email_verified of [undefined, false, 'true', 1, null]) {
+      const idToken = await provider.idToken(clock.now(), { ...said, email_verified })
+      await isRefused(t, await bySso(idToken), 'no_user')
+    }
   }
-})
+)
 
-t.test('401: unknown, disabled and refused are answered alike', async (t) => {
+t.test('401: unknown, disabled and refused are answered alike', ON_SERVER, async (t) => {
   const user = await createUser({ account, email: 'gone@example.com' })
   const gone = { sub: 'gone', email: user.email, email_verified: true }
   t.equal((await bySso(await provider.idToken(clock.now(), gone))).statusCode, 200)
@@ -248,7 +278,7 @@ t.test('401: unknown, disabled and refused are answered alike', async (t) => {
   t.same(tellTales(unknown), tellTales(disabled))
 })
 
-t.test('401: only the provider’s own key signs, whatever the header says', async (t) => {
+t.test('401: only the provider’s own key signs, whatever the header says', ON_SERVER, async (t) => {
   const foreign = await newKey('first')
   const claims = { ...ADA, iss: provider.url, aud: CLIENT_ID, iat: seconds(0), exp: seconds(60) }
   const [own] = provider.keys
@@ -281,7 +311,7 @@ t.test('401: only the provider’s own key signs, whatever the header says', asy
   t.same(elsewhere.asked, [])
 })
 
-t.test('401 · 400: what is no ID token makes us ask nobody', async (t) => {
+t.test('401 · 400: what is no ID token makes us ask nobody', ON_SERVER, async (t) => {
   const askedBefore = provider.asked.length
   const whole = await provider.idToken(clock.now(), ADA)
   const [header, payload, signature] = whole.split('.')
@@ -297,7 +327,7 @@ t.test('401 · 400: what is no ID token makes us ask nobody', async (t) => {
   t.equal(provider.asked.length, askedBefore)
 })
 
-t.test('400: a flag of the client is no sign-in', async (t) => {
+t.test('400: a flag of the client is no sign-in', ON_SERVER, async (t) => {
   const idToken = await provider.idToken(clock.now(), ADA)
   for (const flag of [{ sso: true }, { email: ada.email }, { firstFactor: 'sso' }]) {
     isProblem(t, await bySso(idToken, flag), 400, 'invalid-request')
@@ -307,7 +337,7 @@ t.test('400: a flag of the client is no sign-in', async (t) => {
   }
 })
 
-t.test('401: each ID token works once, however its signature is spelt', async (t) => {
+t.test('401: each ID token works once, however its signature is spelt', ON_SERVER, async (t) => {
   const idToken = await provider.idToken(clock.now(), ADA)
   t.equal((await bySso(idToken)).statusCode, 200)
   await isRefused(t, await bySso(idToken), 'used_or_linked_otherwise')
@@ -326,25 +356,29 @@ t.test('401: each ID token works once, however its signature is spelt', async (t
   }
 })
 
-t.test('keys rotate: a new one is asked for once, one taken back signs no more', async (t) => {
-  const [before] = provider.keys
-  const next = await newKey('second', 'RS256')
-  provider.keys = [next]
-  untilAskedAgain()
-  const asked = askedForKeys()
-  const answers = await Promise.all(
-    [1, 2, 3].map(async (jti) => bySso(await provider.idToken(clock.now(), { ...ADA, jti })))
-  )
-  t.same(
-    answers.map(({ statusCode }) => statusCode),
-    [200, 200, 200]
-  )
-  t.equal(askedForKeys(), asked + 1, 'they share what was asked')
-  const old = await provider.idToken(clock.now(), ADA, before && { key: before })
-  await isRefused(t, await bySso(old), 'signature')
-})
+t.test(
+  'keys rotate: a new one is asked for once, one taken back signs no more',
+  ON_SERVER,
+  async (t) => {
+    const [before] = provider.keys
+    const next = await newKey('second', 'RS256')
+    provider.keys = [next]
+    untilAskedAgain()
+    const asked = askedForKeys()
+    const answers = await Promise.all(
+      [1, 2, 3].map(async (jti) => bySso(await provider.idToken(clock.now(), { ...ADA, jti })))
+    )
+    t.same(
+      answers.map(({ statusCode }) => statusCode),
+      [200, 200, 200]
+    )
+    t.equal(askedForKeys(), asked + 1, 'they share what was asked')
+    const old = await provider.idToken(clock.now(), ADA, before && { key: before })
+    await isRefused(t, await bySso(old), 'signature')
+  }
+)
 
-t.test('401: forged key ids make us ask once in ten seconds', async (t) => {
+t.test('401: forged key ids make us ask once in ten seconds', ON_SERVER, async (t) => {
   untilAskedAgain()
   const asked = askedForKeys()
   for (let forged = 0; forged < 5; forged += 1) {
@@ -354,24 +388,28 @@ t.test('401: forged key ids make us ask once in ten seconds', async (t) => {
   t.equal(askedForKeys(), asked + 1)
 })
 
-t.test('503: a provider that is down; who signs by a key that we have gets in', async (t) => {
-  await provider.stop()
-  clock.advance({ minutes: 11 })
-  t.equal((await bySso(await provider.idToken(clock.now(), ADA))).statusCode, 200)
-  const key = await newKey('third')
-  untilAskedAgain()
-  const idToken = await provider.idToken(clock.now(), ADA, { key })
-  for (const answer of [await bySso(idToken), await bySso(idToken)]) {
-    isProblem(t, answer, 503, 'unavailable')
-    t.equal(answer.headers['retry-after'], '10')
+t.test(
+  '503: a provider that is down; who signs by a key that we have gets in',
+  ON_SERVER,
+  async (t) => {
+    await provider.stop()
+    clock.advance({ minutes: 11 })
+    t.equal((await bySso(await provider.idToken(clock.now(), ADA))).statusCode, 200)
+    const key = await newKey('third')
+    untilAskedAgain()
+    const idToken = await provider.idToken(clock.now(), ADA, { key })
+    for (const answer of [await bySso(idToken), await bySso(idToken)]) {
+      isProblem(t, answer, 503, 'unavailable')
+      t.equal(answer.headers['retry-after'], '10')
+    }
+    provider.keys = [key, ...provider.keys]
+    await provider.start()
+    untilAskedAgain()
+    t.equal((await bySso(idToken)).statusCode, 200, 'it was not used up meanwhile')
   }
-  provider.keys = [key, ...provider.keys]
-  await provider.start()
-  untilAskedAgain()
-  t.equal((await bySso(idToken)).statusCode, 200, 'it was not used up meanwhile')
-})
+)
 
-t.test('503: whatever a provider answers, it is bounded and not followed', async (t) => {
+t.test('503: whatever a provider answers, it is bounded and not followed', ON_SERVER, async (t) => {
   const reachable = { issuer: provider.url, jwks_uri: `${elsewhere.url}/keys` }
   const answers: [string, () => void][] = [
     ['1 MiB', () => answer((response) => response.end(JSON.stringify('x'.repeat(1 << 20))))],
@@ -418,7 +456,7 @@ t.test('503: whatever a provider answers, it is bounded and not followed', async
   }
 })
 
-t.test('200: the keys may be on another host, if the issuer says so', async (t) => {
+t.test('200: the keys may be on another host, if the issuer says so', ON_SERVER, async (t) => {
   const key = await newKey('elsewhere')
   const host = await openHttpServer(t, (_request, response) =>
     sendJson(response, { keys: [key.publicJwk] })
@@ -432,7 +470,7 @@ t.test('200: the keys may be on another host, if the issuer says so', async (t) 
   provider.discovery = {}
 })
 
-t.test('403: no single sign-on, and no such account, are answered alike', async (t) => {
+t.test('403: no single sign-on, and no such account, are answered alike', ON_SERVER, async (t) => {
   const without = await createAccount()
   const idToken = await provider.idToken(clock.now(), ADA)
   const answers = await Promise.all(
@@ -450,6 +488,7 @@ t.test('403: no single sign-on, and no such account, are answered alike', async 
 
 t.test(
   '401: an ID token is good for the account whose client it names, and for no other',
+  ON_SERVER,
   async (t) => {
     const other = await ssoAccount('optional', { clientId: 'other-client' })
     await createUser({ account: other, email: ada.email })
@@ -459,17 +498,25 @@ t.test(
   }
 )
 
-t.test('200: a back end’s own word is single sign-on, a second factor just now', async (t) => {
-  const user = await enrolledUser({ account })
-  const answer = await assert(user, 'sso')
-  t.match(answer.json(), { status: 'authenticated', reason: 'sso_supersedes' })
-  const { amr, acr, auth_time } = claimsOf(answer)
-  t.same({ amr, acr, auth_time }, { amr: ['sso'], acr: 'urn:twostep:acr:2', auth_time: seconds(0) })
-  t.match((await assert(user, 'pwd')).json(), { status: 'verification_required' })
-})
+t.test(
+  '200: a back end’s own word is single sign-on, a second factor just now',
+  ON_SERVER,
+  async (t) => {
+    const user = await enrolledUser({ account })
+    const answer = await assert(user, 'sso')
+    t.match(answer.json(), { status: 'authenticated', reason: 'sso_supersedes' })
+    const { amr, acr, auth_time } = claimsOf(answer)
+    t.same(
+      { amr, acr, auth_time },
+      { amr: ['sso'], acr: 'urn:twostep:acr:2', auth_time: seconds(0) }
+    )
+    t.match((await assert(user, 'pwd')).json(), { status: 'verification_required' })
+  }
+)
 
 t.test(
   '403: an account of single sign-on alone has no password door, and none left open',
+  ON_SERVER,
   async (t) => {
     const strict = await createAccount()
     const user = await enrolledUser({ account: strict })
@@ -490,7 +537,7 @@ t.test(
   }
 )
 
-t.test('the roster shows who is exempt, and finds them', async (t) => {
+t.test('the roster shows who is exempt, and finds them', ON_SERVER, async (t) => {
   const mixed = await ssoAccount('optional')
   const linked = await createUser({ account: mixed, email: 'linked@example.com' })
   const other = await createUser({ account: mixed })
@@ -513,6 +560,7 @@ t.test('the roster shows who is exempt, and finds them', async (t) => {
 
 t.test(
   '503: in production a provider in a private network is asked only where configured',
+  ON_SERVER,
   async (t) => {
     let connections = 0
     const listener = createServer((socket) => {
@@ -549,6 +597,7 @@ t.test(
 
 t.test(
   'ID tokens that are dead by themselves are forgotten an hour later, and no others',
+  ON_SERVER,
   async (t) => {
     const { prisma } = service.database
     const identities = createSsoIdentities(prisma)

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { createCalls } from '../../src/commands/demo/calls.ts'
 import { openPerson } from '../../src/commands/demo/person.ts'
 import { tell } from '../../src/commands/demo/story.ts'
-import { ISSUER, OPERATOR_KEY, startApp } from '../support/app.ts'
+import { ISSUER, ON_SERVER, OPERATOR_KEY, startApp } from '../support/app.ts'
 import { createClock } from '../support/clock.ts'
 import { ENGINE_ARGS } from '../support/node-args.ts'
 import { codeAt } from '../support/rfc6238.ts'
@@ -15,7 +15,7 @@ import { codeAt } from '../support/rfc6238.ts'
 const PERIOD_MS = 30_000
 const PROMPT = 'The code that the app shows:'
 
-t.test('exit 0: with --auto it plays to its end, in a process of its own', async (t) => {
+t.test('exit 0: with --auto it plays to its end, in a process of its own', ON_SERVER, async (t) => {
   const demo = fileURLToPath(new URL('../../dist/commands/demo.js', import.meta.url))
   const child = spawn(process.execPath, [...ENGINE_ARGS, demo, '--auto'], {
     stdio: ['ignore', 'pipe', 'pipe']
@@ -33,7 +33,7 @@ t.test('exit 0: with --auto it plays to its end, in a process of its own', async
   t.notMatch(output, 'correct horse', 'the password is not shown')
 })
 
-t.test('a person may mistype, and gets in with the next code', async (t) => {
+t.test('a person may mistype, and gets in with the next code', ON_SERVER, async (t) => {
   const { play, answer, screen, codeIn } = await openStage(t)
   const played = play()
   await answer(1, () => '12')
@@ -47,7 +47,7 @@ t.test('a person may mistype, and gets in with the next code', async (t) => {
   t.match(screen(), 'Each code works once')
 })
 
-t.test('the end of the input ends the story', async (t) => {
+t.test('the end of the input ends the story', ON_SERVER, async (t) => {
   const { play, hangUp } = await openStage(t)
   const played = play()
   await Promise.all([t.rejects(played, { message: /nobody typed a code/ }), hangUp()])

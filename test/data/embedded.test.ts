@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/data/database.ts'
 import { lockFolder } from '../../src/data/folder-lock.ts'
+import { ON_EMBEDDED } from '../support/app.ts'
 import { NODE_ARGS } from '../support/node-args.ts'
 
 const source = (path: string) => JSON.stringify(new URL(`../../src/data/${path}`, import.meta.url))
@@ -41,7 +42,7 @@ async function makeFolder(t: Test): Promise<string> {
 const claimsIn = async (folder: string) =>
   (await readdir(folder)).filter((name) => name.startsWith('lock.'))
 
-t.test('an embedded database belongs to one process, and outlives it', async (t) => {
+t.test('an embedded database belongs to one process, and outlives it', ON_EMBEDDED, async (t) => {
   const folder = await makeFolder(t)
   const url = `pglite:${join(folder, 'data')}`
   const writer = await start(
@@ -87,32 +88,41 @@ t.test('an embedded database belongs to one process, and outlives it', async (t)
   )
 })
 
-t.test('a database of another version is refused by its folder, which stays free', async (t) => {
-  const folder = await makeFolder(t)
-  await mkdir(join(folder, 'pg'))
-  await writeFile(join(folder, 'pg/PG_VERSION'), '9\n')
-  await t.rejects(openDatabase({ url: `pglite:${folder}` }), {
-    message: `the database in ${join(folder, 'pg')} can't be opened: `
-  })
-  t.same(await claimsIn(folder), [])
-})
+t.test(
+  'a database of another version is refused by its folder, which stays free',
+  ON_EMBEDDED,
+  async (t) => {
+    const folder = await makeFolder(t)
+    await mkdir(join(folder, 'pg'))
+    await writeFile(join(folder, 'pg/PG_VERSION'), '9\n')
+    await t.rejects(openDatabase({ url: `pglite:${folder}` }), {
+      message: `the database in ${join(folder, 'pg')} can't be opened: `
+    })
+    t.same(await claimsIn(folder), [])
+  }
+)
 
-t.test('of processes that start at one moment exactly one gets the folder', async (t) => {
-  const folder = await makeFolder(t)
-  const at = Date.now() + 3000
-  const contender = `
+t.test(
+  'of processes that start at one moment exactly one gets the folder',
+  ON_EMBEDDED,
+  async (t) => {
+    const folder = await makeFolder(t)
+    const at = Date.now() + 3000
+    const contender = `
     const { lockFolder } = await import(${source('folder-lock.ts')})
     await new Promise((resolve) => setTimeout(resolve, ${at} - Date.now()))
     const answer = await lockFolder(${JSON.stringify(folder)}).then(() => 'mine', () => 'refused')
     console.log(answer)
     setInterval(() => {}, 1000)`
-  const contenders = await Promise.all([1, 2, 3, 4].map(() => start(t, contender)))
-  const answers = contenders.flatMap(({ heard }) => heard)
-  t.same(answers.sort(), ['mine', 'refused', 'refused', 'refused'])
-})
+    const contenders = await Promise.all([1, 2, 3, 4].map(() => start(t, contender)))
+    const answers = contenders.flatMap(({ heard }) => heard)
+    t.same(answers.sort(), ['mine', 'refused', 'refused', 'refused'])
+  }
+)
 
 t.test(
   'of many claims in one process never do two win, and the folder is free afterwards',
+  ON_EMBEDDED,
   async (t) => {
     const folder = await makeFolder(t)
     for (let round = 0; round < 6; round += 1) {
@@ -125,7 +135,7 @@ t.test(
   }
 )
 
-t.test('without a socket a claim is judged by its process', async (t) => {
+t.test('without a socket a claim is judged by its process', ON_EMBEDDED, async (t) => {
   const folder = await makeFolder(t)
   const stake = (pid: number, start: string) =>
     writeFile(join(folder, `lock.${pid}.${start}.00`), '')

@@ -56,37 +56,41 @@ t.test('two processes on one fresh database are one service', ON_SERVER, async (
   t.equal(dead.statusCode, 401, 'disabled here is disabled there')
 })
 
-t.test('kill -9 amid two hundred sign-ins loses nothing that was acknowledged', async (t) => {
-  const DATABASE_URL = await createTestDatabase(t)
-  const first = await startServer(t, { DATABASE_URL })
-  const users = await enrolledUsers(verbsOver(first.url))
-  const acts = users.flatMap((user, index) => [
-    signInByCode(user),
-    ...user.recoveryCodes.slice(0, 3).map((code) => signInByRecoveryCode(user, code)),
-    ...(index % 4 === 0 ? [creationOfAccount(index)] : [])
-  ])
-  await performUntilKilled(acts, verbsOver(first.url), first)
-  const acknowledged = acts.filter(({ answer }) => answer)
-  t.ok(acknowledged.length >= ANSWERS_BEFORE_KILL && acknowledged.length < acts.length)
-  t.same(
-    acknowledged.filter(({ answer }) => (answer?.statusCode ?? 500) >= 300),
-    [],
-    'all were right'
-  )
+t.test(
+  'kill -9 amid two hundred sign-ins loses nothing that was acknowledged',
+  ON_SERVER,
+  async (t) => {
+    const DATABASE_URL = await createTestDatabase(t)
+    const first = await startServer(t, { DATABASE_URL })
+    const users = await enrolledUsers(verbsOver(first.url))
+    const acts = users.flatMap((user, index) => [
+      signInByCode(user),
+      ...user.recoveryCodes.slice(0, 3).map((code) => signInByRecoveryCode(user, code)),
+      ...(index % 4 === 0 ? [creationOfAccount(index)] : [])
+    ])
+    await performUntilKilled(acts, verbsOver(first.url), first)
+    const acknowledged = acts.filter(({ answer }) => answer)
+    t.ok(acknowledged.length >= ANSWERS_BEFORE_KILL && acknowledged.length < acts.length)
+    t.same(
+      acknowledged.filter(({ answer }) => (answer?.statusCode ?? 500) >= 300),
+      [],
+      'all were right'
+    )
 
-  const second = await startServer(t, { DATABASE_URL })
-  const verbs = verbsOver(second.url)
-  t.ok(acts.some(({ isSent }) => !isSent))
-  // Codes first, while those of then are still good.
-  for (const act of acts.toSorted((one, other) => rankOf(one) - rankOf(other))) {
-    if (act.answer) await act.holds(t, verbs)
-    if (act.isSent) continue
-    const { statusCode } = await act.perform(verbs)
-    t.ok(statusCode < 300, 'what was never sent still works')
+    const second = await startServer(t, { DATABASE_URL })
+    const verbs = verbsOver(second.url)
+    t.ok(acts.some(({ isSent }) => !isSent))
+    // Codes first, while those of then are still good.
+    for (const act of acts.toSorted((one, other) => rankOf(one) - rankOf(other))) {
+      if (act.answer) await act.holds(t, verbs)
+      if (act.isSent) continue
+      const { statusCode } = await act.perform(verbs)
+      t.ok(statusCode < 300, 'what was never sent still works')
+    }
+    t.equal(await second.stop(), 0)
+    await isWhole(t, DATABASE_URL)
   }
-  t.equal(await second.stop(), 0)
-  await isWhole(t, DATABASE_URL)
-})
+)
 
 interface Enrolled {
   id: string

@@ -2,9 +2,9 @@
 // that would take an hour for as many people.
 import { createHmac, randomBytes } from 'node:crypto'
 import { createSigner } from 'fast-jwt'
-import { v7 as uuidv7 } from 'uuid'
 import { formatBearerKey, generateBearerKey } from '../src/core/bearer-keys.ts'
 import { STEP_TOKEN_TYPE, type StepPurpose, stepClaims } from '../src/core/claims.ts'
+import { generateId } from '../src/core/ids.ts'
 import { deriveKey, type MasterKeys } from '../src/core/sealing.ts'
 import type { Person } from './people.ts'
 
@@ -27,7 +27,7 @@ const signStep = createSigner({
 /** A step token as a right password just now would have led to. */
 export function stepTokenOf({ accountId, userId }: Person, purpose: StepPurpose): string {
   const subject = { accountId, userId, epoch: 0, audience: '', email: '', role: 'member' as const }
-  const made = { issuer: ISSUER, jti: uuidv7(), amr: ['pwd'], now: new Date() }
+  const made = { issuer: ISSUER, jti: generateId(), amr: ['pwd'], now: new Date() }
   return signStep({ ...stepClaims(subject, purpose, made) })
 }
 

@@ -3,9 +3,8 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { availableParallelism } from 'node:os'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort, isReady } from '../test/support/processes.ts'
 
 const READY_WITHIN_MS = 30_000
 /** Linux counts CPU time in these (`getconf CLK_TCK`), on every architecture that Node runs on. */
@@ -46,7 +45,7 @@ export async function startServer(args: string[], env: NodeJS.ProcessEnv): Promi
     stdio: ['ignore', 'ignore', 'inherit']
   })
   const url = `http://127.0.0.1:${port}`
-  await isReady(url, child)
+  await isReady(url, child, { withinMs: READY_WITHIN_MS, everyMs: 5 })
   return {
     url,
     startedInMs: performance.now() - startedAt,
@@ -71,26 +70,6 @@ function memoryOf({ pid }: ChildProcess): { nowMiB: number; peakMiB: number } {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
   const mib = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1]) / 1024
   return { nowMiB: mib('VmRSS'), peakMiB: mib('VmHWM') }
-}
-
-async function isReady(url: string, child: ChildProcess): Promise<void> {
-  const deadline = performance.now() + READY_WITHIN_MS
-  while (performance.now() < deadline) {
-    if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}`)
-    const answer = await fetch(`${url}/health/ready`).catch(() => null)
-    if (answer?.ok) return
-    await sleep(5)
-  }
-  throw new Error('the server did not get ready')
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const address = probe.address()
-  probe.close()
-  await once(probe, 'close')
-  return typeof address === 'object' && address ? address.port : 0
 }
 
 function isInstalled(command: string): boolean {

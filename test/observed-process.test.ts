@@ -3,8 +3,9 @@ import t from 'tap'
 import { ON_SERVER } from './support/app.ts'
 import { startCollector } from './support/collector.ts'
 import { createTestDatabase } from './support/database.ts'
+import { freePort } from './support/processes.ts'
 import { scrape } from './support/scrape.ts'
-import { failToStart, freePort, startServer } from './support/server.ts'
+import { failToStart, startServer } from './support/server.ts'
 
 const NODE_OPTIONS = `--import=${new URL('support/loaded-packages.mjs', import.meta.url)}`
 

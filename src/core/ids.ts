@@ -19,8 +19,7 @@ export function generateId(): string {
   }
   const random = pool.subarray(used, used + RANDOM_BYTES)
   used += RANDOM_BYTES
-  // The machine's clock: the service's own may be a test's, and an id must not come twice.
-  // biome-ignore lint/plugin: no decision depends on it
+  // biome-ignore lint/plugin: what uuid reads where it is told no time; the service's clock may be a test's, and stand still
   const now = Date.now()
   if (now > msecs) {
     msecs = now

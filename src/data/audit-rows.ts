@@ -12,21 +12,14 @@ export interface EventKey {
   id: string
 }
 
-export interface EventRow extends EventKey {
-  type: string
-  outcome: string
+export interface EventRow
+  extends EventKey,
+    Omit<StoredAuditEvent, keyof EventKey | 'actor' | 'target'> {
   actorKind: string
   actorId: string | null
   credential: string | null
   targetKind: string | null
   targetId: string | null
-  userId: string | null
-  reason: string | null
-  ticket: string | null
-  address: string
-  requestId: string
-  details: string | null
-  mac: Uint8Array
 }
 
 /** A key that was joined to its event, which may be gone. */

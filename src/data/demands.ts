@@ -4,10 +4,8 @@ import type { PrismaClient } from '../generated/prisma/client.ts'
 import type { Transaction } from './act-records.ts'
 
 /** A policy as the database has it. */
-export interface PolicyRow {
+export interface PolicyRow extends PolicyInstants {
   twoFactor: AccountPolicy['twoFactor']
-  requiredFrom: Date | null
-  requiredSince: Date | null
   graceDays: number
   trustedDevicesAllowed: boolean
   trustedDeviceDays: number
@@ -16,11 +14,20 @@ export interface PolicyRow {
   ssoClientId: string | null
 }
 
-export function asAccountPolicy(row: PolicyRow): AccountPolicy {
+export interface PolicyInstants {
+  requiredFrom: Date | null
+  requiredSince: Date | null
+}
+
+/** The instants apart, since JSON has none. */
+export function asAccountPolicy(
+  row: Omit<PolicyRow, keyof PolicyInstants>,
+  { requiredFrom, requiredSince }: PolicyInstants
+): AccountPolicy {
   return {
     twoFactor: row.twoFactor,
-    requiredFrom: row.requiredFrom,
-    requiredSince: row.requiredSince,
+    requiredFrom,
+    requiredSince,
     graceDays: row.graceDays,
     trustedDevices: { allowed: row.trustedDevicesAllowed, days: row.trustedDeviceDays },
     sso: { mode: row.ssoMode, issuer: row.ssoIssuer, clientId: row.ssoClientId }
@@ -38,7 +45,7 @@ export async function readDemands(
     include: { account: { select: { mandate: true } } }
   })
   return {
-    policy: asAccountPolicy(row),
+    policy: asAccountPolicy(row, row),
     mandate: bindingMandate(row.account.mandate, mandateFrom)
   }
 }

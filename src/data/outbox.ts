@@ -42,6 +42,16 @@ export interface MailBacklog {
 export type Outbox = ReturnType<typeof createOutbox>
 
 export function createOutbox(prisma: PrismaClient) {
+  /** Ends a lease and leaves the mail so. False: another worker has leased it since. */
+  async function isEnded(
+    { accountId, id, tries }: LeasedMail,
+    data: Prisma.OutboxMailUpdateManyMutationInput
+  ): Promise<boolean> {
+    const where = { accountId, id, tries, failedAt: null }
+    const ended = await prisma.outboxMail.updateMany({ where, data })
+    return ended.count === 1
+  }
+
   return {
     /** Takes what is due, the longest due first. No two workers get the same mail while a lease lasts. */
     async leaseDue({ limit, seconds, now }: Lease): Promise<LeasedMail[]> {
@@ -68,30 +78,18 @@ export function createOutbox(prisma: PrismaClient) {
     },
 
     /** Ends a lease; the mail is due again at that instant. False: another worker has leased it since. */
-    async postpone(mail: LeasedMail, dueAt: Date, lastError: string): Promise<boolean> {
-      const postponed = await prisma.outboxMail.updateMany({
-        where: ofLease(mail),
-        data: { dueAt, lastError: bounded(lastError) }
-      })
-      return postponed.count === 1
+    postpone(mail: LeasedMail, dueAt: Date, lastError: string): Promise<boolean> {
+      return isEnded(mail, { dueAt, lastError: bounded(lastError) })
     },
 
     /** Ends a lease of a mail that was not tried, for anybody to take. False: another worker has leased it since. */
-    async handBack(mail: LeasedMail, now: Date): Promise<boolean> {
-      const handedBack = await prisma.outboxMail.updateMany({
-        where: ofLease(mail),
-        data: { dueAt: now }
-      })
-      return handedBack.count === 1
+    handBack(mail: LeasedMail, now: Date): Promise<boolean> {
+      return isEnded(mail, { dueAt: now })
     },
 
     /** Ends a lease for good; the mail is never due again. False: another worker has leased it since. */
-    async giveUp(mail: LeasedMail, failedAt: Date, lastError: string): Promise<boolean> {
-      const givenUp = await prisma.outboxMail.updateMany({
-        where: ofLease(mail),
-        data: { failedAt, lastError: bounded(lastError) }
-      })
-      return givenUp.count === 1
+    giveUp(mail: LeasedMail, failedAt: Date, lastError: string): Promise<boolean> {
+      return isEnded(mail, { failedAt, lastError: bounded(lastError) })
     },
 
     /** Gives up what happened before that instant and nobody has leased. Answers how many. */
@@ -119,10 +117,6 @@ export function createOutbox(prisma: PrismaClient) {
       return forgotten.count
     }
   }
-}
-
-function ofLease({ accountId, id, tries }: LeasedMail) {
-  return { accountId, id, tries, failedAt: null }
 }
 
 // PostgreSQL stores no NUL, and nobody needs the other control characters either.

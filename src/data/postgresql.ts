@@ -109,7 +109,7 @@ async function beginSession(client: pg.ClientBase): Promise<void> {
   // Prisma's adapter writes instants without an offset and reads them as UTC, whatever the time
   // zone of the session: in any other zone every instant that SQL itself compares would be off.
   // Plans are kept for the life of a connection: one made while a table was still empty would read all of it, whatever it
-  // has grown to. Every statement here has an index. And none runs long enough to be worth compiling.
+  // has grown to; what a request asks for is always found by an index. And nothing runs long enough to be worth compiling.
   await client.query("SET TIME ZONE 'UTC'; SET enable_seqscan = off; SET jit = off")
   await requireWritable(client)
 }

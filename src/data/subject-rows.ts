@@ -3,7 +3,7 @@
 import type { PathState } from '../core/attempts.ts'
 import type { Role } from '../core/claims.ts'
 import { bindingMandate, type Demands } from '../core/policy.ts'
-import type { PolicyRow } from './demands.ts'
+import { asAccountPolicy, type PolicyRow } from './demands.ts'
 import { prepare, raw, type Template, template } from './statements.ts'
 
 export interface SubjectAuthenticator {
@@ -125,14 +125,10 @@ export function asSubject(row: SubjectRow, mandateFrom: Date | null): Subject {
     accountId: row.accountId,
     accountName: row.accountName,
     audience: row.audience,
-    policy: {
-      twoFactor: row.twoFactor,
+    policy: asAccountPolicy(row, {
       requiredFrom: instantOf(row.requiredFrom),
-      requiredSince: instantOf(row.requiredSince),
-      graceDays: row.graceDays,
-      trustedDevices: { allowed: row.trustedDevicesAllowed, days: row.trustedDeviceDays },
-      sso: { mode: row.ssoMode, issuer: row.ssoIssuer, clientId: row.ssoClientId }
-    },
+      requiredSince: instantOf(row.requiredSince)
+    }),
     mandate: bindingMandate(ofAccount, mandateFrom),
     userId: row.userId,
     email: row.email,

@@ -1,6 +1,4 @@
 // The command that verifies the record: its line, and the exit code that a timer acts on.
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -17,25 +15,14 @@ import { ON_EMBEDDED, testConfig, testEnvironment } from '../support/app.ts'
 import { auditEvent } from '../support/audit-events.ts'
 import { NINE } from '../support/clock.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { runToEnd } from '../support/processes.ts'
 
 const COMMAND = fileURLToPath(new URL('../../dist/commands/audit.js', import.meta.url))
 const { masterKeys } = testConfig()
 
 /** The built command in a process of its own. */
-async function audit(env: NodeJS.ProcessEnv, ...args: string[]) {
-  const child = spawn(process.execPath, [COMMAND, ...args], {
-    env: { PATH: process.env['PATH'], ...testEnvironment(env) },
-    stdio: ['ignore', 'pipe', 'pipe']
-  })
-  const heard = { out: '', err: '' }
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    heard.out += text
-  })
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    heard.err += text
-  })
-  const [code] = await once(child, 'close')
-  return { code, ...heard }
+function audit(env: NodeJS.ProcessEnv, ...args: string[]) {
+  return runToEnd(COMMAND, args, testEnvironment(env))
 }
 
 function auditKeyOf(prisma: Database['prisma']): Promise<Uint8Array> {

@@ -1,6 +1,4 @@
 // The keys of the deployment as an operator lists and rotates them.
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { listKeys } from '../../src/commands/keys/list.ts'
@@ -12,6 +10,7 @@ import { openDatabase } from '../../src/data/database.ts'
 import { createSealedValues } from '../../src/data/sealed-values.ts'
 import { ON_SERVER, startApp, testConfig, testEnvironment } from '../support/app.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { runToEnd } from '../support/processes.ts'
 import { MAIL_WAITS } from '../support/records.ts'
 
 const COMMAND = fileURLToPath(new URL('../../dist/commands/keys.js', import.meta.url))
@@ -203,20 +202,8 @@ t.test('rotate signing --now: one key is left, which signs', ON_SERVER, async (t
 })
 
 /** The built command in a process of its own. */
-async function keys(env: NodeJS.ProcessEnv, ...args: string[]) {
-  const child = spawn(process.execPath, [COMMAND, ...args], {
-    env: { PATH: process.env['PATH'], ...testEnvironment(env) },
-    stdio: ['ignore', 'pipe', 'pipe']
-  })
-  const heard = { out: '', err: '' }
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    heard.out += text
-  })
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    heard.err += text
-  })
-  const [code] = await once(child, 'close')
-  return { code, ...heard }
+function keys(env: NodeJS.ProcessEnv, ...args: string[]) {
+  return runToEnd(COMMAND, args, testEnvironment(env))
 }
 
 t.test('exit codes: 0 done, 1 a value can’t be opened, 2 nothing done', ON_SERVER, async (t) => {

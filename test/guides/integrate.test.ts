@@ -9,7 +9,7 @@ import { ON_SERVER, PASSWORD, type SignIn, startApp } from '../support/app.ts'
 import { createClock } from '../support/clock.ts'
 import { writeProgram } from '../support/guides.ts'
 import { CLIENT_ID, openIdentityProvider } from '../support/identity-provider.ts'
-import { freePort } from '../support/server.ts'
+import { freePort } from '../support/processes.ts'
 
 /** The exports of the page's module. */
 interface BackEnd {

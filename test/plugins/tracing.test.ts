@@ -5,7 +5,7 @@ import t from 'tap'
 import { ON_SERVER, startApp } from '../support/app.ts'
 import { startCollector } from '../support/collector.ts'
 import { openTestDatabase } from '../support/database.ts'
-import { freePort } from '../support/server.ts'
+import { freePort } from '../support/processes.ts'
 
 const EXPORT_EVERY_MS = 20
 // The SDK reads its own settings by itself.

@@ -8,7 +8,8 @@ import { promisify } from 'node:util'
 import pg from 'pg'
 import type { Test } from 'tap'
 import { ON_SERVER } from './app.ts'
-import { freePort, killed } from './server.ts'
+import { freePort } from './processes.ts'
+import { killed } from './server.ts'
 
 const VERSIONS = '/usr/lib/postgresql'
 const binaries = existsSync(VERSIONS)

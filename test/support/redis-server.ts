@@ -2,7 +2,8 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
-import { freePort, killed } from './server.ts'
+import { freePort } from './processes.ts'
+import { killed } from './server.ts'
 
 /** Options of a test that stops and kills a Redis of its own. */
 export const WITH_REDIS_SERVER = {

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import { type AppSettings, startApp } from './app.ts'
-import { freePort } from './server.ts'
+import { freePort } from './processes.ts'
 
 export interface Sample {
   name: string

@@ -1,14 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { access, mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { testEnvironment } from './app.ts'
 import { ENGINE_ARGS } from './node-args.ts'
+import { freePort, isReady } from './processes.ts'
 
 const ENTRY = fileURLToPath(new URL('../../dist/server.js', import.meta.url))
 /** A cold start of the embedded database on a busy machine. */
@@ -46,7 +45,7 @@ export async function beginServer(t: Test, env: NodeJS.ProcessEnv, entry: string
   const url = `http://127.0.0.1:${port}`
   const untilReady = async (): Promise<Server> => {
     try {
-      await isReady(url, child)
+      await isReady(url, child, { withinMs: READY_WITHIN_MS, everyMs: 50 })
     } catch (error) {
       throw new Error(output(), { cause: error })
     }
@@ -81,31 +80,10 @@ async function launch(t: Test, env: NodeJS.ProcessEnv, entry: string) {
   return { child, output: () => Buffer.concat(heard).toString() }
 }
 
-/** A port that nobody listens on just now. */
-export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const address = probe.address()
-  probe.close()
-  await once(probe, 'close')
-  return typeof address === 'object' && address ? address.port : 0
-}
-
 /** Ends a process at once, and waits until it is gone. */
 export async function killed(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const gone = once(child, 'exit')
   child.kill('SIGKILL')
   await gone
-}
-
-async function isReady(url: string, child: ChildProcess): Promise<void> {
-  const deadline = performance.now() + READY_WITHIN_MS
-  while (performance.now() < deadline) {
-    if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}`)
-    const answer = await fetch(`${url}/health/ready`).catch(() => null)
-    if (answer?.ok) return
-    await sleep(50)
-  }
-  throw new Error('the server did not get ready')
 }

@@ -143,9 +143,10 @@ async function tellWhoIsToEnroll(
 ): Promise<void> {
   const [was, from] = [before, after].map((demands) => heldUpFrom(demands, event.occurredAt))
   if (from?.getTime() === was?.getTime()) return
-  // Whoever turns it on and off and on fills the outbox once, and nobody reads of what no longer is.
+  // Whoever turns it on and off and on fills the outbox once, and nobody reads of what no longer is, unless the mail
+  // server is being told at this moment.
   await transaction.outboxMail.deleteMany({
-    where: { accountId: after.accountId, kind: KIND, tries: 0 }
+    where: { accountId: after.accountId, kind: KIND, failedAt: null }
   })
   if (!from) return
   const toEnroll = {

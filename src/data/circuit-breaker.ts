@@ -32,6 +32,7 @@ export function createCircuitBreaker({
   refusal
 }: CircuitBreakerOptions): CircuitBreaker {
   let openedBy: { cause: unknown } | null = null
+  let closings = 0
   const ended = new AbortController()
 
   async function probeUntilClosed(): Promise<void> {
@@ -39,6 +40,7 @@ export function createCircuitBreaker({
       try {
         await probe()
         openedBy = null
+        closings += 1
         onClose()
         return
       } catch {
@@ -50,10 +52,12 @@ export function createCircuitBreaker({
   return {
     async guard(work) {
       if (openedBy) throw refusal(openedBy.cause)
+      const begunAfter = closings
       try {
         return await work()
       } catch (cause) {
-        if (!openedBy && trips(cause)) {
+        // What was begun before the server was away says nothing of it now.
+        if (!openedBy && closings === begunAfter && trips(cause)) {
           openedBy = { cause }
           onOpen(cause)
           void probeUntilClosed()

@@ -52,6 +52,20 @@ t.test('it closes by itself once the server is of use, and opens again', async (
   t.same(heard, ['open', 'closed', 'open'])
 })
 
+t.test('what was begun before the server was away, and fails late, opens nothing', async (t) => {
+  const { breaker, server, heard } = breakerOver(t)
+  const late = breaker.guard(async () => {
+    await sleep(500)
+    throw SILENCE
+  })
+  const isRejected = t.rejects(late, SILENCE)
+  await t.rejects(breaker.guard(fail(SILENCE)))
+  server.isAway = false
+  await isRejected
+  t.same(heard, ['open', 'closed'])
+  t.equal(await breaker.guard(async () => 'done'), 'done')
+})
+
 t.test('ended, it probes no more', async (t) => {
   const { breaker, server } = breakerOver(t)
   await t.rejects(breaker.guard(fail(SILENCE)))

@@ -35,6 +35,7 @@ import { createSealing } from './plugins/audit-sealing.ts'
 import { background } from './plugins/background.ts'
 import { backgroundJobs } from './plugins/background-jobs.ts'
 import { credentials } from './plugins/credentials.ts'
+import { deadline } from './plugins/deadline.ts'
 import { createDeviceTrust } from './plugins/device-trust.ts'
 import { draining } from './plugins/draining.ts'
 import health from './plugins/health.ts'
@@ -165,7 +166,6 @@ export async function buildApp({
     requestIdHeader: false,
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
-    handlerTimeout: ANSWER_WITHIN_MS,
     // What comes in while we stop is still answered (plugins/draining), not turned away without a problem.
     return503OnClosing: false,
     clientErrorHandler: refuseMalformed,
@@ -202,6 +202,7 @@ export async function buildApp({
       exposedHeaders: EXPOSED_HEADERS
     })
   }
+  await app.register(deadline, { withinMs: ANSWER_WITHIN_MS })
   await app.register(draining, { stopping })
   await app.register(problemHandling, {
     isDatabaseUnavailable,

@@ -101,7 +101,7 @@ function asProblem(
   if (error.validation) return invalidRequest(error)
   const known = FASTIFY_PROBLEMS[error.code]
   if (known) return new Problem(known)
-  if (isDatabaseUnavailable(error) || error.code === 'FST_ERR_HANDLER_TIMEOUT') {
+  if (isDatabaseUnavailable(error)) {
     return new Problem('unavailable', { headers: { 'retry-after': String(RETRY_AFTER_SECONDS) } })
   }
   // What remains of Fastify's own refusals (bad JSON, bad URL, poisoned keys) is about the request's form.

@@ -80,6 +80,22 @@ export function eventInsert(guardedBy?: string): Template<SignedAuditEvent> {
     ${raw(from)}`
 }
 
+/** An event by the names of its columns, as `json_populate_record` reads it. */
+export function asEventRow({ actor, target, mac, ...event }: SignedAuditEvent) {
+  return {
+    ...event,
+    actorKind: actor.kind,
+    actorId: actor.id,
+    credential: actor.credential,
+    targetKind: target?.kind ?? null,
+    targetId: target?.id ?? null,
+    // The hex format of `bytea`.
+    mac: `\\x${Buffer.from(mac).toString('hex')}`
+  }
+}
+
+export type AuditEventRow = ReturnType<typeof asEventRow>
+
 const recorded = prepare(eventInsert())
 
 /** One account's events, newest first, in the order of an index and thus no more than asked for. */

@@ -83,6 +83,11 @@ export function filled<Input>({ texts, reads }: Template<Input>, input: Input): 
   )
 }
 
+/** Many inputs as one value of JSON, each with its place, from 0: for `json_to_recordset`. */
+export function inPlaces(inputs: readonly object[]): string {
+  return JSON.stringify(inputs.map((input, place) => ({ place, ...input })))
+}
+
 /** `pg` would spell out an instant member by member, in the time zone of the machine. */
 function sentForm(value: unknown): unknown {
   return value instanceof Date ? value.toISOString() : value

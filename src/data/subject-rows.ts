@@ -4,7 +4,7 @@ import type { PathState } from '../core/attempts.ts'
 import type { Role } from '../core/claims.ts'
 import { bindingMandate, type Demands } from '../core/policy.ts'
 import { asAccountPolicy, type PolicyRow } from './demands.ts'
-import { prepare, raw, type Template, template } from './statements.ts'
+import { inPlaces, prepare, raw, type Template, template } from './statements.ts'
 
 export interface SubjectAuthenticator {
   id: string
@@ -64,26 +64,27 @@ type InJson<Row> = {
   [Column in keyof Row]: Row[Column] extends Date | null ? string | null : Row[Column]
 }
 
-interface IdKey extends UserKey {
+export interface SubjectKey extends UserKey {
+  /** Of a step token, to read what has happened under it too; null for none. */
   jti: string | null
 }
 
-interface EmailKey {
+export interface EmailKey {
   accountId: string
   email: string
 }
 
-/** By the user's id; with the `jti` of a step token, what has happened under it too. */
-export const byId = prepare(
-  subjectWhere(
-    template<IdKey>`u."accountId" = ${({ accountId }) => accountId}::uuid
-      AND u.id = ${({ userId }) => userId}::uuid`,
-    template<IdKey>`(SELECT json_build_object('codeAttempts', s."codeAttempts",
+/** By key, many at once; a row tells the place of its key, from 0, and there is none for a key of nobody. */
+export const byKeys = prepare(template<readonly SubjectKey[]>`
+  SELECT k.place, found.subject
+  FROM json_to_recordset(${inPlaces}::json) AS k (place int, "accountId" uuid, "userId" uuid, jti uuid)
+  CROSS JOIN LATERAL (${subjectWhere(
+    raw('u."accountId" = k."accountId" AND u.id = k."userId"'),
+    raw(`(SELECT json_build_object('codeAttempts', s."codeAttempts",
         'recoveryAttempts', s."recoveryAttempts", 'isConsumed', s."consumedAt" IS NOT NULL)
-      FROM "StepToken" s WHERE s."accountId" = u."accountId" AND s."userId" = u.id
-        AND s.jti = ${({ jti }) => jti}::uuid)`
-  )
-)
+      FROM "StepToken" s
+      WHERE s."accountId" = u."accountId" AND s."userId" = u.id AND s.jti = k.jti)`)
+  )}) found`)
 
 export const byEmail = prepare(
   subjectWhere(
@@ -93,8 +94,12 @@ export const byEmail = prepare(
   )
 )
 
-function subjectWhere<Key>(isMeant: Template<Key>, stepToken: Template<Key>): Template<Key> {
-  return template<Key>`
+/** For one user at most. The limit keeps it from being planned as a join of whole tables, however few rows they have yet. */
+function subjectWhere<Input>(
+  isMeant: Template<Input>,
+  stepToken: Template<Input>
+): Template<Input> {
+  return template<Input>`
     SELECT row_to_json(subject) AS subject FROM (
       SELECT u."accountId", a.name AS "accountName", a.audience, p."twoFactor"::text AS "twoFactor",
       p."requiredFrom", p."requiredSince", p."graceDays", p."trustedDevicesAllowed",
@@ -114,7 +119,7 @@ function subjectWhere<Key>(isMeant: Template<Key>, stepToken: Template<Key>): Te
     JOIN "Account" a ON a.id = u."accountId"
     JOIN "Policy" p ON p."accountId" = u."accountId"
     LEFT JOIN "Mandate" m ON m."accountId" = u."accountId"
-    WHERE ${isMeant}
+    WHERE ${isMeant} LIMIT 1
     ) subject`
 }
 

@@ -3,12 +3,13 @@ import { FLOOR_KEY } from './floor-secrets.ts'
 import { ISSUER, MASTER_KEYS_TEXT, OPERATOR_KEY, STEP_KEY } from './keys.ts'
 import { type Server, startServer } from './servers.ts'
 
-export function startFloor(databaseUrl: string): Promise<Server> {
+export function startFloor(databaseUrl: string, env: NodeJS.ProcessEnv = {}): Promise<Server> {
   const loader = '--import=./test/support/typescript.mjs'
   return startServer([loader, 'bench/floor.ts'], {
     DATABASE_URL: databaseUrl,
     NODE_ENV: 'production',
-    ...{ STEP_KEY, FLOOR_KEY, ISSUER }
+    ...{ STEP_KEY, FLOOR_KEY, ISSUER },
+    ...env
   })
 }
 

@@ -1,9 +1,13 @@
 // The floor: the least that a second step can do with the same guarantees for the code itself, and nothing around it. One
 // file, Fastify and `pg` alone: verify a JWT, read the row, open the secret, compare three codes, claim the time step in one
-// conditional write, sign an access token. No limits, attempts, policy, audit, mail, epochs or revocation.
+// conditional write, sign an access token. No limits, attempts, policy, audit, mail, epochs or revocation. And the least that
+// a login can do: argon2id behind a route.
 import { createHmac, generateKeyPairSync, randomUUID } from 'node:crypto'
+import { availableParallelism } from 'node:os'
+import { verify as isPassword } from '@node-rs/argon2'
 import { createSigner, createVerifier } from 'fast-jwt'
 import Fastify, { type FastifyReply } from 'fastify'
+import pLimit from 'p-limit'
 import pg from 'pg'
 import { openedForFloor } from './floor-secrets.ts'
 
@@ -16,7 +20,7 @@ interface Row {
   lastTimeStep: number
 }
 
-const { DATABASE_URL = '', PORT = '', STEP_KEY = '', ISSUER = '' } = process.env
+const { DATABASE_URL = '', PORT = '', STEP_KEY = '', ISSUER = '', PASSWORD_HASH = '' } = process.env
 
 const pool = new pg.Pool({ connectionString: DATABASE_URL, max: 10 })
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
@@ -82,6 +86,12 @@ app.post(
     return { accessToken, expiresIn: ACCESS_TOKEN_TTL_SECONDS }
   }
 )
+
+const hashing = pLimit(Math.min(3, availableParallelism()))
+app.post('/v1/login', async (request) => {
+  const { password } = request.body as { password: string }
+  return { isRight: await hashing(() => isPassword(PASSWORD_HASH, password)) }
+})
 
 app.get('/health/ready', async () => ({ status: 'ready' }))
 

@@ -20,7 +20,8 @@ const VERIFICATIONS = 10_000
 const FEW = 1000
 /** Enough that nobody has a second turn: both systems have their own copy, and each round takes the next. */
 const MANY = 200_000
-const LOGINS = 400
+/** Of a login's JavaScript too little runs in a second for fewer to warm it up. */
+const LOGINS = 1000
 const ENROLLMENTS = 1500
 const PAGES = 600
 const IDLE_SECONDS = 10
@@ -40,6 +41,7 @@ const figures: Figures = {
   oursMany: [],
   oursRedis: [],
   login: [],
+  floorLogin: [],
   argon2: [],
   enroll: [],
   roster: [],
@@ -80,6 +82,7 @@ async function measureRound(round: number): Promise<void> {
     figures.oursRedis.push(await measureVerify(withRedis, many, later))
   }
   figures.argon2.push(argon2PerSecond())
+  figures.floorLogin.push(await floorLogin())
   const server = await startOurs(many.databaseUrl)
   try {
     figures.startMs.push(server.startedInMs)
@@ -93,6 +96,15 @@ async function measureRound(round: number): Promise<void> {
     await server.stop()
   }
   console.error(`round ${round + 1} of ${ROUNDS} is done`)
+}
+
+async function floorLogin(): Promise<Measured> {
+  const server = await startFloor(few.databaseUrl, { PASSWORD_HASH: passwordHash })
+  try {
+    return await warmed((nth) => logIn(server, nth))
+  } finally {
+    await server.stop()
+  }
 }
 
 /** As much again before, which doesn't count. */

@@ -22,10 +22,11 @@ export const deadline = fastifyPlugin<DeadlineOptions>(
     app.decorateRequest('deadline', null)
     app.addHook('onRequest', (request, reply, done) => {
       request.deadline = setTimeout(() => {
-        if (reply.sent) return
+        // A long answer that has begun is one.
+        if (reply.sent || reply.raw.headersSent) return
         request.log.error({ withinMs }, 'request was not answered in time')
         sendProblem(request, reply, new Problem('unavailable', { headers: { 'retry-after': '1' } }))
-      }, withinMs).unref()
+      }, withinMs)
       done()
     })
     app.addHook('onResponse', (request, _reply, done) => {

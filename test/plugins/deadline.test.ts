@@ -1,0 +1,61 @@
+// S23: nobody waits for an answer longer than the deadline, whatever a handler waits for.
+import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import Fastify from 'fastify'
+import t, { type Test } from 'tap'
+import { deadline } from '../../src/plugins/deadline.ts'
+import { problemHandling } from '../../src/plugins/problem-handling.ts'
+
+const WITHIN_MS = 100
+
+async function startApp(t: Test) {
+  const logged: { msg: string; level: number }[] = []
+  const app = Fastify({ logger: { stream: { write: (line) => logged.push(JSON.parse(line)) } } })
+  t.teardown(() => app.close())
+  await app.register(deadline, { withinMs: WITHIN_MS })
+  await app.register(problemHandling, {
+    isDatabaseUnavailable: () => false,
+    recordRefusal: async () => {}
+  })
+  app.get('/quick', async () => 'an answer')
+  app.get('/never', () => new Promise(() => {}))
+  app.get('/late', () => sleep(2 * WITHIN_MS, 'too late'))
+  app.get('/late-failure', () => sleep(2 * WITHIN_MS).then(() => Promise.reject(new Error('late'))))
+  app.get('/long', async (_request, reply) => {
+    reply.type('text/plain')
+    return Readable.from(pieces())
+  })
+  return { app, logged }
+}
+
+async function* pieces() {
+  for (let piece = 0; piece < 4; piece += 1) {
+    yield `piece ${piece}\n`
+    await sleep(WITHIN_MS / 2)
+  }
+}
+
+t.test('503 in time, with Retry-After and a line in the log', async (t) => {
+  const { app, logged } = await startApp(t)
+  for (const url of ['/never', '/late', '/late-failure']) {
+    const startedAt = performance.now()
+    const answer = await app.inject(url)
+    t.equal(answer.statusCode, 503, url)
+    t.match(answer.json(), { code: 'unavailable', status: 503 })
+    t.ok(Number(answer.headers['retry-after']) > 0)
+    const tookMs = performance.now() - startedAt
+    t.ok(tookMs >= WITHIN_MS - 1 && tookMs < 2 * WITHIN_MS, `after ${tookMs} ms`)
+  }
+  await sleep(2 * WITHIN_MS)
+  const told = logged.filter(({ msg }) => msg === 'request was not answered in time')
+  t.equal(told.length, 3)
+})
+
+t.test('whoever is answered hears nothing of it', async (t) => {
+  const { app, logged } = await startApp(t)
+  t.equal((await app.inject('/quick')).payload, 'an answer')
+  const long = await app.inject('/long')
+  t.equal(long.payload, 'piece 0\npiece 1\npiece 2\npiece 3\n', 'a long answer has begun in time')
+  await sleep(WITHIN_MS)
+  t.notOk(logged.some(({ level }) => level >= 40))
+})

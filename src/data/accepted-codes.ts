@@ -30,7 +30,8 @@ interface Row {
 /**
  * Answers the places of those that are on record. All others were not tried to the end: somebody was faster, or is
  * writing to that user just now. It waits for no lock, so that none of them waits for another's user, and no two
- * replicas for each other; of two codes of one user it takes one.
+ * replicas for each other; of two codes of one user it takes one. That there are few of them is said for the planner: for
+ * many it would join whole tables while those are small, and keep that plan when they have grown.
  */
 export const rightCodes = prepare(template<readonly PlainRightCode[]>`
   WITH "right" AS MATERIALIZED (

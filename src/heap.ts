@@ -8,7 +8,7 @@ import { runInNewContext } from 'node:vm'
  */
 export function collectGarbage(): void {
   setFlagsFromString('--expose-gc')
-  const collect: () => void = runInNewContext('gc')
+  const collect: NodeJS.GCFunction | undefined = runInNewContext('globalThis.gc')
   setFlagsFromString('--no-expose-gc')
-  collect()
+  collect?.()
 }

@@ -64,12 +64,18 @@ export function insertEvent(event: SignedAuditEvent, guardedBy?: string): Prisma
   return filled(eventInsert(guardedBy), event)
 }
 
+const EVENT_COLUMN_NAMES = [
+  ...['"accountId"', '"occurredAt"', 'id', 'type', 'outcome', '"actorKind"', '"actorId"'],
+  ...['credential', '"targetKind"', '"targetId"', '"userId"', 'reason', 'ticket', 'address'],
+  ...['"requestId"', 'details', 'mac']
+]
+const EVENT_COLUMNS = raw(EVENT_COLUMN_NAMES.join(', '))
+
 /** The same for a statement that is prepared once. */
 export function eventInsert(guardedBy?: string): Template<SignedAuditEvent> {
   const from = guardedBy === undefined ? '' : `FROM "${guardedBy}"`
   return template<SignedAuditEvent>`
-    INSERT INTO "AuditEvent" ("accountId", "occurredAt", id, type, outcome, "actorKind", "actorId",
-      credential, "targetKind", "targetId", "userId", reason, ticket, address, "requestId", details, mac)
+    INSERT INTO "AuditEvent" (${EVENT_COLUMNS})
     SELECT ${(event) => event.accountId}::uuid, ${(event) => event.occurredAt}::timestamptz,
       ${(event) => event.id}::uuid, ${(event) => event.type}, ${(event) => event.outcome}::"AuditOutcome",
       ${(event) => event.actor.kind}, ${(event) => event.actor.id}, ${(event) => event.actor.credential},
@@ -78,6 +84,15 @@ export function eventInsert(guardedBy?: string): Template<SignedAuditEvent> {
       ${(event) => event.address}, ${(event) => event.requestId}::uuid,
       ${(event) => event.details && JSON.stringify(event.details)}::json, ${(event) => event.mac}
     ${raw(from)}`
+}
+
+/** The insert of many: of each `event` of a CTE, which is what `asEventRow` makes. */
+export function eventInsertFrom(cte: string): Template<unknown> {
+  const columns = raw(EVENT_COLUMN_NAMES.map((name) => `e.${name}`).join(', '))
+  return template`
+    INSERT INTO "AuditEvent" (${EVENT_COLUMNS})
+    SELECT ${columns}
+    FROM ${raw(cte)}, json_populate_record(NULL::"AuditEvent", ${raw(cte)}.event) AS e`
 }
 
 /** An event by the names of its columns, as `json_populate_record` reads it. */
@@ -93,8 +108,6 @@ export function asEventRow({ actor, target, mac, ...event }: SignedAuditEvent) {
     mac: `\\x${Buffer.from(mac).toString('hex')}`
   }
 }
-
-export type AuditEventRow = ReturnType<typeof asEventRow>
 
 const recorded = prepare(eventInsert())
 

@@ -110,7 +110,11 @@ async function beginSession(client: pg.ClientBase): Promise<void> {
   // zone of the session: in any other zone every instant that SQL itself compares would be off.
   // Plans are kept for the life of a connection: one made while a table was still empty would read all of it, whatever it
   // has grown to; what a request asks for is always found by an index. And nothing runs long enough to be worth compiling.
-  await client.query("SET TIME ZONE 'UTC'; SET enable_seqscan = off; SET jit = off")
+  // And a statement that waited for a row has to see what it has waited for, whatever the database's default is.
+  await client.query(
+    `SET TIME ZONE 'UTC'; SET enable_seqscan = off; SET jit = off;
+    SET default_transaction_isolation = 'read committed'`
+  )
   await requireWritable(client)
 }
 

@@ -85,7 +85,16 @@ export function filled<Input>({ texts, reads }: Template<Input>, input: Input): 
 
 /** Many inputs as one value of JSON, each with its place, from 0: for `json_to_recordset`. */
 export function inPlaces(inputs: readonly object[]): string {
-  return JSON.stringify(inputs.map((input, place) => ({ place, ...input })))
+  return JSON.stringify(inputs.map((input, place) => ({ ...input, place })))
+}
+
+/** The rows of such a statement, each where its input is; null for an input that has none. */
+export function byPlace<Row extends { place: number }>(
+  inputs: readonly unknown[],
+  rows: readonly Row[]
+): (Row | null)[] {
+  const places = new Map(rows.map((row) => [row.place, row]))
+  return inputs.map((_, place) => places.get(place) ?? null)
 }
 
 /** `pg` would spell out an instant member by member, in the time zone of the machine. */

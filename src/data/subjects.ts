@@ -1,7 +1,7 @@
 // The user as a sign-in sees one: identity, policy, code path, authenticators and the step token in one read.
 import type { PrismaClient } from '../generated/prisma/client.ts'
 import { inBatches } from './batches.ts'
-import type { Query } from './statements.ts'
+import { byPlace, type Query } from './statements.ts'
 import {
   asSubject,
   byEmail,
@@ -23,20 +23,14 @@ export async function isUser(
   return (await prisma.user.count({ where: { accountId, id: userId } })) === 1
 }
 
-/** Some 30 µs of the server's time each: who is last among them waits half a millisecond. */
-const AT_ONCE_MAX = 20
-
 export type Subjects = ReturnType<typeof createSubjects>
 
 /** `mandateFrom` is the deployment's own mandate; null for none. */
 export function createSubjects(query: Query, mandateFrom: Date | null) {
-  const rowOf = inBatches(readAll, { max: AT_ONCE_MAX })
-
-  async function readAll(keys: readonly SubjectKey[]): Promise<(SubjectRow | null)[]> {
+  const rowOf = inBatches(async (keys: readonly SubjectKey[]) => {
     const found = await query<{ place: number; subject: SubjectRow }, typeof keys>(byKeys, keys)
-    const byPlace = new Map(found.map(({ place, subject }) => [place, subject]))
-    return keys.map((_, place) => byPlace.get(place) ?? null)
-  }
+    return byPlace(keys, found).map((row) => row?.subject ?? null)
+  })
 
   async function readByEmail(accountId: string, email: string): Promise<SubjectRow | null> {
     const [found] = await query<{ subject: SubjectRow }, EmailKey>(byEmail, { accountId, email })

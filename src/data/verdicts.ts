@@ -3,10 +3,11 @@
 // faster, or the user was reset or disabled meanwhile, or the policy changed; read again and judge again.
 import type { PathState } from '../core/attempts.ts'
 import type { NewDevice } from '../core/device-tokens.ts'
-import { type PlainRightCode, rightCodes } from './accepted-codes.ts'
+import { type PlainRightCode, uncontendedRightCodes } from './accepted-codes.ts'
 import { type ActRecord, recording } from './act-records.ts'
 import { inBatches } from './batches.ts'
 import {
+  byPlace,
   type Clients,
   on,
   prepare,
@@ -42,9 +43,6 @@ export interface AcceptRecord extends ActRecord {
  */
 const EXPIRED_KEPT_SECONDS = 60 * 60
 
-/** Some 60 µs of the server's time each. */
-const AT_ONCE_MAX = 20
-
 export type Verdicts = ReturnType<typeof createVerdicts>
 
 export function createVerdicts({ prisma, query }: Clients) {
@@ -53,14 +51,10 @@ export function createVerdicts({ prisma, query }: Clients) {
     return row?.won === true
   }
 
-  const isWonInBatch = inBatches(
-    async (codes: readonly PlainRightCode[]) => {
-      const won = await query<{ place: number }, typeof codes>(rightCodes, codes)
-      const places = new Set(won.map(({ place }) => place))
-      return codes.map((_, place) => places.has(place))
-    },
-    { max: AT_ONCE_MAX }
-  )
+  const isWonAmongOthers = inBatches(async (codes: readonly PlainRightCode[]) => {
+    const won = await query<{ place: number }, typeof codes>(uncontendedRightCodes, codes)
+    return byPlace(codes, won).map((row) => row !== null)
+  })
 
   return {
     /** Counts a wrong code against the user and the step token, and locks or disables the path as `next` says. */
@@ -93,8 +87,9 @@ export function createVerdicts({ prisma, query }: Clients) {
       record: AcceptRecord
     ): Promise<boolean> {
       const right = { judged, stepToken, record, ...accepted }
-      // What is lost in a batch is tried by itself, which waits for whoever else is writing to the user.
-      return (isPlain(right) && (await isWonInBatch(right))) || isWon(rightCode(right), right)
+      if (isPlain(right) && (await isWonAmongOthers(right))) return true
+      // By itself it waits for whoever else is writing to the user.
+      return isWon(rightCode(right), right)
     },
 
     /** Takes the recovery code for good, opens both paths again and uses up the step token. */

@@ -186,7 +186,7 @@ const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies,
         // Whoever lost is told so by the next read, but for `*`, which is true of every version.
         if (stored) return answer(reply, stored)
       }
-      throw new Problem('etag-mismatch')
+      throw new Problem('unavailable', { headers: { 'retry-after': '1' } })
     }
   )
 

@@ -59,3 +59,12 @@ t.test('whoever is answered hears nothing of it', async (t) => {
   await sleep(WITHIN_MS)
   t.notOk(logged.some(({ level }) => level >= 40))
 })
+
+t.test('who hangs up is waited for no longer', async (t) => {
+  const { app, logged } = await startApp(t)
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  const hungUp = fetch(`${url}/never`, { signal: AbortSignal.timeout(WITHIN_MS / 2) })
+  await t.rejects(hungUp)
+  await sleep(2 * WITHIN_MS)
+  t.notOk(logged.some(({ level }) => level >= 40))
+})

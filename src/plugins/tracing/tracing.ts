@@ -13,7 +13,6 @@ import {
 import { BatchSpanProcessor, NodeTracerProvider } from '@opentelemetry/sdk-trace-node'
 import type { FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
-import { Problem } from '../../problems.ts'
 import { createSpanExporter } from './span-exporter.ts'
 
 export interface TracingOptions {
@@ -51,9 +50,9 @@ export const tracing = fastifyPlugin<TracingOptions>(
       request.log = request.log.child({ traceId: span.spanContext().traceId })
       reply.log = request.log
     })
-    app.addHook('onError', async (request, _reply, error) => {
-      const type = error instanceof Problem ? error.code : error.name
-      request.opentelemetry().span?.setAttribute('error.type', type)
+    app.addHook('onSend', async (request) => {
+      const { problem } = request
+      if (problem) request.opentelemetry().span?.setAttribute('error.type', problem.code)
     })
     app.addHook('onClose', async () => {
       const patience = AbortSignal.timeout(FLUSH_TIMEOUT_MS)

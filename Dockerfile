@@ -20,4 +20,5 @@ STOPSIGNAL SIGTERM
 # Alive, not ready: a database that is away is no reason to restart the process.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/health/live`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
-CMD ["node", "dist/server.js"]
+# A young generation of 16 MiB instead of 32: as fast here, and less memory for as long as the process lives.
+CMD ["node", "--max-semi-space-size=8", "dist/server.js"]

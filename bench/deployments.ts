@@ -15,7 +15,7 @@ export function startFloor(databaseUrl: string, env: NodeJS.ProcessEnv = {}): Pr
 
 /** As in production, but that one address may send as much as it likes. */
 export function startOurs(databaseUrl: string, env: NodeJS.ProcessEnv = {}): Promise<Server> {
-  return startServer(['dist/server.js'], {
+  return startServer(['--max-semi-space-size=8', 'dist/server.js'], {
     DATABASE_URL: databaseUrl,
     NODE_ENV: 'production',
     MASTER_KEYS: MASTER_KEYS_TEXT,

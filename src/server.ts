@@ -6,7 +6,6 @@ import { buildApp } from './app.ts'
 import { type Config, ConfigError, loadConfig } from './config.ts'
 import { openDatabase } from './data/database.ts'
 import { untilAvailable } from './data/database-wait.ts'
-import { collectGarbage } from './heap.ts'
 import type { LocalKeys } from './local-keys.ts'
 import { createLogger } from './logging.ts'
 
@@ -63,7 +62,6 @@ async function listen(
     await app.close()
     await database.close()
   })
-  collectGarbage()
   await app.listen({ port: config.port, host: config.host })
 }
 

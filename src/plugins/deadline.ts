@@ -16,8 +16,9 @@ export const deadline = fastifyPlugin<DeadlineOptions>(
     app.addHook('onRequest', (request, reply, done) => {
       const timer = setTimeout(() => {
         if (reply.raw.headersSent) return
-        request.log.error({ withinMs }, 'request was not answered in time')
-        sendProblem(request, reply, new Problem('unavailable', { headers: { 'retry-after': '1' } }))
+        const problem = new Problem('unavailable', { headers: { 'retry-after': '1' } })
+        request.log.error({ code: problem.code, withinMs }, 'request was not answered in time')
+        sendProblem(request, reply, problem)
       }, withinMs)
       // When it is answered, and when they hang up.
       reply.raw.once('close', () => clearTimeout(timer))

@@ -13,8 +13,8 @@ export interface SealDue {
   stop?: AbortSignal
 }
 
-// Some 8 ms of this process: what comes in meanwhile waits no longer than that.
-const BATCH_MAX = 250
+// Some 50 ms of work: a transaction that holds up nobody.
+const BATCH_MAX = 1000
 
 export type Sealing = ReturnType<typeof createSealing>
 

@@ -5,6 +5,7 @@ import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { deadline } from '../../src/plugins/deadline.ts'
 import { problemHandling } from '../../src/plugins/problem-handling.ts'
+import { Problem } from '../../src/problems.ts'
 
 const WITHIN_MS = 100
 
@@ -15,12 +16,17 @@ async function startApp(t: Test) {
   await app.register(deadline, { withinMs: WITHIN_MS })
   await app.register(problemHandling, {
     isDatabaseUnavailable: () => false,
-    recordRefusal: async () => {}
+    recordRefusal: async ({ url }) => {
+      if (url === '/refused') await sleep(2 * WITHIN_MS)
+    }
   })
   app.get('/quick', async () => 'an answer')
   app.get('/never', () => new Promise(() => {}))
   app.get('/late', () => sleep(2 * WITHIN_MS, 'too late'))
   app.get('/late-failure', () => sleep(2 * WITHIN_MS).then(() => Promise.reject(new Error('late'))))
+  app.get('/refused', async () => {
+    throw new Problem('not-found')
+  })
   app.get('/long', async (_request, reply) => {
     reply.type('text/plain')
     return Readable.from(pieces())
@@ -37,7 +43,7 @@ async function* pieces() {
 
 t.test('503 in time, with Retry-After and a line in the log', async (t) => {
   const { app, logged } = await startApp(t)
-  for (const url of ['/never', '/late', '/late-failure']) {
+  for (const url of ['/never', '/late', '/late-failure', '/refused']) {
     const startedAt = performance.now()
     const answer = await app.inject(url)
     t.equal(answer.statusCode, 503, url)
@@ -48,7 +54,7 @@ t.test('503 in time, with Retry-After and a line in the log', async (t) => {
   }
   await sleep(2 * WITHIN_MS)
   const told = logged.filter(({ msg }) => msg === 'request was not answered in time')
-  t.equal(told.length, 3)
+  t.equal(told.length, 4)
 })
 
 t.test('whoever is answered hears nothing of it', async (t) => {

@@ -93,6 +93,19 @@ t.test('412: of two changes made from one version at once, one succeeds', async 
   }
 })
 
+t.test('200: changes for any version at once all succeed, one after the other', async (t) => {
+  const account = await createAccount()
+  const days = [1, 2, 3, 4, 5, 6]
+  const answers = await Promise.all(
+    days.map((graceDays) => change(account.apiKey, { graceDays }, '*'))
+  )
+  t.same(
+    answers.map(({ statusCode }) => statusCode),
+    days.map(() => 200)
+  )
+  t.equal(new Set(answers.map(({ headers }) => headers['etag'])).size, days.length)
+})
+
 t.test('400 comes before 428 and 412, 403 before all of them', async (t) => {
   const account = await createAccount()
   const answer = await change(account.apiKey, { twoFactor: 'sometimes' })

@@ -1,10 +1,10 @@
 // Bare argon2id: so many passwords verified, as many at once as in the service, and nothing else. Prints how many a second.
-import { availableParallelism } from 'node:os'
 import { verify } from '@node-rs/argon2'
 import pLimit from 'p-limit'
+import { HASHES_AT_ONCE } from '../src/plugins/password-hashing.ts'
 
 const [hash = '', password = '', count = '0'] = process.argv.slice(2)
-const limit = pLimit(Math.min(3, availableParallelism()))
+const limit = pLimit(HASHES_AT_ONCE)
 const verifyAll = (times: number) =>
   Promise.all(Array.from({ length: times }, () => limit(() => verify(hash, password))))
 

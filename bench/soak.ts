@@ -63,8 +63,9 @@ async function oneMinute(first: number): Promise<Minute> {
   for (let sent = 0; sent < rate * 60; ) {
     const due = Math.min(rate * 60, ((performance.now() - startedAt) / 1000) * rate)
     while (sent < due) {
-      const shot = verify(first + sent, startedAt + (sent / rate) * 1000).catch(() => {
+      const shot = verify(first + sent, startedAt + (sent / rate) * 1000).catch((error) => {
         failed += 1
+        if (failed === 1) console.error(error)
       })
       under.push(shot)
       sent += 1

@@ -18,7 +18,7 @@ const ARGON2ID = {
  * One for each core, and one of libuv's four threads stays free. More would be slower for the same passwords, by a third
  * on one core: each goes through 19 MiB again and again, and the core's cache holds them for one.
  */
-const AT_ONCE = Math.min(3, availableParallelism())
+export const HASHES_AT_ONCE = Math.min(3, availableParallelism())
 /** At about 25 ms a hash, the last in the queue waits half a second on one core, and less on more. */
 const WAITING_MAX = 20
 const RETRY_AFTER_SECONDS = 1
@@ -43,7 +43,7 @@ export interface PasswordHashing {
 }
 
 export async function createPasswordHashing(): Promise<PasswordHashing> {
-  const limit = pLimit(AT_ONCE)
+  const limit = pLimit(HASHES_AT_ONCE)
   let shed = 0
   const decoy = await hash('the password of nobody', ARGON2ID)
 

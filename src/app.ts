@@ -228,7 +228,7 @@ export async function buildApp({
   await app.register(credentials, { operatorKey, apiKeys, subjects, tokens, limits, now })
   await app.register(lateBodies, { apiKeys, subjects, now })
   const mail = await openMail(app, { config, outbox, now })
-  const sealing = createSealing({ seals: auditSeals, key: auditKey, log: app.log })
+  const sealing = createSealing({ seals: auditSeals, key: auditKey, log: app.log, now })
   await app.register(background, {
     isDatabaseUnavailable,
     jobs: backgroundJobs({
@@ -239,7 +239,7 @@ export async function buildApp({
   await app.register(spec, { version: VERSION })
 
   await app.register(loginRoutes, {
-    ...{ accounts, subjects, passwordHashing, limits, signIns, audit, auditEvents }
+    ...{ subjects, passwordHashing, limits, signIns, audit, auditEvents }
   })
   await app.register(loginSsoRoutes, {
     ...{ accounts, subjects, ssoIdentities, signIns, audit, auditEvents, now },

@@ -137,9 +137,9 @@ export function signEvent(key: Uint8Array, given: AuditEvent): SignedAuditEvent 
 }
 
 /** Whether an event is as it was written here, compared in constant time. */
-export function isGenuine(key: Uint8Array, { mac, ...event }: StoredAuditEvent): boolean {
+export function isGenuine(key: Uint8Array, event: StoredAuditEvent): boolean {
   const expected = macOfStored(key, event)
-  return mac.length === expected.length && timingSafeEqual(mac, expected)
+  return event.mac.length === expected.length && timingSafeEqual(event.mac, expected)
 }
 
 /** How the members that are no text are written down. */
@@ -193,5 +193,5 @@ function hexOf(bytes: Uint8Array | null): string | null {
 }
 
 function hmac(key: Uint8Array, text: string): Mac {
-  return Uint8Array.from(createHmac('sha256', key).update(text).digest())
+  return new Uint8Array(createHmac('sha256', key).update(text).digest())
 }

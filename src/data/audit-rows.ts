@@ -43,11 +43,22 @@ export const isEventOfKey = Prisma.sql`
   (e."accountId", e."occurredAt", e.id) = (k."accountId", k."occurredAt", k.id)`
 
 export function asStoredEvent(row: EventRow): StoredAuditEvent {
-  const { actorKind, actorId, credential, targetKind, targetId, ...rest } = row
+  const { actorKind: kind, actorId: id, credential, targetKind, targetId } = row
   const hasTarget = targetKind !== null || targetId !== null
   return {
-    ...rest,
-    actor: { kind: actorKind, id: actorId, credential },
-    target: hasTarget ? { kind: targetKind, id: targetId } : null
+    accountId: row.accountId,
+    id: row.id,
+    occurredAt: row.occurredAt,
+    type: row.type,
+    outcome: row.outcome,
+    actor: { kind, id, credential },
+    target: hasTarget ? { kind: targetKind, id: targetId } : null,
+    userId: row.userId,
+    reason: row.reason,
+    ticket: row.ticket,
+    address: row.address,
+    requestId: row.requestId,
+    details: row.details,
+    mac: row.mac
   }
 }

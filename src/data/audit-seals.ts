@@ -1,6 +1,5 @@
 // The chain over all events. It is made after they were written, so that no act waits for what the whole deployment
 // shares; what is not chained yet stands in a queue that the database itself fills, in the event's own transaction.
-import { setImmediate as turn } from 'node:timers/promises'
 import { isGenuine } from '../core/audit.ts'
 import { type ChainHead, chainOn } from '../core/audit-trail.ts'
 import type { PrismaClient } from '../generated/prisma/client.ts'
@@ -24,6 +23,8 @@ export interface SealOutcome {
   sealed: number
   /** What stood in the queue and can't have been put there by the service: taken out, without a seal. */
   refused: RefusedEvent[]
+  /** When the last of both occurred; null when that can't be told, and when there was none. */
+  upTo: string | null
 }
 
 export interface RefusedEvent {
@@ -40,9 +41,6 @@ export interface SealBacklog {
 type QueuedRow = JoinedEventRow & { isSealed: boolean }
 type QueuedJson = Omit<QueuedRow, 'mac'> & { mac: string | null }
 
-/** Some 10 µs each. */
-const JUDGED_IN_ONE_GO = 100
-
 // Any constant does; it only has to differ from the other advisory locks of this service.
 const SEALING_LOCK = 7_301_003
 
@@ -55,14 +53,14 @@ export function createAuditSeals(prisma: PrismaClient) {
       return prisma.$transaction(
         async (transaction) => {
           const queued = (await isOurTurn(transaction)) ? await oldest(transaction, limit) : []
-          if (queued.length === 0) return { sealed: 0, refused: [] }
-          const verdicts = await judgeAll(key, queued)
+          if (queued.length === 0) return { sealed: 0, refused: [], upTo: null }
+          const verdicts = queued.map((row) => judge(key, row))
           const sound = verdicts.flatMap((verdict) => ('sound' in verdict ? [verdict.sound] : []))
           const refused = verdicts.flatMap((verdict) => ('why' in verdict ? [verdict] : []))
           const macs = sound.map(({ mac }) => mac)
           await insert(transaction, sound, chainOn(key, await headOf(transaction), macs))
           await takeOut(transaction, queued)
-          return { sealed: sound.length, refused }
+          return { sealed: sound.length, refused, upTo: queued.at(-1)?.occurredAt ?? null }
         },
         // What another replica has sealed before our turn must be seen: each statement looks for itself.
         { isolationLevel: 'ReadCommitted' }
@@ -102,16 +100,6 @@ async function oldest(transaction: Transaction, limit: number): Promise<QueuedRo
 /** PostgreSQL writes bytes into JSON in hexadecimal, after the two characters `\\x`. */
 function asQueuedRow({ mac, ...row }: QueuedJson): QueuedRow {
   return { ...row, mac: mac && Buffer.from(mac.slice(2), 'hex') } as QueuedRow
-}
-
-/** A little at a time: the process has requests to answer meanwhile. */
-async function judgeAll(key: Uint8Array, rows: readonly QueuedRow[]) {
-  const verdicts: ReturnType<typeof judge>[] = []
-  for (const row of rows) {
-    verdicts.push(judge(key, row))
-    if (verdicts.length % JUDGED_IN_ONE_GO === 0) await turn()
-  }
-  return verdicts
 }
 
 function judge(key: Uint8Array, row: QueuedRow): { sound: EventRow } | RefusedEvent {

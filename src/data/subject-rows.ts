@@ -1,8 +1,9 @@
 // How a subject is read: in one statement, and as JSON. Of thirty columns the driver would look at each by itself, in every
 // request.
 import type { PathState } from '../core/attempts.ts'
+import { NO_ACCOUNT } from '../core/audit.ts'
 import type { Role } from '../core/claims.ts'
-import { bindingMandate, type Demands } from '../core/policy.ts'
+import { type AccountPolicy, bindingMandate, type Demands } from '../core/policy.ts'
 import { asAccountPolicy, type PolicyRow } from './demands.ts'
 import { inPlaces, prepare, raw, type Template, template } from './statements.ts'
 
@@ -93,6 +94,32 @@ export const byEmail = prepare(
     raw('NULL')
   )
 )
+
+export interface LoginKey {
+  slug: string
+  email: string
+}
+
+/** The account of a slug with its doors, and its user of the address. */
+export interface LoginRow {
+  account: { id: string; sso: AccountPolicy['sso'] } | null
+  subject: SubjectRow | null
+}
+
+/** Always one row. A user is looked for in no account too, as the time of an answer is to tell nothing. */
+export const byLogin = prepare(template<LoginKey>`
+  SELECT CASE WHEN named.id IS NOT NULL THEN json_build_object('id', named.id, 'sso',
+    json_build_object('mode', doors."ssoMode", 'issuer', doors."ssoIssuer",
+      'clientId', doors."ssoClientId")) END AS account,
+    found.subject
+  FROM (SELECT ${({ slug }) => slug}::text AS slug) AS asked
+  LEFT JOIN "Account" named ON named.slug = asked.slug
+  LEFT JOIN "Policy" doors ON doors."accountId" = named.id
+  LEFT JOIN LATERAL (${subjectWhere(
+    template<LoginKey>`u."accountId" = coalesce(named.id, ${raw(`'${NO_ACCOUNT}'`)}::uuid)
+      AND u.email = ${({ email }) => email}`,
+    raw('NULL')
+  )}) found ON true`)
 
 /** For one user at most. The limit keeps it from being planned as a join of whole tables, however few rows they have yet. */
 function subjectWhere<Input>(

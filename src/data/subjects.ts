@@ -6,7 +6,10 @@ import {
   asSubject,
   byEmail,
   byKeys,
+  byLogin,
   type EmailKey,
+  type LoginKey,
+  type LoginRow,
   type Subject,
   type SubjectKey,
   type SubjectRow,
@@ -23,6 +26,12 @@ export async function isUser(
   return (await prisma.user.count({ where: { accountId, id: userId } })) === 1
 }
 
+/** Whom a sign-in by password may be of; null for what there is none of. */
+export interface LoginCandidate {
+  account: LoginRow['account']
+  user: { subject: Subject; passwordHash: string | null } | null
+}
+
 export type Subjects = ReturnType<typeof createSubjects>
 
 /** `mandateFrom` is the deployment's own mandate; null for none. */
@@ -31,11 +40,6 @@ export function createSubjects(query: Query, mandateFrom: Date | null) {
     const found = await query<{ place: number; subject: SubjectRow }, typeof keys>(byKeys, keys)
     return byPlace(keys, found).map((row) => row?.subject ?? null)
   })
-
-  async function readByEmail(accountId: string, email: string): Promise<SubjectRow | null> {
-    const [found] = await query<{ subject: SubjectRow }, EmailKey>(byEmail, { accountId, email })
-    return found?.subject ?? null
-  }
 
   async function find(
     { accountId, userId }: UserKey,
@@ -63,17 +67,20 @@ export function createSubjects(query: Query, mandateFrom: Date | null) {
 
     /** The account's user of that address, for a back end that asserts who has signed in. */
     async findByEmail(accountId: string, email: string): Promise<Subject | null> {
-      const row = await readByEmail(accountId, email)
-      return row && asSubject(row, mandateFrom)
+      const [found] = await query<{ subject: SubjectRow }, EmailKey>(byEmail, { accountId, email })
+      return found ? asSubject(found.subject, mandateFrom) : null
     },
 
-    /** The account's user of that address, with the password's hash; for the password route only. */
-    async findForLogin(
-      accountId: string,
-      email: string
-    ): Promise<{ subject: Subject; passwordHash: string | null } | null> {
-      const row = await readByEmail(accountId, email)
-      return row && { subject: asSubject(row, mandateFrom), passwordHash: row.passwordHash }
+    /**
+     * The account that is named at a sign-in by password, with its doors, and its user of that address with the
+     * password's hash. The same statement for whoever there is or is not, so that its time tells next to nothing.
+     */
+    async findForLogin(key: LoginKey): Promise<LoginCandidate> {
+      const [row] = await query<LoginRow, LoginKey>(byLogin, key)
+      const { account = null, subject: found = null } = row ?? {}
+      if (!found) return { account, user: null }
+      const { passwordHash } = found
+      return { account, user: { subject: asSubject(found, mandateFrom), passwordHash } }
     }
   }
 }

@@ -1,20 +1,28 @@
 // Chains the record, piece by piece. Every replica tries; the database gives one of them the turn.
 import type { AuditSeals } from '../data/audit-seals.ts'
+import { pause } from './background.ts'
 
 export interface SealingOptions {
   seals: AuditSeals
   key: Uint8Array
   log: { error(details: object, message: string): void }
+  now: () => Date
 }
 
 export interface SealDue {
-  /** Events in one batch at most. */
+  /** Events in one batch at most, where it is not to be as many as is right. */
   limit?: number
   stop?: AbortSignal
 }
 
-// Some 50 ms of work: a transaction that holds up nobody.
-const BATCH_MAX = 1000
+/** Some 5 ms of work for the process, which has requests to answer meanwhile. */
+const BATCH_MAX = 100
+/** How much longer than such a batch takes it rests afterwards, */
+const REST = 4
+/** unless its events have waited longer than this: then it is to catch up, */
+const LATE_MS = 2000
+/** and an event costs less the more of them are sealed together. */
+const LATE_BATCH_MAX = 500
 
 export type Sealing = ReturnType<typeof createSealing>
 
@@ -22,17 +30,27 @@ export type Sealing = ReturnType<typeof createSealing>
  * The job of the background: seals whatever waits, and says what it refuses. Returns how many events it sealed. What has
  * piled up may take minutes; told to stop, it leaves the rest in the queue after the batch under way.
  */
-export function createSealing({ seals, key, log }: SealingOptions) {
+export function createSealing({ seals, key, log, now }: SealingOptions) {
   return {
-    async sealDue({ limit = BATCH_MAX, stop }: SealDue = {}): Promise<number> {
+    async sealDue({ limit: given, stop }: SealDue = {}): Promise<number> {
       let total = 0
-      for (;;) {
-        const { sealed, refused } = await seals.sealNext({ key, limit })
+      let isBehind = false
+      do {
+        const limit = given ?? (isBehind ? LATE_BATCH_MAX : BATCH_MAX)
+        const startedAt = performance.now()
+        const { sealed, refused, upTo } = await seals.sealNext({ key, limit })
         for (const { event, why } of refused) log.error({ ...event, why }, 'an event got no seal')
         total += sealed
         // What is not full was the last there is.
-        if (sealed + refused.length < limit || stop?.aborted) return total
-      }
+        if (sealed + refused.length < limit) break
+        isBehind = isLate(upTo, now())
+        if (!isBehind) await pause(((performance.now() - startedAt) / 1000) * REST, stop)
+      } while (!stop?.aborted)
+      return total
     }
   }
+}
+
+function isLate(occurredAt: string | null, now: Date): boolean {
+  return occurredAt !== null && Date.parse(occurredAt) < now.getTime() - LATE_MS
 }

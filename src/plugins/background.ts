@@ -65,7 +65,7 @@ async function keepRunning({ name, everySeconds, run }: Job, { stop, log, stateO
   }
 }
 
-// Nothing that is waited for here may hold up the end of the process.
-async function pause(seconds: number, stop: AbortSignal): Promise<void> {
+/** Waits, or until it is told to stop; the process may end meanwhile. */
+export async function pause(seconds: number, stop?: AbortSignal): Promise<void> {
   await sleep(seconds * 1000, undefined, { signal: stop, ref: false }).catch(() => {})
 }

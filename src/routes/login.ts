@@ -4,7 +4,6 @@ import { Type } from 'typebox'
 import { NO_ACCOUNT } from '../core/audit.ts'
 import { BY_PASSWORD, BY_SSO } from '../core/claims.ts'
 import type { AccountPolicy } from '../core/policy.ts'
-import type { Accounts } from '../data/accounts.ts'
 import type { AuditEvents } from '../data/audit-events.ts'
 import type { Subjects } from '../data/subjects.ts'
 import type { Audit } from '../plugins/audit.ts'
@@ -15,7 +14,6 @@ import { Problem } from '../problems.ts'
 import { DeviceToken, Email, Password, refTo, type SignIn, Slug, Uuid } from '../schemas.ts'
 
 export interface LoginOptions {
-  accounts: Accounts
   subjects: Subjects
   passwordHashing: PasswordHashing
   limits: Limits
@@ -54,7 +52,7 @@ const BY_SSO_STEP = { authentication: BY_SSO, arrival: 'sso' } as const
 
 const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
   app,
-  { accounts, subjects, passwordHashing, limits, signIns, audit, auditEvents }
+  { subjects, passwordHashing, limits, signIns, audit, auditEvents }
 ) => {
   app.post(
     '/v1/login',
@@ -77,27 +75,27 @@ const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
     },
     async (request) => {
       const { account: slug, password } = request.body
-      const tried = { account: slug, email: request.body.email.toLowerCase() }
+      const email = request.body.email.toLowerCase()
+      const tried = { account: slug, email }
       await limits.requirePasswordPause(request, tried)
       // Every step is taken for everyone, so that the time of the answer tells nothing of what is wrong.
-      const account = await accounts.findForLogin(slug)
+      const { account, user } = await subjects.findForLogin({ slug, email })
       if (account?.sso.mode === 'required') {
         await auditEvents.record(audit.refused(request, 'sso-required', { accountId: account.id }))
         throw new Problem('sso-required')
       }
       const accountId = account?.id ?? NO_ACCOUNT
-      const found = await subjects.findForLogin(accountId, tried.email)
-      const isRight = await passwordHashing.isPassword(password, found?.passwordHash ?? null)
-      const target = found && ({ kind: 'user', id: found.subject.userId } as const)
-      if (!found || !isRight || found.subject.isDisabled) {
+      const isRight = await passwordHashing.isPassword(password, user?.passwordHash ?? null)
+      const target = user && ({ kind: 'user', id: user.subject.userId } as const)
+      if (!user || !isRight || user.subject.isDisabled) {
         const act = { accountId, target }
         await auditEvents.record(audit.refused(request, 'invalid-credentials', act))
         await limits.countFailedPassword(request, tried)
         throw invalidCredentials()
       }
-      const actor = { kind: 'user', id: found.subject.userId, credential: 'password' } as const
+      const actor = { kind: 'user', id: user.subject.userId, credential: 'password' } as const
       const firstStep = { ...BY_PASSWORD_STEP, deviceToken: request.body.deviceToken }
-      return signIns.afterFirstStep(request, found.subject, firstStep, { accountId, actor, target })
+      return signIns.afterFirstStep(request, user.subject, firstStep, { accountId, actor, target })
     }
   )
 

@@ -32,7 +32,13 @@ function sealerOn(database: Database) {
     await auditEvents.record(event)
     return event
   }
-  return { prisma, record, seals, sealing: createSealing({ seals, key: KEY, log }), logged }
+  return {
+    prisma,
+    record,
+    seals,
+    sealing: createSealing({ seals, key: KEY, log, now: () => NINE }),
+    logged
+  }
 }
 
 const inQueue = () => prisma.unsealedAuditEvent.count()
@@ -146,7 +152,7 @@ t.test('0: while another replica is at it', ON_SERVER, async (t) => {
   await prisma.$transaction(async (transaction) => {
     await transaction.$executeRaw`SELECT pg_advisory_xact_lock(7301003)`
     const outcome = await other.seals.sealNext({ key: KEY, limit: 10 })
-    t.same(outcome, { sealed: 0, refused: [] })
+    t.same(outcome, { sealed: 0, refused: [], upTo: null })
   })
   t.equal(await sealing.sealDue(), 1)
   chained.push(event)

@@ -22,7 +22,8 @@ const database = await openTestDatabase(t)
 const { prisma } = database
 const { record } = createAuditEvents(database)
 const log = { error: (details: object) => t.fail('got no seal', details) }
-const { sealDue } = createSealing({ seals: createAuditSeals(prisma), key: KEY, log })
+const seals = createAuditSeals(prisma)
+const { sealDue } = createSealing({ seals, key: KEY, log, now: () => NINE })
 const trail = createAuditTrail(prisma)
 
 let events: SignedAuditEvent[] = []

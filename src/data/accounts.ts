@@ -6,6 +6,7 @@ import { writeRecord } from './act-records.ts'
 import type { NewApiKey } from './api-keys.ts'
 import { isUniqueViolation } from './conflicts.ts'
 import { type Clients, prepare, template } from './statements.ts'
+import type { NamedAccount } from './subject-rows.ts'
 
 export interface Account {
   id: string
@@ -20,7 +21,7 @@ export interface AccountChange {
   audience?: string
 }
 
-type LoginRow = { id: string } & AccountPolicy['sso']
+type DoorsRow = { id: string } & AccountPolicy['sso']
 
 const bySlug = prepare(
   template<string>`
@@ -60,11 +61,11 @@ export function createAccounts({ prisma, query }: Clients) {
     },
 
     /**
-     * The account that people name when they sign in, with its doors. Null: no such account. One statement, whether there
-     * is one or not, so that the time tells nothing.
+     * The account that people name when they sign in through its provider. Null: no such account. One statement, whether
+     * there is one or not, so that the time tells nothing.
      */
-    async findForLogin(slug: string): Promise<{ id: string; sso: AccountPolicy['sso'] } | null> {
-      const [row] = await query<LoginRow, string>(bySlug, slug)
+    async findBySlug(slug: string): Promise<NamedAccount | null> {
+      const [row] = await query<DoorsRow, string>(bySlug, slug)
       if (!row) return null
       const { id, ...sso } = row
       return { id, sso }

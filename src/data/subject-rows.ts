@@ -100,9 +100,15 @@ export interface LoginKey {
   email: string
 }
 
-/** The account of a slug with its doors, and its user of the address. */
+/** An account that somebody named, and which doors it has. */
+export interface NamedAccount {
+  id: string
+  sso: AccountPolicy['sso']
+}
+
+/** The account of a slug, and its user of the address. */
 export interface LoginRow {
-  account: { id: string; sso: AccountPolicy['sso'] } | null
+  account: NamedAccount | null
   subject: SubjectRow | null
 }
 

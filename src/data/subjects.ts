@@ -10,6 +10,7 @@ import {
   type EmailKey,
   type LoginKey,
   type LoginRow,
+  type NamedAccount,
   type Subject,
   type SubjectKey,
   type SubjectRow,
@@ -28,7 +29,7 @@ export async function isUser(
 
 /** Whom a sign-in by password may be of; null for what there is none of. */
 export interface LoginCandidate {
-  account: LoginRow['account']
+  account: NamedAccount | null
   user: { subject: Subject; passwordHash: string | null } | null
 }
 

@@ -10,18 +10,17 @@ export interface SealingOptions {
 }
 
 export interface SealDue {
-  /** Events in one batch at most, where it is not to be as many as is right. */
+  /** Events in one batch at most; by itself it takes as many as its pace asks for. */
   limit?: number
   stop?: AbortSignal
 }
 
 /** Some 5 ms of work for the process, which has requests to answer meanwhile. */
 const BATCH_MAX = 100
-/** How much longer than such a batch takes it rests afterwards, */
+/** So many times as long as a batch took it rests afterwards. */
 const REST = 4
-/** unless its events have waited longer than this: then it is to catch up, */
+/** Events that have waited longer are to be caught up with: no rest, and larger batches, in which each costs less. */
 const LATE_MS = 2000
-/** and an event costs less the more of them are sealed together. */
 const LATE_BATCH_MAX = 500
 
 export type Sealing = ReturnType<typeof createSealing>

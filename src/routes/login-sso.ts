@@ -111,7 +111,7 @@ const loginSso: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
 
   /** Throws `sso-not-enabled` where there is none, and where there is no account: so that slugs can't be tried. */
   async function ssoAccount(request: FastifyRequest, slug: string): Promise<SsoAccount> {
-    const account = await accounts.findForLogin(slug)
+    const account = await accounts.findBySlug(slug)
     const accountId = account?.id ?? NO_ACCOUNT
     const { mode, issuer, clientId } = account?.sso ?? NO_SSO
     if (mode !== 'off' && issuer && clientId) return { accountId, issuer, clientId }

@@ -41,7 +41,10 @@ export interface Limits {
   spendAddress(request: FastifyRequest, reply: FastifyReply): Promise<void>
   /** Counts the request against its user. Throws `rate-limited`. */
   spendUser(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<void>
-  /** Refuses a password try that comes too soon after failures, before it is judged. Throws `too-many-attempts`. */
+  /**
+   * Refuses a password try that comes too soon after failures. Throws `too-many-attempts`. To be asked before the password
+   * is hashed, which is work, and again before anybody hears how it was judged: others may have failed meanwhile.
+   */
   requirePasswordPause(request: FastifyRequest, tried: PasswordTry): Promise<void>
   /** Counts a failed password against user and address; a right one is never counted. */
   countFailedPassword(request: FastifyRequest, tried: PasswordTry): Promise<void>

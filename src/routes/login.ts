@@ -86,11 +86,13 @@ const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
       }
       const accountId = account?.id ?? NO_ACCOUNT
       const isRight = await passwordHashing.isPassword(password, user?.passwordHash ?? null)
+      // Once more, for those that failed meanwhile: tries at once learn no more than tries one after the other.
+      await limits.requirePasswordPause(request, tried)
       const target = user && ({ kind: 'user', id: user.subject.userId } as const)
       if (!user || !isRight || user.subject.isDisabled) {
+        await limits.countFailedPassword(request, tried)
         const act = { accountId, target }
         await auditEvents.record(audit.refused(request, 'invalid-credentials', act))
-        await limits.countFailedPassword(request, tried)
         throw invalidCredentials()
       }
       const actor = { kind: 'user', id: user.subject.userId, credential: 'password' } as const

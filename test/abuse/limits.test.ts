@@ -2,6 +2,7 @@
 // addresses of its own.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { HASHES_AT_ONCE } from '../../src/plugins/password-hashing.ts'
 import {
   type Answer,
   type Call,
@@ -408,6 +409,46 @@ t.test(
     }
     t.equal(verdictOf(await signIn(loud, user.password, address)), '429 too-many-attempts')
     t.equal(verdictOf(await signIn(loud, user.password, newAddress())), '200')
+  }
+)
+
+t.test(
+  'S6: twenty passwords at once tell no more than one after the other',
+  ON_SERVER,
+  async (t) => {
+    const user = await service.createUser({ account })
+    const address = newAddress()
+    // Four are judged before the first pause, and maybe one for each hash that is under way just then.
+    const most = 4 + HASHES_AT_ONCE
+    const passwords = [...Array<string>(19).fill(WRONG_PASSWORD), user.password]
+    const answers = await Promise.all(passwords.map((one) => signIn(user, one, address)))
+    const { '401 invalid-credentials': judged = 0, ...others } = tally(answers)
+    t.ok(judged >= 4 && judged <= most, `${judged} were judged`)
+    t.same(others, { '429 too-many-attempts': 20 - judged }, 'the right one was not')
+    for (const answer of answers.filter(({ statusCode }) => statusCode === 429)) {
+      isProblem(t, answer, 429, 'too-many-attempts')
+    }
+    t.equal(verdictOf(await signIn(user, user.password, newAddress())), '200')
+  }
+)
+
+t.test(
+  'S6: twenty current passwords at once tell no more than one after the other',
+  ON_SERVER,
+  async (t) => {
+    const user = await service.enrolledUser({ account })
+    const as = await user.accessToken()
+    const address = newAddress()
+    const guess = (currentPassword: string) =>
+      service.call('PATCH', `/v1/users/${user.id}`, {
+        as,
+        body: { password: 'another horse, another battery', currentPassword },
+        ...from(address)
+      })
+    const answers = await Promise.all(Array.from({ length: 20 }, () => guess(WRONG_PASSWORD)))
+    const { '422 password-rejected': judged = 0, ...others } = tally(answers)
+    t.ok(judged >= 4 && judged <= 4 + HASHES_AT_ONCE, `${judged} were judged`)
+    t.same(others, { '429 too-many-attempts': 20 - judged })
   }
 )
 

@@ -197,7 +197,9 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     const tried = { account: accountId, email }
     await limits.requirePasswordPause(request, tried)
     const phc = await users.findPasswordHash({ accountId, userId: id })
-    if (await passwordHashing.isPassword(password, phc)) return
+    const isRight = await passwordHashing.isPassword(password, phc)
+    await limits.requirePasswordPause(request, tried)
+    if (isRight) return
     await limits.countFailedPassword(request, tried)
     throw new Problem('password-rejected')
   }

@@ -1,7 +1,7 @@
 // Bare argon2id: so many passwords verified, as many at once as in the service, and nothing else. Prints how many a second.
 import { verify } from '@node-rs/argon2'
 import pLimit from 'p-limit'
-import { HASHES_AT_ONCE } from '../src/plugins/password-hashing.ts'
+import { HASHES_AT_ONCE } from '../src/crypto/password-hashing.ts'
 
 const [hash = '', password = '', count = '0'] = process.argv.slice(2)
 const limit = pLimit(HASHES_AT_ONCE)

@@ -1,7 +1,7 @@
 // A database with so many enrolled users, as the service itself would have left it, and the same people for the floor.
 import pg from 'pg'
-import { createSealer } from '../src/core/sealing.ts'
-import { openDatabase } from '../src/data/database.ts'
+import { createSealer } from '../src/crypto/sealing.ts'
+import { openDatabase } from '../src/data/engine/database.ts'
 import { sealedForFloor } from './floor-secrets.ts'
 import { MASTER_KEYS } from './keys.ts'
 import { accountIds, personAt } from './people.ts'

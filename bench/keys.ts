@@ -2,10 +2,11 @@
 // that would take an hour for as many people.
 import { createHmac, randomBytes } from 'node:crypto'
 import { createSigner } from 'fast-jwt'
-import { formatBearerKey, generateBearerKey } from '../src/core/bearer-keys.ts'
+import { formatBearerKey } from '../src/core/bearer-keys.ts'
 import { STEP_TOKEN_TYPE, type StepPurpose, stepClaims } from '../src/core/claims.ts'
-import { generateId } from '../src/core/ids.ts'
-import { deriveKey, type MasterKeys } from '../src/core/sealing.ts'
+import { generateId } from '../src/crypto/ids.ts'
+import { deriveKey, type MasterKeys } from '../src/crypto/sealing.ts'
+import { generateBearerKey } from '../src/crypto/secrets.ts'
 import type { Person } from './people.ts'
 
 export const ISSUER = 'https://auth.bench.example'

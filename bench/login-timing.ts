@@ -4,9 +4,10 @@ import { randomBytes } from 'node:crypto'
 import { PGlite } from '@electric-sql/pglite'
 import type { FastifyInstance } from 'fastify'
 import { buildApp } from '../src/app.ts'
-import { loadConfig } from '../src/config.ts'
-import { formatBearerKey, generateBearerKey } from '../src/core/bearer-keys.ts'
-import { openDatabase } from '../src/data/database.ts'
+import { formatBearerKey } from '../src/core/bearer-keys.ts'
+import { generateBearerKey } from '../src/crypto/secrets.ts'
+import { openDatabase } from '../src/data/engine/database.ts'
+import { loadConfig } from '../src/settings/config.ts'
 
 const TRIES = 200
 const WARM_UP = 20

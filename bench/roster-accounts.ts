@@ -1,5 +1,5 @@
 // A deployment to measure the roster on: ten accounts of 10,000 users beside each other, and one of 100.
-import type { Database } from '../src/data/database.ts'
+import type { Database } from '../src/data/engine/database.ts'
 
 const LARGE = 10_000
 /** Of each account. All of them stay within the time limit of a statement. */

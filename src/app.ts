@@ -2,76 +2,78 @@
 import cors from '@fastify/cors'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
-import type { Config } from './config.ts'
-import { createDeviceTokens } from './core/device-tokens.ts'
-import { generateId } from './core/ids.ts'
-import { createRecoveryCodeHasher } from './core/recovery-codes.ts'
-import { createSealer } from './core/sealing.ts'
-import { createAccounts } from './data/accounts.ts'
-import { createApiKeys } from './data/api-keys.ts'
-import { createAuditEvents } from './data/audit-events.ts'
-import { createAuditSeals } from './data/audit-seals.ts'
-import { createAuthenticators } from './data/authenticators.ts'
-import { isDatabaseUnavailable } from './data/availability.ts'
-import type { Database } from './data/database.ts'
-import { createEnrollments } from './data/enrollments.ts'
-import { createOutbox, type Outbox } from './data/outbox.ts'
-import { createPolicies } from './data/policies.ts'
-import { createRecoveryCodes } from './data/recovery-codes.ts'
-import { openRedis } from './data/redis.ts'
-import { createResets } from './data/resets.ts'
-import { createServiceKeys } from './data/service-keys.ts'
-import { createSigningKeys } from './data/signing-keys.ts'
-import { createSsoIdentities } from './data/sso-identities.ts'
-import { createSubjects } from './data/subjects.ts'
-import { createTrustedDevices } from './data/trusted-devices.ts'
-import { createTwoFactor } from './data/two-factor.ts'
-import { createUsers } from './data/users.ts'
-import { createVerdicts } from './data/verdicts.ts'
-import { createMailDelivery, type MailDelivery } from './delivery/mail-delivery.ts'
-import { openTransport } from './delivery/transports.ts'
-import { createAudit } from './plugins/audit.ts'
-import { createSealing } from './plugins/audit-sealing.ts'
-import { background } from './plugins/background.ts'
-import { backgroundJobs } from './plugins/background-jobs.ts'
+import { createAudit } from './audit/audit.ts'
+import { createSealing } from './audit/chaining.ts'
+import { createDeviceTokens } from './crypto/device-tokens.ts'
+import { generateId } from './crypto/ids.ts'
+import { createPasswordHashing } from './crypto/password-hashing.ts'
+import { createRecoveryCodeHasher } from './crypto/recovery-code-hashing.ts'
+import { createSealer } from './crypto/sealing.ts'
+import { openServiceKeyOf } from './crypto/service-keys.ts'
+import { openSigningKeys } from './crypto/signing-key-ring.ts'
+import { createTokens, stepKeysOf } from './crypto/tokens.ts'
+import { createAccounts } from './data/accounts/accounts.ts'
+import { createApiKeys } from './data/accounts/api-keys.ts'
+import { isDatabaseUnavailable } from './data/engine/availability.ts'
+import type { Database } from './data/engine/database.ts'
+import { openRedis } from './data/engine/redis.ts'
+import { createServiceKeys } from './data/keys/service-keys.ts'
+import { createSigningKeys } from './data/keys/signing-keys.ts'
+import { createPolicies } from './data/policy/policies.ts'
+import { createSsoIdentities } from './data/sign-in/sso-identities.ts'
+import { createSubjects } from './data/sign-in/subjects.ts'
+import { createTrustedDevices } from './data/sign-in/trusted-devices.ts'
+import { createVerdicts } from './data/sign-in/verdicts.ts'
+import { createAuditEvents } from './data/trail/audit-events.ts'
+import { createAuditSeals } from './data/trail/links.ts'
+import { createOutbox, type Outbox } from './data/trail/outbox.ts'
+import { createAuthenticators } from './data/users/authenticators.ts'
+import { createEnrollments } from './data/users/enrollments.ts'
+import { createRecoveryCodes } from './data/users/recovery-codes.ts'
+import { createResets } from './data/users/resets.ts'
+import { createTwoFactor } from './data/users/two-factor.ts'
+import { createUsers } from './data/users/users.ts'
+import { createMailDelivery, type MailDelivery } from './delivery/mail/delivery.ts'
+import { openTransport } from './delivery/mail/transports.ts'
+import { backgroundJobs } from './jobs.ts'
+import { background, pause } from './plugins/background.ts'
 import { credentials } from './plugins/credentials.ts'
 import { deadline } from './plugins/deadline.ts'
-import { createDeviceTrust } from './plugins/device-trust.ts'
 import { draining } from './plugins/draining.ts'
-import health from './plugins/health.ts'
-import { createIdentityProviders, type IdentityProviders } from './plugins/identity-providers.ts'
 import { lateBodies } from './plugins/late-bodies.ts'
 import { createLimits } from './plugins/limits.ts'
-import { createPasswordHashing } from './plugins/password-hashing.ts'
 import { problemHandling, refuseMalformed, sendProblem } from './plugins/problem-handling.ts'
-import { createProviderDocuments } from './plugins/provider-documents.ts'
-import { createAddressRule } from './plugins/reachable-addresses.ts'
-import { openServiceKeyOf } from './plugins/service-keys.ts'
-import { createSignIns } from './plugins/sign-ins.ts'
-import { openSigningKeys } from './plugins/signing-keys.ts'
 import { spec } from './plugins/spec.ts'
-import { createTokens, tokenVerification } from './plugins/tokens.ts'
+import { tokenVerification } from './plugins/token-verification.ts'
 import { createValidatorCompiler } from './plugins/validation.ts'
-import { Problem } from './problems.ts'
-import accountRoutes from './routes/accounts.ts'
-import apiKeyRoutes from './routes/api-keys.ts'
-import auditEventRoutes from './routes/audit-events.ts'
-import authenticatorRoutes from './routes/authenticators.ts'
-import deviceRoutes from './routes/devices.ts'
-import discoveryRoutes from './routes/discovery.ts'
-import enrollRoutes from './routes/enroll.ts'
-import introspectRoutes from './routes/introspect.ts'
-import loginRoutes from './routes/login.ts'
-import loginSsoRoutes from './routes/login-sso.ts'
-import policyRoutes from './routes/policy.ts'
-import recoveryCodeRoutes from './routes/recovery-codes.ts'
-import resetRoutes from './routes/reset.ts'
-import twoFactorRoutes from './routes/two-factor.ts'
-import userPolicyRoutes from './routes/user-policy.ts'
+import accountRoutes from './routes/accounts/accounts.ts'
+import apiKeyRoutes from './routes/accounts/api-keys.ts'
+import auditEventRoutes from './routes/accounts/audit-events.ts'
+import policyRoutes from './routes/accounts/policy.ts'
+import discoveryRoutes from './routes/operations/discovery.ts'
+import health from './routes/operations/health.ts'
+import introspectRoutes from './routes/operations/introspect.ts'
+import enrollRoutes from './routes/sign-in/enroll.ts'
+import loginRoutes from './routes/sign-in/login.ts'
+import loginSsoRoutes from './routes/sign-in/login-sso.ts'
+import verifyRoutes from './routes/sign-in/verify.ts'
+import authenticatorRoutes from './routes/users/authenticators.ts'
+import deviceRoutes from './routes/users/devices.ts'
+import recoveryCodeRoutes from './routes/users/recovery-codes.ts'
+import resetRoutes from './routes/users/reset.ts'
 import rosterRoutes from './routes/users/roster.ts'
+import twoFactorRoutes from './routes/users/two-factor.ts'
+import userPolicyRoutes from './routes/users/user-policy.ts'
 import userRoutes from './routes/users/users.ts'
-import verifyRoutes from './routes/verify/verify.ts'
-import { VERSION } from './version.ts'
+import type { Config } from './settings/config.ts'
+import { VERSION } from './settings/version.ts'
+import { createDeviceTrust } from './sign-in/device-trust.ts'
+import { createJudging } from './sign-in/judging.ts'
+import { createSignIns } from './sign-in/sign-ins.ts'
+import { createIdentityProviders, type IdentityProviders } from './sso/identity-providers.ts'
+import { createProviderDocuments } from './sso/provider-documents.ts'
+import { createAddressRule } from './sso/reachable-addresses.ts'
+import { Problem } from './wire/problem.ts'
 
 const BODY_LIMIT_BYTES = 16 * 1024
 /** Above Node's own 16 KiB, so that an absurd token is refused as a token and not as a header. */
@@ -208,7 +210,7 @@ export async function buildApp({
     isDatabaseUnavailable,
     recordRefusal: audit.recordRefusal
   })
-  await app.register(tokenVerification, { issuer, masterKeys, signingKeys, now })
+  await app.register(tokenVerification, { issuer, stepKeys: stepKeysOf(masterKeys), signingKeys })
   const redis =
     config.redisUrl === null ? null : await openRedis(config.redisUrl, redisErrors(app.log))
   app.addHook('onClose', async () => redis?.disconnect())
@@ -228,7 +230,7 @@ export async function buildApp({
   await app.register(credentials, { operatorKey, apiKeys, subjects, tokens, limits, now })
   await app.register(lateBodies, { apiKeys, subjects, now })
   const mail = await openMail(app, { config, outbox, now })
-  const sealing = createSealing({ seals: auditSeals, key: auditKey, log: app.log, now })
+  const sealing = createSealing({ seals: auditSeals, key: auditKey, log: app.log, pause, now })
   await app.register(background, {
     isDatabaseUnavailable,
     jobs: backgroundJobs({
@@ -246,9 +248,18 @@ export async function buildApp({
     identityProviders: openIdentityProviders(app.log, { config, now })
   })
   await app.register(verifyRoutes, {
-    ...{ subjects, verdicts, recoveryCodes, recoveryCodeHasher, secretSealer, audit, now },
-    ...{ signIns, deviceTrust },
-    codeAttempts: config.codeAttempts
+    judging: createJudging({
+      subjects,
+      verdicts,
+      recoveryCodes,
+      recoveryCodeHasher,
+      secretSealer,
+      audit,
+      codeAttempts: config.codeAttempts,
+      now
+    }),
+    signIns,
+    deviceTrust
   })
   await app.register(enrollRoutes, {
     ...{ enrollments, secretSealer, recoveryCodeHasher, signIns, audit, now }

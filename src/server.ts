@@ -3,11 +3,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import type { Logger } from 'pino'
 import { buildApp } from './app.ts'
-import { type Config, ConfigError, loadConfig } from './config.ts'
-import { openDatabase } from './data/database.ts'
-import { untilAvailable } from './data/database-wait.ts'
-import type { LocalKeys } from './local-keys.ts'
-import { createLogger } from './logging.ts'
+import { openDatabase } from './data/engine/database.ts'
+import { untilAvailable } from './data/engine/database-wait.ts'
+import { type Config, ConfigError, loadConfig } from './settings/config.ts'
+import type { LocalKeys } from './settings/local-keys.ts'
+import { createLogger } from './settings/logging.ts'
 
 /** How long what is under way may take to finish, once we don't listen any more. */
 const SHUTDOWN_DEADLINE_MS = 10_000

@@ -4,9 +4,9 @@
 // that the newest events have gone together with their seals.
 
 import { parseArgs } from 'node:util'
-import { type ChainHead, parseHead } from '../core/audit-trail.ts'
-import { openDatabase } from '../data/database.ts'
-import { readConfig } from '../existing-config.ts'
+import { type ChainHead, parseHead } from '../core/audit/chain.ts'
+import { openDatabase } from '../data/engine/database.ts'
+import { readConfig } from '../settings/existing-config.ts'
 import { verifyRecord } from './audit/verify.ts'
 
 const USAGE = 'usage: audit verify [--head <sequence>:<hash>]'

@@ -4,8 +4,8 @@
 // could be done.
 
 import { parseArgs } from 'node:util'
-import { type Database, openDatabase } from '../data/database.ts'
-import { readConfig } from '../existing-config.ts'
+import { type Database, openDatabase } from '../data/engine/database.ts'
+import { readConfig } from '../settings/existing-config.ts'
 import { type KeysOptions, listKeys } from './keys/list.ts'
 import { rotateMaster } from './keys/rotate-master.ts'
 import { rotateSigning } from './keys/rotate-signing.ts'

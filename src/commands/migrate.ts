@@ -2,7 +2,7 @@
 // `--retry <name>` first declares a failed migration rolled back, so that it is tried again.
 
 import { parseArgs } from 'node:util'
-import { openDatabase } from '../data/database.ts'
+import { openDatabase } from '../data/engine/database.ts'
 
 async function migrate(): Promise<void> {
   const { values } = parseArgs({ options: { retry: { type: 'string' } } })

@@ -1,5 +1,5 @@
 // Operator and API keys: opaque bearer secrets with a prefix that secret scanners know.
-import { createHash, randomBytes, randomInt, timingSafeEqual } from 'node:crypto'
+import { createHash, timingSafeEqual } from 'node:crypto'
 
 export type BearerKeyKind = 'operator' | 'api'
 
@@ -27,20 +27,10 @@ export const SCOPES = [
 export type Scope = (typeof SCOPES)[number]
 
 const PREFIXES = { operator: 'tso', api: 'tsk' } as const satisfies Record<BearerKeyKind, string>
-const ID_ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789'
-const ID_LENGTH = 12
-const SECRET_BYTES = 32
+export const BEARER_KEY_ID_LENGTH = 12
+export const BEARER_KEY_SECRET_BYTES = 32
 export const BEARER_KEY_ID_FORM = /^[a-z0-9]{12}$/
 const FORM = /^(tso|tsk)_([a-z0-9]{12})_([A-Za-z0-9_-]{43})$/
-
-/** A new key from the CSPRNG. */
-export function generateBearerKey(kind: BearerKeyKind): BearerKey {
-  const id = Array.from(
-    { length: ID_LENGTH },
-    () => ID_ALPHABET[randomInt(ID_ALPHABET.length)]
-  ).join('')
-  return { kind, id, secret: randomBytes(SECRET_BYTES).toString('base64url') }
-}
 
 /** The key as its holder sends it: `tsk_<id>_<secret>`. */
 export function formatBearerKey({ kind, id, secret }: BearerKey): string {

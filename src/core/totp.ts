@@ -1,6 +1,6 @@
 // RFC 6238 codes: made, matched and described. Time is an argument; who may guess how often is
 // attempts.ts's business, and that a step is used once is the database's.
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHmac, timingSafeEqual } from 'node:crypto'
 import { counterToBytes, dynamicTruncate, truncateDigits } from '@otplib/core'
 import { generateURI, ScureBase32Plugin } from 'otplib'
 
@@ -8,9 +8,6 @@ import { generateURI, ScureBase32Plugin } from 'otplib'
 export const TOTP_ALGORITHM = 'SHA1'
 export const TOTP_DIGITS = 6
 export const TOTP_PERIOD_SECONDS = 30
-
-/** RFC 4226 §4 R6 recommends 160 bits, the block that HMAC-SHA-1 uses whole. */
-export const SECRET_BYTES = 20
 
 /**
  * Steps accepted on each side of the current one. RFC 6238 §5.2 recommends at most one for network
@@ -35,11 +32,6 @@ export interface CodeAttempt {
   at: Date
   /** The newest time step this secret has been used for; null before the first. */
   lastTimeStep: number | null
-}
-
-/** A new secret of 160 bits from the operating system's CSPRNG. */
-export function generateSecret(): Buffer {
-  return randomBytes(SECRET_BYTES)
 }
 
 /** The RFC 6238 counter at an instant, from T0 = 1970-01-01T00:00:00Z. */

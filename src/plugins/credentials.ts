@@ -11,12 +11,12 @@ import {
   type StepClaims,
   type StepPurpose
 } from '../core/claims.ts'
-import type { ApiKeys } from '../data/api-keys.ts'
-import type { Subject, Subjects } from '../data/subjects.ts'
-import type { StepTokenKey } from '../data/verdicts.ts'
-import { Problem } from '../problems.ts'
+import type { Tokens } from '../crypto/tokens.ts'
+import type { ApiKeys } from '../data/accounts/api-keys.ts'
+import type { Subject, Subjects } from '../data/sign-in/subjects.ts'
+import type { StepTokenKey } from '../data/sign-in/verdicts.ts'
+import { Problem } from '../wire/problem.ts'
 import type { Limits } from './limits.ts'
-import type { Tokens } from './tokens.ts'
 
 export type AccessTokenHolder = 'anyone' | 'admin' | 'self' | 'self-or-admin'
 

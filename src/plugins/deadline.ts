@@ -1,6 +1,6 @@
 // The longest that anyone waits for an answer, whatever their request waits for.
 import fastifyPlugin from 'fastify-plugin'
-import { Problem } from '../problems.ts'
+import { unavailable } from '../wire/problem.ts'
 import { sendProblem } from './problem-handling.ts'
 
 export interface DeadlineOptions {
@@ -16,7 +16,7 @@ export const deadline = fastifyPlugin<DeadlineOptions>(
     app.addHook('onRequest', (request, reply, done) => {
       const timer = setTimeout(() => {
         if (reply.raw.headersSent) return
-        const problem = new Problem('unavailable', { headers: { 'retry-after': '1' } })
+        const problem = unavailable()
         request.log.error({ code: problem.code, withinMs }, 'request was not answered in time')
         sendProblem(request, reply, problem)
       }, withinMs)

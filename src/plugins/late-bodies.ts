@@ -2,9 +2,9 @@
 // with a living token, held open while that is taken away, and finished afterwards.
 import type { FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
-import type { ApiKeys } from '../data/api-keys.ts'
-import type { Subjects } from '../data/subjects.ts'
-import { deadCredential, Problem } from '../problems.ts'
+import type { ApiKeys } from '../data/accounts/api-keys.ts'
+import type { Subjects } from '../data/sign-in/subjects.ts'
+import { deadCredential, Problem } from '../wire/problem.ts'
 import type { Credential } from './credentials.ts'
 
 /** Bodies of 16 KiB come with their headers or right behind them; whatever takes longer is waited for. */

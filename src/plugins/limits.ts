@@ -5,7 +5,7 @@ import rateLimit, { normalizeIP, type RateLimitOptions } from '@fastify/rate-lim
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Redis } from 'ioredis'
 import { PASSWORD_FAILURES_WINDOW_SECONDS, passwordDelaySeconds } from '../core/password-delays.ts'
-import { Problem } from '../problems.ts'
+import { Problem, unavailable } from '../wire/problem.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -87,7 +87,7 @@ export async function createLimits(
         return await limit(request, callOptions)
       } catch (cause) {
         // Without its counts the service would be open to guessing: closed is the safe side.
-        throw new Problem('unavailable', { cause, headers: { 'retry-after': '1' } })
+        throw unavailable({ cause })
       }
     }
   }

@@ -2,8 +2,9 @@
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
-import { generateId } from '../core/ids.ts'
-import { Problem, type ProblemCode, problemDocument, problemKind } from '../problems.ts'
+import { generateId } from '../crypto/ids.ts'
+import { Problem, problemDocument, unavailable } from '../wire/problem.ts'
+import { type ProblemCode, problemKind } from '../wire/problems.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -20,8 +21,6 @@ const PROBLEM_HEADERS = {
   'cache-control': 'no-store',
   'x-content-type-options': 'nosniff'
 }
-
-const RETRY_AFTER_SECONDS = 1
 
 /** What Fastify refuses by itself, as problems of ours. */
 const FASTIFY_PROBLEMS: Record<string, ProblemCode> = {
@@ -101,9 +100,7 @@ function asProblem(
   if (error.validation) return invalidRequest(error)
   const known = FASTIFY_PROBLEMS[error.code]
   if (known) return new Problem(known)
-  if (isDatabaseUnavailable(error)) {
-    return new Problem('unavailable', { headers: { 'retry-after': String(RETRY_AFTER_SECONDS) } })
-  }
+  if (isDatabaseUnavailable(error)) return unavailable()
   // What remains of Fastify's own refusals (bad JSON, bad URL, poisoned keys) is about the request's form.
   if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {
     return new Problem('invalid-request', {

@@ -2,7 +2,7 @@
 // addresses of its own.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { HASHES_AT_ONCE } from '../../src/plugins/password-hashing.ts'
+import { HASHES_AT_ONCE } from '../../src/crypto/password-hashing.ts'
 import {
   type Answer,
   type Call,

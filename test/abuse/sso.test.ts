@@ -3,8 +3,8 @@ import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import t, { type Test } from 'tap'
-import { signEvent } from '../../src/core/audit.ts'
-import { createSsoIdentities } from '../../src/data/sso-identities.ts'
+import { signEvent } from '../../src/core/audit/events.ts'
+import { createSsoIdentities } from '../../src/data/sign-in/sso-identities.ts'
 import {
   type Answer,
   ON_SERVER,

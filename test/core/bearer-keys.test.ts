@@ -5,12 +5,12 @@ import t from 'tap'
 import {
   type BearerKey,
   formatBearerKey,
-  generateBearerKey,
   hashBearerSecret,
   isSecretOf,
   parseBearerKey,
   SCOPES
 } from '../../src/core/bearer-keys.ts'
+import { generateBearerKey } from '../../src/crypto/secrets.ts'
 
 const ID = 'abc0123def45'
 const SECRET = 'Aa0-_'.repeat(8).concat('xyz')

@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import fc from 'fast-check'
 import t from 'tap'
-import { cases, policyTable } from '../../src/commands/policy-table/table.ts'
 import {
   type AccountPolicy,
   bindingMandate,
@@ -15,6 +14,7 @@ import {
   missingForSso,
   patchedPolicy
 } from '../../src/core/policy.ts'
+import { cases, policyTable } from '../../src/tools/policy-table/table.ts'
 
 const DAY_MS = 86_400_000
 const NOW = new Date('2026-06-15T12:00:00.000Z')

@@ -2,12 +2,9 @@ import { deepStrictEqual, notDeepStrictEqual } from 'node:assert/strict'
 import { createHmac } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
-import {
-  createRecoveryCodeHasher,
-  generateRecoveryCodes,
-  normalizeRecoveryCode,
-  RECOVERY_CODES_COUNT
-} from '../../src/core/recovery-codes.ts'
+import { normalizeRecoveryCode, RECOVERY_CODES_COUNT } from '../../src/core/recovery-codes.ts'
+import { createRecoveryCodeHasher } from '../../src/crypto/recovery-code-hashing.ts'
+import { generateRecoveryCodes } from '../../src/crypto/secrets.ts'
 
 const KEY = Buffer.alloc(32, 3)
 const OWNER = { accountId: 'account-1', userId: 'user-1' }

@@ -2,15 +2,14 @@ import { deepStrictEqual, match } from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
 import {
-  generateSecret,
   issuerLabel,
   matchCode,
   measureClockSkew,
   otpauthUri,
-  SECRET_BYTES,
   setupKey,
   timeStepAt
 } from '../../src/core/totp.ts'
+import { generateTotpSecret, TOTP_SECRET_BYTES } from '../../src/crypto/secrets.ts'
 import { codeAt, decodeBase32 } from '../support/rfc6238.ts'
 
 /** The seed of RFC 6238 appendix B. */
@@ -165,8 +164,8 @@ t.test('of two possible skews the smaller is told', async (t) => {
 })
 
 t.test('a secret is 160 fresh bits', async (t) => {
-  const secrets = Array.from({ length: 1000 }, () => generateSecret())
-  t.ok(secrets.every((secret) => secret.length === 20 && SECRET_BYTES === 20))
+  const secrets = Array.from({ length: 1000 }, () => generateTotpSecret())
+  t.ok(secrets.every((secret) => secret.length === 20 && TOTP_SECRET_BYTES === 20))
   t.equal(new Set(secrets.map((secret) => secret.toString('hex'))).size, 1000)
   for (let index = 0; index < 20; index++) {
     t.ok(new Set(secrets.map((secret) => secret[index])).size > 200, `byte ${index} varies`)

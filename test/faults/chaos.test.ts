@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { verifyRecord } from '../../src/commands/audit/verify.ts'
-import { openDatabase } from '../../src/data/database.ts'
+import { openDatabase } from '../../src/data/engine/database.ts'
 import { testConfig, verbsBy } from '../support/app.ts'
 import { startFleet } from '../support/fleet.ts'
 import { createLedger, createPerson } from '../support/person.ts'

@@ -1,6 +1,6 @@
 // S23 for the database, with a server of the test's own that is really stopped, frozen and promoted.
 import t from 'tap'
-import { openDatabase } from '../../src/data/database.ts'
+import { openDatabase } from '../../src/data/engine/database.ts'
 import { startApp } from '../support/app.ts'
 import { createFaults, type Fault } from '../support/faults.ts'
 import { createPostgresqlServer, WITH_POSTGRESQL_SERVER } from '../support/postgresql-server.ts'

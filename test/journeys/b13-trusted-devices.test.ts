@@ -2,12 +2,12 @@
 import { randomUUID } from 'node:crypto'
 import { decodeJwt } from 'jose'
 import t, { type Test } from 'tap'
-import { signEvent } from '../../src/core/audit.ts'
-import { createDeviceTokens } from '../../src/core/device-tokens.ts'
-import { createServiceKeys } from '../../src/data/service-keys.ts'
-import { createSubjects, type Subject } from '../../src/data/subjects.ts'
-import { createTrustedDevices } from '../../src/data/trusted-devices.ts'
-import { openServiceKeyOf } from '../../src/plugins/service-keys.ts'
+import { signEvent } from '../../src/core/audit/events.ts'
+import { createDeviceTokens } from '../../src/crypto/device-tokens.ts'
+import { openServiceKeyOf } from '../../src/crypto/service-keys.ts'
+import { createServiceKeys } from '../../src/data/keys/service-keys.ts'
+import { createSubjects, type Subject } from '../../src/data/sign-in/subjects.ts'
+import { createTrustedDevices } from '../../src/data/sign-in/trusted-devices.ts'
 import {
   type Answer,
   type EnrolledUser,

@@ -1,6 +1,6 @@
 // S3, S5, S7: what a guesser gets, and what it leaves open for the owner.
 import t, { type Test } from 'tap'
-import { createVerdicts } from '../../src/data/verdicts.ts'
+import { createVerdicts } from '../../src/data/sign-in/verdicts.ts'
 import { type EnrolledUser, startApp, type TestApp } from '../support/app.ts'
 import { verdictOf, WRONG_RECOVERY_CODE, wrongCode } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'

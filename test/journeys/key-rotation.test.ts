@@ -12,8 +12,8 @@ import {
   PUBLISHED_BEFORE_SIGNING_SECONDS,
   SIGNING_KEYS_KNOWN_WITHIN_SECONDS,
   TRUSTED_AFTER_SIGNING_SECONDS
-} from '../../src/core/signing-keys.ts'
-import { type Database, openDatabase } from '../../src/data/database.ts'
+} from '../../src/core/signing-key-schedule.ts'
+import { type Database, openDatabase } from '../../src/data/engine/database.ts'
 import { type EnrolledUser, ON_SERVER, startApp, type TestApp, testConfig } from '../support/app.ts'
 import { type Clock, createClock } from '../support/clock.ts'
 import { openTestDatabase } from '../support/database.ts'

@@ -1,7 +1,7 @@
 // The built service as it is deployed: several processes on one database, and one that is killed amid its work.
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import t, { type Test } from 'tap'
-import { openDatabase } from '../../src/data/database.ts'
+import { openDatabase } from '../../src/data/engine/database.ts'
 import {
   type Answer,
   ISSUER,

@@ -5,7 +5,7 @@ import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { deadline } from '../../src/plugins/deadline.ts'
 import { problemHandling } from '../../src/plugins/problem-handling.ts'
-import { Problem } from '../../src/problems.ts'
+import { Problem } from '../../src/wire/problem.ts'
 
 const WITHIN_MS = 100
 

@@ -1,7 +1,7 @@
 // S4, S11, S13: of set-ups, removals and new recovery codes that race, one wins as a whole and the others leave nothing.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { holdDemands } from '../../src/data/demands.ts'
+import { holdDemands } from '../../src/data/policy/demands.ts'
 import {
   type Answer,
   ON_SERVER,

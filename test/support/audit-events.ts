@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { v7 as uuidv7 } from 'uuid'
-import type { AuditEvent } from '../../src/core/audit.ts'
+import type { AuditEvent } from '../../src/core/audit/events.ts'
 import { NINE } from './clock.ts'
 
 /** An admin's reset of another, at nine, unless said otherwise. */

@@ -1,4 +1,4 @@
-import type { Database } from '../../src/data/database.ts'
+import type { Database } from '../../src/data/engine/database.ts'
 
 /** Every row of every table, as text: what whoever steals the database has. */
 export async function dumpOf({ prisma }: Database): Promise<string> {

@@ -1,7 +1,7 @@
 // Notices as the acts write them, for tests of what becomes of them.
-import type { Notice, NoticeDetails, NoticeKind } from '../../src/core/notices.ts'
-import type { Database } from '../../src/data/database.ts'
-import { insertNotice } from '../../src/data/outbox.ts'
+import type { Notice, NoticeDetails, NoticeKind } from '../../src/core/mail/notices.ts'
+import type { Database } from '../../src/data/engine/database.ts'
+import { insertNotice } from '../../src/data/trail/outbox.ts'
 
 /** Of every kind one, with what it says. */
 export const DETAILS: NoticeDetails = {

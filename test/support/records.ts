@@ -1,4 +1,4 @@
-import type { NoticeKind } from '../../src/core/notices.ts'
+import type { NoticeKind } from '../../src/core/mail/notices.ts'
 import type { TestApp } from './app.ts'
 
 /** An environment in which every mail waits in the outbox, since nobody listens there: for whoever looks into it. */

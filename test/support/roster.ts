@@ -1,6 +1,6 @@
 // Users as rows: through the front door so many would take seconds, and some states minutes of the clock.
 import { v7 as uuidv7 } from 'uuid'
-import type { Database } from '../../src/data/database.ts'
+import type { Database } from '../../src/data/engine/database.ts'
 import type { TestAccount } from './app.ts'
 
 /** The ids of as many new users, oldest first. */

@@ -1,9 +1,9 @@
-import { BREACHES, type Breach, type ChainHead, formatHead } from '../../core/audit-trail.ts'
-import type { MasterKeys } from '../../core/sealing.ts'
-import { createAuditTrail } from '../../data/audit-trail.ts'
-import type { Database } from '../../data/database.ts'
-import { createServiceKeys } from '../../data/service-keys.ts'
-import { findServiceKeyOf } from '../../plugins/service-keys.ts'
+import { BREACHES, type Breach, type ChainHead, formatHead } from '../../core/audit/chain.ts'
+import type { MasterKeys } from '../../crypto/sealing.ts'
+import { findServiceKeyOf } from '../../crypto/service-keys.ts'
+import type { Database } from '../../data/engine/database.ts'
+import { createServiceKeys } from '../../data/keys/service-keys.ts'
+import { createAuditTrail } from '../../data/trail/audit-trail.ts'
 
 export interface RecordOptions {
   prisma: Database['prisma']

@@ -1,6 +1,6 @@
-import { SEALED_KINDS, type SealedKind } from '../../core/resealing.ts'
-import { type MasterKeys, masterKeyIdOf } from '../../core/sealing.ts'
-import type { SealedValues } from '../../data/sealed-values.ts'
+import { SEALED_KINDS, type SealedKind } from '../../crypto/resealing.ts'
+import { type MasterKeys, masterKeyIdOf } from '../../crypto/sealing.ts'
+import type { SealedValues } from '../../data/keys/sealed-values.ts'
 
 /** How many values of each kind a master key seals. */
 export interface Census {

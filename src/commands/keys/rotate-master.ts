@@ -4,12 +4,12 @@ import {
   SEALED_KINDS,
   type SealedKind,
   type SealedValue
-} from '../../core/resealing.ts'
+} from '../../crypto/resealing.ts'
 import {
   createSealedValues,
   type ResealedValue,
   type SealedValues
-} from '../../data/sealed-values.ts'
+} from '../../data/keys/sealed-values.ts'
 import { takeCensus } from './census.ts'
 import { type KeysOptions, lackOf } from './list.ts'
 

@@ -1,11 +1,11 @@
 import {
-  generateSigningKey,
   JWKS_MAX_AGE_SECONDS,
   PUBLISHED_BEFORE_SIGNING_SECONDS,
   SIGNING_KEYS_KNOWN_WITHIN_SECONDS,
   scheduleOf
-} from '../../core/signing-keys.ts'
-import { createSigningKeys } from '../../data/signing-keys.ts'
+} from '../../core/signing-key-schedule.ts'
+import { generateSigningKey } from '../../crypto/signing-keys.ts'
+import { createSigningKeys } from '../../data/keys/signing-keys.ts'
 import type { KeysOptions } from './list.ts'
 
 /**

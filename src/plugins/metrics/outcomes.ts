@@ -1,8 +1,8 @@
 // What an answered request counts as, read off what the request says of itself: its act, the event that went on record,
 // and the problem that it was answered with. Routes know nothing of this.
 import type { FastifyRequest } from 'fastify'
-import type { AuditType, SignedAuditEvent } from '../../core/audit.ts'
-import type { Problem } from '../../problems.ts'
+import type { AuditType, SignedAuditEvent } from '../../core/audit/events.ts'
+import type { Problem } from '../../wire/problem.ts'
 
 type Path = 'code' | 'recovery_code' | 'enrollment'
 

@@ -1,10 +1,10 @@
 // What is looked up when somebody asks: the state of queues, pool and dependencies at the moment of the scrape.
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { SealBacklog } from '../../data/audit-seals.ts'
-import type { PoolUse } from '../../data/engine.ts'
-import type { MailBacklog } from '../../data/outbox.ts'
+import type { PasswordHashing } from '../../crypto/password-hashing.ts'
+import type { PoolUse } from '../../data/engine/engine.ts'
+import type { SealBacklog } from '../../data/trail/links.ts'
+import type { MailBacklog } from '../../data/trail/outbox.ts'
 import type { Limits } from '../limits.ts'
-import type { PasswordHashing } from '../password-hashing.ts'
 import type { Instruments } from './instruments.ts'
 
 export interface StatesOptions {

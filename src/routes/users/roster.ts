@@ -2,21 +2,16 @@
 // themselves too.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { pageAnswer, UUID_FORM } from '../../core/pages.ts'
+import { pageAnswer, UUID_FORM } from '../../core/lists/pages.ts'
 import { TWO_FACTOR_FILTERS } from '../../core/two-factor.ts'
-import type { Policies } from '../../data/policies.ts'
-import type { Users } from '../../data/users.ts'
-import { Problem } from '../../problems.ts'
-import {
-  NextCursor,
-  PageQuery,
-  pageRequestOf,
-  refTo,
-  SearchText,
-  type User,
-  UserParams
-} from '../../schemas.ts'
-import { targetUser } from '../target-user.ts'
+import type { Policies } from '../../data/policy/policies.ts'
+import type { Users } from '../../data/users/users.ts'
+import { NextCursor, PageQuery, pageRequestOf } from '../../wire/lists.ts'
+import { Problem } from '../../wire/problem.ts'
+import { refTo } from '../../wire/references.ts'
+import { SearchText } from '../../wire/scalars.ts'
+import { User, UserParams } from '../../wire/users.ts'
+import { targetUser } from './target-user.ts'
 import { createUserAnswers, userAnswer } from './user-answer.ts'
 
 export interface RosterOptions {
@@ -65,7 +60,7 @@ const rosterRoutes: FastifyPluginAsyncTypebox<RosterOptions> = async (
         tags: ['Users'],
         querystring: RosterQuery,
         response: {
-          200: Type.Object({ items: Type.Array(refTo<User>('User')), nextCursor: NextCursor })
+          200: Type.Object({ items: Type.Array(refTo(User)), nextCursor: NextCursor })
         }
       }
     },
@@ -94,7 +89,7 @@ const rosterRoutes: FastifyPluginAsyncTypebox<RosterOptions> = async (
         summary: 'Read a user',
         tags: ['Users'],
         params: UserParams,
-        response: { 200: refTo<User>('User') }
+        response: { 200: refTo(User) }
       }
     },
     async (request) => {

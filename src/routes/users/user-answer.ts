@@ -1,9 +1,9 @@
 // A user as every route about users shows one.
 import { type Demands, decide, isTwoFactorRequired } from '../../core/policy.ts'
 import { twoFactorFacts, twoFactorState } from '../../core/two-factor.ts'
-import type { Policies } from '../../data/policies.ts'
-import type { RosterUser } from '../../data/roster.ts'
-import type { User } from '../../schemas.ts'
+import type { Policies } from '../../data/policy/policies.ts'
+import type { RosterUser } from '../../data/users/roster.ts'
+import type { User } from '../../wire/users.ts'
 
 /** Shows single users, each under the policy of their account as it is now. */
 export function createUserAnswers({ policies, now }: { policies: Policies; now: () => Date }) {

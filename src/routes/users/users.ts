@@ -2,29 +2,22 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
-import type { AuditDetails } from '../../core/audit.ts'
-import { generateId } from '../../core/ids.ts'
+import type { Audit } from '../../audit/audit.ts'
+import type { AuditDetails } from '../../core/audit/events.ts'
 import { judgePassword } from '../../core/passwords.ts'
-import type { Policies } from '../../data/policies.ts'
-import type { RosterUser } from '../../data/roster.ts'
-import type { UserKey } from '../../data/subjects.ts'
-import type { Owner } from '../../data/two-factor.ts'
-import type { UserChange, Users } from '../../data/users.ts'
-import type { Audit } from '../../plugins/audit.ts'
+import { generateId } from '../../crypto/ids.ts'
+import type { PasswordHashing } from '../../crypto/password-hashing.ts'
+import type { Policies } from '../../data/policy/policies.ts'
+import type { UserKey } from '../../data/sign-in/subjects.ts'
+import type { RosterUser } from '../../data/users/roster.ts'
+import type { Owner } from '../../data/users/two-factor.ts'
+import type { UserChange, Users } from '../../data/users/users.ts'
 import type { Limits } from '../../plugins/limits.ts'
-import type { PasswordHashing } from '../../plugins/password-hashing.ts'
-import { deadCredential, invalidMember, Problem } from '../../problems.ts'
-import {
-  Email,
-  ExternalId,
-  Nullable,
-  Password,
-  Role,
-  refTo,
-  type User,
-  UserParams
-} from '../../schemas.ts'
-import { type Caller, isSelf, targetUser } from '../target-user.ts'
+import { deadCredential, invalidMember, Problem } from '../../wire/problem.ts'
+import { refTo } from '../../wire/references.ts'
+import { Email, ExternalId, Nullable, Password, Role } from '../../wire/scalars.ts'
+import { User, UserParams } from '../../wire/users.ts'
+import { type Caller, isSelf, targetUser } from './target-user.ts'
 import { createUserAnswers } from './user-answer.ts'
 
 export interface UsersOptions {
@@ -80,7 +73,7 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
         description: 'Leave the password out where your own back end checks it.',
         tags: ['Users'],
         body: NewUserBody,
-        response: { 201: refTo<User>('User') }
+        response: { 201: refTo(User) }
       }
     },
     async (request, reply) => {
@@ -126,7 +119,7 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
         tags: ['Users'],
         params: UserParams,
         body: UserChangeBody,
-        response: { 200: refTo<User>('User') }
+        response: { 200: refTo(User) }
       }
     },
     async (request) => {

@@ -1,0 +1,178 @@
+// Who did what, or was refused: puts together the events of the record. An act's own event is written with the act, by
+// `data`; refusals are written here, before the caller hears of them.
+import type { FastifyRequest } from 'fastify'
+import {
+  type AuditActor,
+  type AuditDetails,
+  type AuditOutcome,
+  type AuditTarget,
+  type AuditType,
+  NO_ACCOUNT,
+  type SignedAuditEvent,
+  signEvent
+} from '../core/audit/events.ts'
+import { UUID_FORM } from '../core/lists/pages.ts'
+import { generateId } from '../crypto/ids.ts'
+import type { AuditEvents } from '../data/trail/audit-events.ts'
+import type { Credential } from '../plugins/credentials.ts'
+import type { Problem } from '../wire/problem.ts'
+import { type ProblemCode, problemKind } from '../wire/problems.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** What a request here tries to do, as it goes on record. Every route that takes a credential says it. */
+    act?: AuditType
+  }
+  interface FastifyRequest {
+    /** The act, where the body tells it more exactly than the route. */
+    act: AuditType | null
+    /** What was put together last of what goes on record; after a success or a refusal, what is on record. */
+    auditEvent: SignedAuditEvent | null
+  }
+}
+
+/** What the request alone doesn't tell about an act. */
+export interface Act {
+  /** Where the request leads to more than the act that it is. */
+  type?: AuditType
+  /** Where the credential has none. */
+  accountId?: string
+  /** Where the credential is not the one who acts: before a sign-in. */
+  actor?: AuditActor
+  /** Where it is not the one that the path names. */
+  target?: AuditTarget | null
+  /** The user whom it is about, where neither the target nor the credential tells. */
+  userId?: string
+  reason?: string | null
+  ticket?: string | null
+  details?: AuditDetails | null
+}
+
+export interface Audit {
+  /** The event of an act that is about to be done; whoever does it writes it in the same transaction. */
+  succeeded(request: FastifyRequest, act?: Act): SignedAuditEvent
+  /** The event of an act that is refused, for a write that comes with the refusal; `reason` is a problem code. */
+  refused(request: FastifyRequest, reason: ProblemCode, act?: Act): SignedAuditEvent
+  /** Puts a refusal on record, unless it is there already or says nothing of the caller. */
+  recordRefusal(request: FastifyRequest, problem: Problem): Promise<void>
+}
+
+/** What is refused for its form or its number has tried nothing yet. */
+const NO_REFUSALS_OF_ACTS: ReadonlySet<ProblemCode> = new Set([
+  'invalid-request',
+  'body-too-large',
+  'unsupported-media-type',
+  'rate-limited'
+])
+
+export interface AuditOptions {
+  key: Uint8Array
+  auditEvents: AuditEvents
+  now: () => Date
+}
+
+export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
+  function eventOf(
+    request: FastifyRequest,
+    outcome: AuditOutcome,
+    { reason = null, ticket = null, details = null, ...act }: Act
+  ): SignedAuditEvent {
+    const { credential } = request
+    const type = act.type ?? request.act ?? request.routeOptions.config.act
+    if (!type) throw new Error(`${request.routeOptions.url} must say which act it is (config.act)`)
+    const target = act.target === undefined ? targetOf(request) : act.target
+    const event = signEvent(key, {
+      accountId: act.accountId ?? accountOf(credential),
+      id: generateId(),
+      occurredAt: now(),
+      ...{ type, outcome, target, reason, ticket, details },
+      actor: act.actor ?? actorOf(credential),
+      userId: act.userId ?? concernedUser(request, target),
+      address: request.ip,
+      requestId: request.id
+    })
+    request.auditEvent = event
+    return event
+  }
+
+  return {
+    succeeded: (request, act = {}) => eventOf(request, 'succeeded', act),
+
+    refused: (request, reason, act = {}) => eventOf(request, 'refused', { ...act, reason }),
+
+    async recordRefusal(request, problem) {
+      if (problem.isOnRecord || !request.credential || !request.routeOptions.config.act) return
+      if (!isRefusalOfAct(request, problem)) return
+      await auditEvents.record(eventOf(request, 'refused', { reason: problem.code }))
+    }
+  }
+}
+
+function isRefusalOfAct({ method }: FastifyRequest, { code }: Problem): boolean {
+  const { status } = problemKind(code)
+  if (status >= 500 || NO_REFUSALS_OF_ACTS.has(code)) return false
+  // To look for what is not there is no act; to look where one may not is.
+  return !['GET', 'HEAD'].includes(method) || status === 401 || status === 403
+}
+
+function accountOf(credential: Credential | null): string {
+  return credential && 'accountId' in credential ? credential.accountId : NO_ACCOUNT
+}
+
+function actorOf(credential: Credential | null): AuditActor {
+  switch (credential?.kind) {
+    case undefined:
+      return { kind: 'anonymous', id: null, credential: null }
+    case 'operator':
+      return { kind: 'operator', id: credential.id, credential: 'operator_key' }
+    case 'apiKey':
+      return { kind: 'api_key', id: credential.id, credential: 'api_key' }
+    case 'step':
+      return { kind: 'user', id: credential.subject.userId, credential: 'step_token' }
+    case 'accessToken':
+      return { kind: 'user', id: credential.subject.userId, credential: 'access_token' }
+  }
+}
+
+/** What the path names last: of a user's authenticator, the authenticator. */
+const TARGETS = [
+  ['authenticatorId', 'authenticator'],
+  ['deviceId', 'device'],
+  ['apiKeyId', 'api_key'],
+  ['userId', 'user'],
+  ['accountId', 'account']
+] as const satisfies [string, AuditTarget['kind']][]
+
+const OF_NO_USER: ReadonlySet<AuditTarget['kind']> = new Set(['account', 'api_key', 'policy'])
+
+/** Every id of ours. A refusal may come before the path was checked, and what else stands there is not kept. */
+const ID_FORM = /^[0-9a-z-]{12,36}$/
+
+function targetOf(request: FastifyRequest): AuditTarget | null {
+  const params = (request.params ?? {}) as Record<string, string | undefined>
+  const [name, kind] = TARGETS.find(([name]) => params[name] !== undefined) ?? []
+  if (!name || !kind) return null
+  if (kind === 'user') {
+    const id = userOfPath(request)
+    return id === null ? null : { kind, id }
+  }
+  const id = params[name] ?? ''
+  return ID_FORM.test(id) ? { kind, id } : null
+}
+
+function concernedUser(request: FastifyRequest, target: AuditTarget | null): string | null {
+  if (target?.kind === 'user') return target.id
+  if (target && OF_NO_USER.has(target.kind)) return null
+  const named = userOfPath(request)
+  if (named !== null) return named
+  return request.credential && 'subject' in request.credential
+    ? request.credential.subject.userId
+    : null
+}
+
+function userOfPath({ params, credential }: FastifyRequest): string | null {
+  const { userId } = (params ?? {}) as { userId?: string }
+  if (userId === 'me')
+    return credential && 'subject' in credential ? credential.subject.userId : null
+  return userId !== undefined && UUID_FORM.test(userId) ? userId : null
+}

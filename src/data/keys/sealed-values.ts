@@ -1,0 +1,96 @@
+// Every value that is sealed at rest, as a rotation of the master key goes through them: page by page in the order of
+// the keys, no transaction longer than a page, so that it can be killed at any time and begun again.
+import type { SealedKind, SealedValue } from '../../crypto/resealing.ts'
+import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
+
+export interface ResealedValue extends SealedValue {
+  /** What takes the place of `sealed`. */
+  resealed: string
+}
+
+interface Place {
+  table: string
+  /** What the values are sealed to, in this order; begins with the table's key. */
+  context: readonly string[]
+  type: 'uuid' | 'text'
+  column: string
+}
+
+const PLACES: Record<SealedKind, Place> = {
+  'pending enrolments': {
+    ...{ table: 'Enrollment', context: ['accountId', 'userId', 'authenticatorId'] },
+    ...{ type: 'uuid', column: 'sealedSecret' }
+  },
+  authenticators: {
+    ...{ table: 'Authenticator', context: ['accountId', 'userId', 'id'] },
+    ...{ type: 'uuid', column: 'sealedSecret' }
+  },
+  'signing keys': {
+    ...{ table: 'SigningKey', context: ['id'], type: 'text', column: 'sealedPrivateKey' }
+  },
+  'service keys': { table: 'ServiceKey', context: ['id'], type: 'text', column: 'sealedKey' }
+}
+
+export type SealedValues = ReturnType<typeof createSealedValues>
+
+export function createSealedValues(prisma: PrismaClient) {
+  return {
+    /** All values of a kind, so many at a time. */
+    async *pages(kind: SealedKind, pageSize: number): AsyncGenerator<SealedValue[]> {
+      const { table, column, ...place } = PLACES[kind]
+      const columns = namesOf(place)
+      const texts = Prisma.join(place.context.map((name) => Prisma.sql`${nameOf(name)}::text`))
+      let rest = Prisma.empty
+      for (;;) {
+        const page: SealedValue[] = await prisma.$queryRaw<SealedValue[]>`
+          SELECT ARRAY[${texts}] AS context, ${nameOf(column)} AS sealed
+          FROM ${nameOf(table)} ${rest} ORDER BY ${columns} LIMIT ${pageSize}`
+        const last = page.at(-1)
+        if (!last) return
+        yield page
+        rest = Prisma.sql`WHERE (${columns}) > (${valuesOf(place, last.context)})`
+      }
+    },
+
+    /**
+     * Puts re-sealed values in their places, each only where the old one still is. Answers how many it has: what
+     * somebody else is at, or has changed, is left as it is, and nobody is waited for while rows are locked.
+     */
+    replace(kind: SealedKind, values: readonly ResealedValue[]): Promise<number> {
+      const { table, column, ...place } = PLACES[kind]
+      const fields = place.context.map((_, index) => nameOf(`key${index}`))
+      const lists = place.context.map(
+        (_, index) => Prisma.sql`${values.map(({ context }) => context[index] ?? '')}::text[]`
+      )
+      const ofRow = Prisma.join(place.context.map((name) => Prisma.sql`t.${nameOf(name)}`))
+      const asTyped = (row: Prisma.Sql) =>
+        Prisma.join(fields.map((field) => Prisma.sql`${row}.${field}::${Prisma.raw(place.type)}`))
+      return prisma.$executeRaw`
+        WITH due AS (
+          SELECT resealed.* FROM ${nameOf(table)} AS t
+          JOIN unnest(${Prisma.join(lists)}, ${values.map(({ sealed }) => sealed)}::text[],
+            ${values.map(({ resealed }) => resealed)}::text[])
+            AS resealed (${Prisma.join(fields)}, "from", "to")
+          ON (${ofRow}) = (${asTyped(Prisma.sql`resealed`)}) AND t.${nameOf(column)} = resealed."from"
+          FOR NO KEY UPDATE OF t SKIP LOCKED
+        )
+        UPDATE ${nameOf(table)} AS t SET ${nameOf(column)} = due."to"
+        FROM due WHERE (${ofRow}) = (${asTyped(Prisma.sql`due`)})`
+    }
+  }
+}
+
+type KeyOf = Pick<Place, 'context' | 'type'>
+
+// Names come from the table above alone.
+function nameOf(name: string): Prisma.Sql {
+  return Prisma.raw(`"${name}"`)
+}
+
+function namesOf({ context }: KeyOf): Prisma.Sql {
+  return Prisma.join(context.map(nameOf))
+}
+
+function valuesOf({ type }: KeyOf, values: readonly string[]): Prisma.Sql {
+  return Prisma.join(values.map((value) => Prisma.sql`${value}::${Prisma.raw(type)}`))
+}

@@ -1,0 +1,70 @@
+// Right codes, many at once: what `rightCode` (verdicts.ts) does for one, of all that came in together. Each of them is
+// still won or lost by itself.
+import type { SignedAuditEvent } from '../../core/audit/events.ts'
+import { inPlaces, prepare, raw, template } from '../engine/statements.ts'
+import { asEventRow, eventInsertFrom } from '../trail/audit-events.ts'
+import type { Subject } from './subjects.ts'
+
+/** A right code under a step token, with nothing that comes with it but its event. */
+export interface PlainRightCode {
+  judged: Subject
+  stepToken: { jti: string; expiresAt: Date }
+  authenticatorId: string
+  timeStep: number
+  record: { event: SignedAuditEvent }
+}
+
+/** One at most: of a set of unknown size the planner takes a range to be next to nothing. */
+const FEW = raw('place BETWEEN 0 AND 1000')
+
+/**
+ * Answers the places of those that are on record. All others were not tried to the end: somebody was faster, or is
+ * writing to that user just now. It takes no row that somebody holds, so that none of them waits for another's user,
+ * and no two replicas for each other; of two codes of one user it takes one. The planner has to expect few: for many it
+ * would join whole tables while those are small, and keep that plan when they have grown.
+ */
+export const uncontendedRightCodes = prepare(template<readonly PlainRightCode[]>`
+  WITH tried AS MATERIALIZED (
+    SELECT DISTINCT ON ("accountId", "userId") *
+    FROM json_to_recordset(${(codes) => inPlaces(codes.map(asRow))}::json) AS one (
+      place int, "accountId" uuid, "userId" uuid, "codePathVersion" int, epoch int,
+      "authenticatorId" uuid, "timeStep" int, jti uuid, "expiresAt" timestamptz, now timestamptz,
+      event json)
+    WHERE ${FEW}
+    ORDER BY "accountId", "userId", place
+  ), won AS MATERIALIZED (
+    SELECT tried.* FROM tried
+    JOIN "User" u ON u."accountId" = tried."accountId" AND u.id = tried."userId"
+    JOIN "Authenticator" a ON a."accountId" = tried."accountId" AND a."userId" = tried."userId"
+      AND a.id = tried."authenticatorId"
+    WHERE u."codePathVersion" = tried."codePathVersion" AND u.epoch = tried.epoch
+      AND u."disabledAt" IS NULL AND a."lastTimeStep" < tried."timeStep"
+    FOR NO KEY UPDATE OF u, a SKIP LOCKED
+  ), "user" AS (
+    UPDATE "User" u SET "codePathVersion" = u."codePathVersion" + 1, "codeFailures" = 0,
+      "codeLockedUntil" = NULL, "lastSignInAt" = won.now
+    FROM won WHERE u."accountId" = won."accountId" AND u.id = won."userId"
+  ), claimed AS (
+    UPDATE "Authenticator" a SET "lastTimeStep" = won."timeStep", "lastUsedAt" = won.now
+    FROM won WHERE a."accountId" = won."accountId" AND a."userId" = won."userId"
+      AND a.id = won."authenticatorId"
+  ), consumed AS (
+    INSERT INTO "StepToken" ("accountId", "userId", jti, "expiresAt", "consumedAt")
+    SELECT "accountId", "userId", jti, "expiresAt", now FROM won
+    ON CONFLICT ("accountId", "userId", jti) DO UPDATE SET "consumedAt" = EXCLUDED."consumedAt"
+  ), recorded AS (${eventInsertFrom('won')})
+  SELECT place FROM won`)
+
+function asRow({
+  judged,
+  stepToken,
+  authenticatorId,
+  timeStep,
+  record: { event }
+}: PlainRightCode) {
+  const { accountId, userId, codePathVersion, epoch } = judged
+  return {
+    ...{ accountId, userId, codePathVersion, epoch, authenticatorId, timeStep, ...stepToken },
+    ...{ now: event.occurredAt, event: asEventRow(event) }
+  }
+}

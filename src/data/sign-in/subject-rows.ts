@@ -1,0 +1,195 @@
+// How a subject is read: in one statement, and as JSON. Of thirty columns the driver would look at each by itself, in every
+// request.
+import type { PathState } from '../../core/attempts.ts'
+import { NO_ACCOUNT } from '../../core/audit/events.ts'
+import type { Role } from '../../core/claims.ts'
+import { type AccountPolicy, bindingMandate, type Demands } from '../../core/policy.ts'
+import { inPlaces, prepare, raw, type Template, template } from '../engine/statements.ts'
+import { asAccountPolicy, type PolicyRow } from '../policy/demands.ts'
+
+export interface SubjectAuthenticator {
+  id: string
+  name: string
+  sealedSecret: string
+  lastTimeStep: number
+}
+
+/** A snapshot: everything in it was true at one instant, the instant of `codePathVersion`. */
+export interface Subject extends Demands {
+  accountId: string
+  accountName: string
+  audience: string
+  userId: string
+  email: string
+  role: Role
+  isDisabled: boolean
+  epoch: number
+  codePathVersion: number
+  codePath: PathState
+  recoveryPath: PathState
+  authenticators: SubjectAuthenticator[]
+  recoveryCodesRemaining: number
+  /** What has happened under the step token asked about; null while nothing has. */
+  stepToken: { codeAttempts: number; recoveryAttempts: number; isConsumed: boolean } | null
+}
+
+export interface UserKey {
+  accountId: string
+  userId: string
+}
+
+export interface SubjectRow extends InJson<PolicyRow> {
+  accountId: string
+  accountName: string
+  audience: string
+  mandatedFrom: string | null
+  mandateReason: string | null
+  userId: string
+  email: string
+  role: Role
+  passwordHash: string | null
+  disabledAt: string | null
+  epoch: number
+  codePathVersion: number
+  codeFailures: number
+  codeLockedUntil: string | null
+  codeDisabledAt: string | null
+  recoveryFailures: number
+  recoveryLockedUntil: string | null
+  authenticators: SubjectAuthenticator[]
+  recoveryCodesRemaining: number
+  stepToken: Subject['stepToken']
+}
+
+type InJson<Row> = {
+  [Column in keyof Row]: Row[Column] extends Date | null ? string | null : Row[Column]
+}
+
+export interface SubjectKey extends UserKey {
+  /** Of a step token, to read what has happened under it too; null for none. */
+  jti: string | null
+}
+
+export interface EmailKey {
+  accountId: string
+  email: string
+}
+
+/** By key, many at once; a row tells the place of its key, from 0, and there is none for a key of nobody. */
+export const byKeys = prepare(template<readonly SubjectKey[]>`
+  SELECT k.place, found.subject
+  FROM json_to_recordset(${inPlaces}::json) AS k (place int, "accountId" uuid, "userId" uuid, jti uuid)
+  CROSS JOIN LATERAL (${subjectWhere(
+    raw('u."accountId" = k."accountId" AND u.id = k."userId"'),
+    raw(`(SELECT json_build_object('codeAttempts', s."codeAttempts",
+        'recoveryAttempts', s."recoveryAttempts", 'isConsumed', s."consumedAt" IS NOT NULL)
+      FROM "StepToken" s
+      WHERE s."accountId" = u."accountId" AND s."userId" = u.id AND s.jti = k.jti)`)
+  )}) found`)
+
+export const byEmail = prepare(
+  subjectWhere(
+    template<EmailKey>`u."accountId" = ${({ accountId }) => accountId}::uuid
+      AND u.email = ${({ email }) => email}`,
+    raw('NULL')
+  )
+)
+
+export interface LoginKey {
+  slug: string
+  email: string
+}
+
+/** An account that somebody named, and which doors it has. */
+export interface NamedAccount {
+  id: string
+  sso: AccountPolicy['sso']
+}
+
+/** The account of a slug, and its user of the address. */
+export interface LoginRow {
+  account: NamedAccount | null
+  subject: SubjectRow | null
+}
+
+/** Always one row. A user is looked for in no account too, as the time of an answer is to tell nothing. */
+export const byLogin = prepare(template<LoginKey>`
+  SELECT CASE WHEN named.id IS NOT NULL THEN json_build_object('id', named.id, 'sso',
+    json_build_object('mode', doors."ssoMode", 'issuer', doors."ssoIssuer",
+      'clientId', doors."ssoClientId")) END AS account,
+    found.subject
+  FROM (SELECT ${({ slug }) => slug}::text AS slug) AS asked
+  LEFT JOIN "Account" named ON named.slug = asked.slug
+  LEFT JOIN "Policy" doors ON doors."accountId" = named.id
+  LEFT JOIN LATERAL (${subjectWhere(
+    template<LoginKey>`u."accountId" = coalesce(named.id, ${raw(`'${NO_ACCOUNT}'`)}::uuid)
+      AND u.email = ${({ email }) => email}`,
+    raw('NULL')
+  )}) found ON true`)
+
+/** For one user at most. The limit keeps it from being planned as a join of whole tables, however few rows they have yet. */
+function subjectWhere<Input>(
+  isMeant: Template<Input>,
+  stepToken: Template<Input>
+): Template<Input> {
+  return template<Input>`
+    SELECT row_to_json(subject) AS subject FROM (
+      SELECT u."accountId", a.name AS "accountName", a.audience, p."twoFactor"::text AS "twoFactor",
+      p."requiredFrom", p."requiredSince", p."graceDays", p."trustedDevicesAllowed",
+      p."trustedDeviceDays", p."ssoMode"::text AS "ssoMode", p."ssoIssuer", p."ssoClientId",
+      m."requiredFrom" AS "mandatedFrom", m.reason AS "mandateReason",
+      u.id AS "userId", u.email, u.role::text AS role, u."passwordHash", u."disabledAt", u.epoch,
+      u."codePathVersion", u."codeFailures", u."codeLockedUntil", u."codeDisabledAt",
+      u."recoveryFailures", u."recoveryLockedUntil",
+      (SELECT coalesce(json_agg(json_build_object('id', x.id, 'name', x.name,
+          'sealedSecret', x."sealedSecret", 'lastTimeStep', x."lastTimeStep") ORDER BY x.id), '[]')
+        FROM "Authenticator" x WHERE x."accountId" = u."accountId" AND x."userId" = u.id
+      ) AS authenticators,
+      (SELECT count(*)::int FROM "RecoveryCode" r
+        WHERE r."accountId" = u."accountId" AND r."userId" = u.id) AS "recoveryCodesRemaining",
+      ${stepToken} AS "stepToken"
+    FROM "User" u
+    JOIN "Account" a ON a.id = u."accountId"
+    JOIN "Policy" p ON p."accountId" = u."accountId"
+    LEFT JOIN "Mandate" m ON m."accountId" = u."accountId"
+    WHERE ${isMeant} LIMIT 1
+    ) subject`
+}
+
+export function asSubject(row: SubjectRow, mandateFrom: Date | null): Subject {
+  const mandatedFrom = instantOf(row.mandatedFrom)
+  const ofAccount = mandatedFrom && { requiredFrom: mandatedFrom, reason: row.mandateReason }
+  return {
+    accountId: row.accountId,
+    accountName: row.accountName,
+    audience: row.audience,
+    policy: asAccountPolicy(row, {
+      requiredFrom: instantOf(row.requiredFrom),
+      requiredSince: instantOf(row.requiredSince)
+    }),
+    mandate: bindingMandate(ofAccount, mandateFrom),
+    userId: row.userId,
+    email: row.email,
+    role: row.role,
+    isDisabled: row.disabledAt !== null,
+    epoch: row.epoch,
+    codePathVersion: row.codePathVersion,
+    codePath: {
+      failures: row.codeFailures,
+      lockedUntil: instantOf(row.codeLockedUntil),
+      disabledAt: instantOf(row.codeDisabledAt)
+    },
+    recoveryPath: {
+      failures: row.recoveryFailures,
+      lockedUntil: instantOf(row.recoveryLockedUntil),
+      disabledAt: null
+    },
+    authenticators: row.authenticators,
+    recoveryCodesRemaining: row.recoveryCodesRemaining,
+    stepToken: row.stepToken
+  }
+}
+
+function instantOf(text: string | null): Date | null {
+  return text === null ? null : new Date(text)
+}

@@ -1,0 +1,246 @@
+// The compare-and-set behind every guess. Each method is one statement, so one transaction: it does all it
+// names or nothing, its record included, and only from the state that was judged. False always means: somebody was
+// faster, or the user was reset or disabled meanwhile, or the policy changed; read again and judge again.
+import type { PathState } from '../../core/attempts.ts'
+import type { NewDevice } from '../../core/trusted-devices.ts'
+import { inBatches } from '../engine/batches.ts'
+import {
+  byPlace,
+  type Clients,
+  on,
+  prepare,
+  raw,
+  type Statement,
+  type Template,
+  template,
+  when
+} from '../engine/statements.ts'
+import { type ActRecord, recording } from '../trail/act-records.ts'
+import { type PlainRightCode, uncontendedRightCodes } from './accepted-codes.ts'
+import type { Subject } from './subjects.ts'
+import { remembering } from './trusted-devices.ts'
+
+/** The step token a guess is made under; null under an access token. */
+export interface StepTokenKey {
+  jti: string
+  expiresAt: Date
+}
+
+export interface AcceptedCode {
+  authenticatorId: string
+  timeStep: number
+}
+
+/** What comes with a success. */
+export interface AcceptRecord extends ActRecord {
+  /** A device that is trusted from then on; null for none. */
+  device: NewDevice | null
+}
+
+/**
+ * A replica whose clock is ahead would forget, for the others, that a token is used up or its budget spent. No clock
+ * that keeps time with anything is an hour off.
+ */
+const EXPIRED_KEPT_SECONDS = 60 * 60
+
+export type Verdicts = ReturnType<typeof createVerdicts>
+
+export function createVerdicts({ prisma, query }: Clients) {
+  async function isWon<Input>(statement: Statement<Input>, input: Input): Promise<boolean> {
+    const [row] = await query<{ won: boolean }, Input>(statement, input)
+    return row?.won === true
+  }
+
+  const isWonAmongOthers = inBatches(async (codes: readonly PlainRightCode[]) => {
+    const won = await query<{ place: number }, typeof codes>(uncontendedRightCodes, codes)
+    return byPlace(codes, won).map((row) => row !== null)
+  })
+
+  return {
+    /** Counts a wrong code against the user and the step token, and locks or disables the path as `next` says. */
+    recordWrongCode(
+      judged: Subject,
+      stepToken: StepTokenKey | null,
+      next: PathState,
+      record: ActRecord
+    ): Promise<boolean> {
+      const wrong = { judged, stepToken, next, record }
+      return isWon(wrongCode(wrong), wrong)
+    },
+
+    /** The same for a wrong recovery code, on the recovery path's own budget. */
+    recordWrongRecoveryCode(
+      judged: Subject,
+      stepToken: StepTokenKey | null,
+      next: PathState,
+      record: ActRecord
+    ): Promise<boolean> {
+      const wrong = { judged, stepToken, next, record }
+      return isWon(wrongRecoveryCode(wrong), wrong)
+    },
+
+    /** Claims the time step, clears the code path's failures and uses up the step token. */
+    async acceptCode(
+      judged: Subject,
+      stepToken: StepTokenKey | null,
+      accepted: AcceptedCode,
+      record: AcceptRecord
+    ): Promise<boolean> {
+      const right = { judged, stepToken, record, ...accepted }
+      if (isPlain(right) && (await isWonAmongOthers(right))) return true
+      // By itself it waits for whoever else is writing to the user.
+      return isWon(rightCode(right), right)
+    },
+
+    /** Takes the recovery code for good, opens both paths again and uses up the step token. */
+    acceptRecoveryCode(
+      judged: Subject,
+      stepToken: StepTokenKey | null,
+      hash: Uint8Array,
+      record: AcceptRecord
+    ): Promise<boolean> {
+      const right = { judged, stepToken, record, hash }
+      return isWon(rightRecoveryCode(right), right)
+    },
+
+    /** Forgets step tokens that expired an hour ago, on any replica's clock. Answers how many. */
+    async forgetExpiredStepTokens(now: Date): Promise<number> {
+      const before = new Date(now.getTime() - EXPIRED_KEPT_SECONDS * 1000)
+      const forgotten = await prisma.stepToken.deleteMany({ where: { expiresAt: { lt: before } } })
+      return forgotten.count
+    }
+  }
+}
+
+interface Verdict {
+  judged: Subject
+  stepToken: StepTokenKey | null
+  record: ActRecord & Partial<AcceptRecord>
+}
+
+type WrongCode = Verdict & { next: PathState }
+type RightCode = Verdict & { record: AcceptRecord } & AcceptedCode
+type RightRecoveryCode = Verdict & { record: AcceptRecord; hash: Uint8Array }
+
+/** What a verdict has beside itself. A statement leaves out the rest: even what writes nothing would cost time. */
+interface Extras {
+  stepToken: boolean
+  device: boolean
+  notice: boolean
+}
+
+/** One statement for each combination of extras, prepared when it is first needed. */
+function eachWay<Input extends Verdict>(build: (has: Extras) => Template<Input>) {
+  const statements: Statement<Input>[] = []
+  return ({ stepToken, record: { device, notice } }: Input): Statement<Input> => {
+    const has = { stepToken: stepToken !== null, device: !!device, notice: notice !== null }
+    const way = Number(has.stepToken) + 2 * Number(has.device) + 4 * Number(has.notice)
+    statements[way] ??= prepare(build(has))
+    return statements[way]
+  }
+}
+
+/** Most right codes are: under a step token, without a device to trust and a mail to send. */
+function isPlain(right: RightCode): right is RightCode & PlainRightCode {
+  const { device, notice } = right.record
+  return right.stepToken !== null && device === null && notice === null
+}
+
+const accountId = ({ judged }: Verdict) => judged.accountId
+const userId = ({ judged }: Verdict) => judged.userId
+const now = ({ record }: Verdict) => record.event.occurredAt
+const authenticatorId = (right: RightCode) => right.authenticatorId
+const timeStep = (right: RightCode) => right.timeStep
+const hash = (right: RightRecoveryCode) => right.hash
+
+const wrongCode = eachWay<WrongCode>(
+  (has) => template`
+    WITH "user" AS (${moveFrom(template<WrongCode>`"codeFailures" = ${({ next }) => next.failures},
+      "codeLockedUntil" = ${({ next }) => next.lockedUntil}::timestamptz,
+      "codeDisabledAt" = ${({ next }) => next.disabledAt}::timestamptz`)})
+    ${when(has.stepToken, spend('codeAttempts'))}
+    ${on(({ record }: WrongCode) => record, recording('user', has))}
+    SELECT EXISTS (SELECT 1 FROM "user") AS won`
+)
+
+const wrongRecoveryCode = eachWay<WrongCode>(
+  (has) => template`
+    WITH "user" AS (${moveFrom(template<WrongCode>`"recoveryFailures" = ${({ next }) => next.failures},
+      "recoveryLockedUntil" = ${({ next }) => next.lockedUntil}::timestamptz`)})
+    ${when(has.stepToken, spend('recoveryAttempts'))}
+    ${on(({ record }: WrongCode) => record, recording('user', has))}
+    SELECT EXISTS (SELECT 1 FROM "user") AS won`
+)
+
+const rightCode = eachWay<RightCode>((has) => {
+  const clears = template<RightCode>`"codeFailures" = 0, "codeLockedUntil" = NULL,
+    "lastSignInAt" = ${now}::timestamptz`
+  const isUnclaimed = template<RightCode>`EXISTS (SELECT 1 FROM "Authenticator"
+    WHERE "accountId" = ${accountId}::uuid
+      AND "userId" = ${userId}::uuid
+      AND id = ${authenticatorId}::uuid
+      AND "lastTimeStep" < ${timeStep})`
+  return template`
+    WITH ${when(has.device, remembering.policy)} "user" AS (
+      ${moveFrom(clears, template<RightCode>`AND ${isUnclaimed} ${when(has.device, remembering.isAllowed)}`)}
+    ), claimed AS (
+      UPDATE "Authenticator" a SET "lastTimeStep" = ${timeStep},
+        "lastUsedAt" = ${now}::timestamptz
+      FROM "user" WHERE a."accountId" = "user"."accountId" AND a."userId" = "user".id
+        AND a.id = ${authenticatorId}::uuid
+    )
+    ${when(has.stepToken, consume)} ${when(has.device, remembering.remembered)}
+    ${on(({ record }: RightCode) => record, recording('user', has))}
+    SELECT EXISTS (SELECT 1 FROM "user") AS won`
+})
+
+const rightRecoveryCode = eachWay<RightRecoveryCode>((has) => {
+  const clears = template<RightRecoveryCode>`"codeFailures" = 0, "codeLockedUntil" = NULL,
+    "codeDisabledAt" = NULL, "recoveryFailures" = 0, "recoveryLockedUntil" = NULL,
+    "lastSignInAt" = ${now}::timestamptz`
+  const isUntaken = template<RightRecoveryCode>`EXISTS (SELECT 1 FROM "RecoveryCode"
+    WHERE "accountId" = ${accountId}::uuid
+      AND "userId" = ${userId}::uuid AND hash = ${hash})`
+  return template`
+    WITH ${when(has.device, remembering.policy)} "user" AS (
+      ${moveFrom(clears, template<RightRecoveryCode>`AND ${isUntaken} ${when(has.device, remembering.isAllowed)}`)}
+    ), taken AS (
+      DELETE FROM "RecoveryCode" r USING "user"
+      WHERE r."accountId" = "user"."accountId" AND r."userId" = "user".id
+        AND r.hash = ${hash}
+    )
+    ${when(has.stepToken, consume)} ${when(has.device, remembering.remembered)}
+    ${on(({ record }: RightRecoveryCode) => record, recording('user', has))}
+    SELECT EXISTS (SELECT 1 FROM "user") AS won`
+})
+
+// Every guess of a user, under whatever token, moves the one version, so the losers of a race all notice.
+function moveFrom<Input extends Verdict>(
+  set: Template<Input>,
+  guard: Template<Input> = raw('')
+): Template<Input> {
+  return template<Input>`
+    UPDATE "User" SET "codePathVersion" = "codePathVersion" + 1, ${set}
+    WHERE "accountId" = ${accountId}::uuid
+      AND id = ${userId}::uuid
+      AND "codePathVersion" = ${({ judged }) => judged.codePathVersion}
+      AND epoch = ${({ judged }) => judged.epoch} AND "disabledAt" IS NULL ${guard}
+    RETURNING "accountId", id`
+}
+
+function spend(budget: 'codeAttempts' | 'recoveryAttempts'): Template<Verdict> {
+  const column = raw(`"${budget}"`)
+  return template<Verdict>`, spent AS (
+    INSERT INTO "StepToken" AS s ("accountId", "userId", jti, "expiresAt", ${column})
+    SELECT "accountId", id, ${({ stepToken }) => stepToken?.jti}::uuid,
+      ${({ stepToken }) => stepToken?.expiresAt}::timestamptz, 1 FROM "user"
+    ON CONFLICT ("accountId", "userId", jti) DO UPDATE SET ${column} = s.${column} + 1
+  )`
+}
+
+const consume = template<Verdict>`, consumed AS (
+  INSERT INTO "StepToken" ("accountId", "userId", jti, "expiresAt", "consumedAt")
+  SELECT "accountId", id, ${({ stepToken }) => stepToken?.jti}::uuid,
+    ${({ stepToken }) => stepToken?.expiresAt}::timestamptz, ${now}::timestamptz FROM "user"
+  ON CONFLICT ("accountId", "userId", jti) DO UPDATE SET "consumedAt" = EXCLUDED."consumedAt"
+)`

@@ -1,0 +1,64 @@
+// How events are read, whoever wrote them: as text and bytes, so that nothing that stands there can't be read.
+import type { StoredAuditEvent } from '../../core/audit/events.ts'
+import { Prisma } from '../../generated/prisma/client.ts'
+
+/** An event's key, as the rows that point at events have it too. */
+export interface EventKey {
+  accountId: string
+  /** When it occurred, in PostgreSQL's own spelling, which it reads back unchanged. */
+  instant: string
+  /** The same as `toISOString` spells it; null for infinity, and where the year needs more than its four digits. */
+  occurredAt: string | null
+  id: string
+}
+
+export interface EventRow
+  extends EventKey,
+    Omit<StoredAuditEvent, keyof EventKey | 'actor' | 'target'> {
+  actorKind: string
+  actorId: string | null
+  credential: string | null
+  targetKind: string | null
+  targetId: string | null
+}
+
+/** A key that was joined to its event, which may be gone. */
+export type JoinedEventRow = EventRow | (EventKey & { mac: null })
+
+/** The columns of an `EventRow`: the event is `e`, and its key is read from the table of that name. */
+export function eventColumns(keys: 'e' | 'k'): Prisma.Sql {
+  const k = Prisma.raw(keys)
+  return Prisma.sql`
+    ${k}."accountId"::text AS "accountId", ${k}."occurredAt"::text AS instant, ${k}.id::text AS id,
+    CASE WHEN ${k}."occurredAt" >= '0001-01-01T00:00:00Z' AND ${k}."occurredAt" < '10000-01-01T00:00:00Z'
+      THEN to_char(${k}."occurredAt" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+    END AS "occurredAt",
+    e.type, e.outcome::text AS outcome, e."actorKind", e."actorId", e.credential, e."targetKind",
+    e."targetId", e."userId"::text AS "userId", e.reason, e.ticket, e.address,
+    e."requestId"::text AS "requestId", e.details::text AS details, e.mac`
+}
+
+/** What joins keys `k` to their events `e`. */
+export const isEventOfKey = Prisma.sql`
+  (e."accountId", e."occurredAt", e.id) = (k."accountId", k."occurredAt", k.id)`
+
+export function asStoredEvent(row: EventRow): StoredAuditEvent {
+  const { actorKind: kind, actorId: id, credential, targetKind, targetId } = row
+  const hasTarget = targetKind !== null || targetId !== null
+  return {
+    accountId: row.accountId,
+    id: row.id,
+    occurredAt: row.occurredAt,
+    type: row.type,
+    outcome: row.outcome,
+    actor: { kind, id, credential },
+    target: hasTarget ? { kind: targetKind, id: targetId } : null,
+    userId: row.userId,
+    reason: row.reason,
+    ticket: row.ticket,
+    address: row.address,
+    requestId: row.requestId,
+    details: row.details,
+    mac: row.mac
+  }
+}

@@ -1,0 +1,238 @@
+// Authenticators on their way in: pending until the first right code, at most one a user.
+import type { SignedAuditEvent } from '../../core/audit/events.ts'
+import { type Notice, noticeTo } from '../../core/mail/notices.ts'
+import type { PrismaClient } from '../../generated/prisma/client.ts'
+import { isUniqueViolation } from '../engine/conflicts.ts'
+import type { Subject, UserKey } from '../sign-in/subjects.ts'
+import { forgetDevices } from '../sign-in/trusted-devices.ts'
+import type { StepTokenKey } from '../sign-in/verdicts.ts'
+import { type Transaction, writeRecord } from '../trail/act-records.ts'
+import { insertEvent } from '../trail/audit-events.ts'
+import { replaceCodes } from './recovery-codes.ts'
+import { clearPaths } from './two-factor.ts'
+
+export interface Enrollment extends UserKey {
+  authenticatorId: string
+  name: string
+  sealedSecret: string
+  /** The authenticator that dies when this one is confirmed. */
+  replaces: string | null
+  wrongTries: number
+  createdAt: Date
+  expiresAt: Date
+}
+
+export interface Confirmation {
+  /** The time step of the confirming code, which no later sign-in may use again. */
+  timeStep: number
+  /** Stored when this is the user's first authenticator; the former ones die then. */
+  recoveryCodeHashes: Uint8Array<ArrayBuffer>[]
+  /** Used up by the success; null under an access token. */
+  stepToken: StepTokenKey | null
+  /** Whether the caller's sign-in may add to authenticators that are active already. */
+  mayAddToOthers: boolean
+  authenticatorsMax: number
+  event: SignedAuditEvent
+}
+
+export type ConfirmOutcome =
+  | { confirmed: true; isFirst: boolean; recoveryCodesRemaining: number }
+  | { confirmed: false; reason: 'lost-race' | 'name-taken' | 'too-many-authenticators' }
+
+/** A late code is told "expired" and not "unknown" for this long. */
+const EXPIRED_KEPT_SECONDS = 60 * 60
+
+export type Enrollments = ReturnType<typeof createEnrollments>
+
+export function createEnrollments(prisma: PrismaClient) {
+  return {
+    /**
+     * Makes this the user's one pending enrolment; an earlier one is discarded. False: the user was reset or
+     * disabled since the read, or got an authenticator; the lock on their row makes it wait for whoever is at that.
+     */
+    async start(
+      { epoch }: Subject,
+      enrollment: Enrollment,
+      event: SignedAuditEvent
+    ): Promise<boolean> {
+      const { accountId, userId, authenticatorId, name, sealedSecret, replaces } = enrollment
+      const { wrongTries, createdAt, expiresAt } = enrollment
+      const started = await prisma.$executeRaw`
+        WITH "user" AS (
+          SELECT "accountId", id FROM "User"
+          WHERE "accountId" = ${accountId}::uuid AND id = ${userId}::uuid
+            AND epoch = ${epoch} AND "disabledAt" IS NULL
+          FOR SHARE
+        ), recorded AS (${insertEvent(event, 'user')})
+        INSERT INTO "Enrollment" ("accountId", "userId", "authenticatorId", name, "sealedSecret",
+          replaces, "wrongTries", "createdAt", "expiresAt")
+        SELECT "accountId", id, ${authenticatorId}::uuid, ${name}, ${sealedSecret},
+          ${replaces}::uuid, ${wrongTries}, ${createdAt}::timestamptz, ${expiresAt}::timestamptz
+        FROM "user"
+        ON CONFLICT ("accountId", "userId") DO UPDATE SET
+          "authenticatorId" = EXCLUDED."authenticatorId", name = EXCLUDED.name,
+          "sealedSecret" = EXCLUDED."sealedSecret", replaces = EXCLUDED.replaces,
+          "wrongTries" = EXCLUDED."wrongTries", "createdAt" = EXCLUDED."createdAt",
+          "expiresAt" = EXCLUDED."expiresAt"`
+      return started === 1
+    },
+
+    /** The pending enrolment of that authenticator, expired or not; null for none. */
+    find({ accountId, userId }: UserKey, authenticatorId: string): Promise<Enrollment | null> {
+      return prisma.enrollment.findFirst({ where: { accountId, userId, authenticatorId } })
+    },
+
+    /** Forgets enrolments that expired an hour ago; until then the caller is told so. Answers how many. */
+    async forgetExpired(now: Date): Promise<number> {
+      const before = new Date(now.getTime() - EXPIRED_KEPT_SECONDS * 1000)
+      const forgotten = await prisma.enrollment.deleteMany({ where: { expiresAt: { lt: before } } })
+      return forgotten.count
+    },
+
+    /** Counts a wrong code; answers the tries so far, or null when they were spent already. */
+    async spendTry(
+      { accountId, userId, authenticatorId }: Enrollment,
+      triesMax: number,
+      event: SignedAuditEvent
+    ): Promise<number | null> {
+      const [spent] = await prisma.$queryRaw<{ wrongTries: number }[]>`
+        WITH spent AS (
+          UPDATE "Enrollment" SET "wrongTries" = "wrongTries" + 1
+          WHERE "accountId" = ${accountId}::uuid AND "userId" = ${userId}::uuid
+            AND "authenticatorId" = ${authenticatorId}::uuid AND "wrongTries" < ${triesMax}
+          RETURNING "wrongTries"
+        ), recorded AS (${insertEvent(event, 'spent')})
+        SELECT "wrongTries" FROM spent`
+      return spent?.wrongTries ?? null
+    },
+
+    /**
+     * Turns the pending authenticator into an active one and raises the epoch, all or nothing, from the state
+     * that was judged. Whether others are active is decided under the lock on the user's row, so no step token
+     * slips in behind an authenticator confirmed a moment ago.
+     */
+    async confirm(
+      judged: Subject,
+      enrollment: Enrollment,
+      confirmation: Confirmation
+    ): Promise<ConfirmOutcome> {
+      try {
+        return await prisma.$transaction((transaction) =>
+          activate(transaction, judged, enrollment, confirmation)
+        )
+      } catch (error) {
+        if (error instanceof Refused) return { confirmed: false, reason: error.reason }
+        if (isUniqueViolation(error, 'Authenticator_accountId_userId_name_key'))
+          return { confirmed: false, reason: 'name-taken' }
+        throw error
+      }
+    }
+  }
+}
+
+/** Thrown inside the transaction so that it rolls back. */
+class Refused extends Error {
+  readonly reason: 'lost-race' | 'too-many-authenticators'
+
+  constructor(reason: Refused['reason']) {
+    super(reason)
+    this.reason = reason
+  }
+}
+
+async function activate(
+  transaction: Transaction,
+  judged: Subject,
+  { accountId, userId, authenticatorId }: Enrollment,
+  {
+    timeStep,
+    recoveryCodeHashes,
+    stepToken,
+    mayAddToOthers,
+    authenticatorsMax,
+    event
+  }: Confirmation
+): Promise<ConfirmOutcome> {
+  const now = event.occurredAt
+  const pending = await takePending(transaction, judged, authenticatorId, now)
+  const { name, sealedSecret, replaces, createdAt } = pending
+  const replaced = replaces ? await removeReplaced(transaction, judged, replaces) : null
+  const others = await transaction.authenticator.count({ where: { accountId, userId } })
+  const isFirst = others === 0 && replaced === null
+  if (!isFirst && !mayAddToOthers) throw new Refused('lost-race')
+  if (others >= authenticatorsMax) throw new Refused('too-many-authenticators')
+
+  await transaction.authenticator.create({
+    data: {
+      ...{ accountId, userId, id: authenticatorId, name, sealedSecret, createdAt },
+      ...{ confirmedAt: now, lastUsedAt: now, lastTimeStep: timeStep }
+    }
+  })
+  if (isFirst) {
+    await transaction.user.updateMany({ where: { accountId, id: userId }, data: clearPaths })
+    await replaceCodes(transaction, judged, recoveryCodeHashes)
+  }
+  if (stepToken) {
+    await transaction.stepToken.upsert({
+      where: { accountId_userId_jti: { accountId, userId, jti: stepToken.jti } },
+      create: { accountId, userId, ...stepToken, consumedAt: now },
+      update: { consumedAt: now }
+    })
+  }
+  await writeRecord(transaction, event, [
+    noticeOfConfirmed(judged, { name, replaced, isFirst, event })
+  ])
+  const recoveryCodesRemaining = await transaction.recoveryCode.count({
+    where: { accountId, userId }
+  })
+  return { confirmed: true, isFirst, recoveryCodesRemaining }
+}
+
+/**
+ * The enrolment, which is none any more, and the epoch raised from the one that was judged. Read again under the lock
+ * that comes with that: it may have been renamed or discarded since.
+ */
+async function takePending(
+  transaction: Transaction,
+  { accountId, userId, epoch }: Subject,
+  authenticatorId: string,
+  now: Date
+): Promise<Enrollment> {
+  const moved = await transaction.user.updateMany({
+    where: { accountId, id: userId, epoch, disabledAt: null },
+    data: { epoch: { increment: 1 }, codePathVersion: { increment: 1 }, lastSignInAt: now }
+  })
+  const key = { accountId, userId, authenticatorId }
+  const pending = await transaction.enrollment.findFirst({ where: key })
+  if (moved.count === 0 || !pending) throw new Refused('lost-race')
+  await transaction.enrollment.deleteMany({ where: key })
+  return pending
+}
+
+/** The name of the authenticator that had to go; null when it has gone already. */
+async function removeReplaced(
+  transaction: Transaction,
+  { accountId, userId }: Subject,
+  id: string
+): Promise<string | null> {
+  const key = { accountId, userId, id }
+  const replaced = await transaction.authenticator.findFirst({ where: key })
+  await transaction.authenticator.deleteMany({ where: key })
+  // As where one is removed: the devices may be trusted by its word. One that is added takes no trust away.
+  await forgetDevices(transaction, { accountId, userId })
+  return replaced?.name ?? null
+}
+
+function noticeOfConfirmed(
+  judged: Subject,
+  {
+    name: authenticator,
+    replaced,
+    isFirst,
+    event
+  }: { name: string; replaced: string | null; isFirst: boolean; event: SignedAuditEvent }
+): Notice {
+  if (isFirst) return noticeTo(judged, event, 'two_factor_enabled', { authenticator })
+  if (replaced === null) return noticeTo(judged, event, 'authenticator_added', { authenticator })
+  return noticeTo(judged, event, 'authenticator_replaced', { authenticator, replaced })
+}

@@ -1,0 +1,131 @@
+// The roster: the account's people with their two-factor state. One statement a page, so that what users were found
+// by and what is said of them are of one instant.
+import type { Role } from '../../core/claims.ts'
+import { type Page, type PageRequest, pageOf } from '../../core/lists/pages.ts'
+import type { AccountPolicy } from '../../core/policy.ts'
+import {
+  demandsOf,
+  ENROLLMENT_TRIES_MAX,
+  type TwoFactorFacts,
+  type TwoFactorFilter,
+  type TwoFactorRows
+} from '../../core/two-factor.ts'
+import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
+import { isExemptFrom } from '../policy/policies.ts'
+import type { UserKey } from '../sign-in/subjects.ts'
+
+/** A user as the roster shows one. */
+export interface RosterUser extends TwoFactorRows {
+  accountId: string
+  id: string
+  email: string
+  role: Role
+  externalId: string | null
+  disabledAt: Date | null
+  createdAt: Date
+  lastSignInAt: Date | null
+  /** Oldest first. */
+  authenticators: { confirmedAt: Date }[]
+  _count: { recoveryCodes: number }
+}
+
+export interface RosterRequest extends PageRequest {
+  twoFactor: TwoFactorFilter | null
+  /** Part of the e-mail or of the external id, in any case. */
+  q: string | null
+  /** The policy under which they are exempt or not. */
+  policy: AccountPolicy
+  /** The instant at which locks and enrolments are looked at. */
+  now: Date
+}
+
+/** JSON, as the statement gathers the rows of a user, has no instants. */
+interface RosterRow extends Omit<RosterUser, 'authenticators' | 'enrollment'> {
+  authenticators: { confirmedAt: string }[]
+  enrollment: { expiresAt: string; wrongTries: number } | null
+}
+
+export function createRoster(prisma: PrismaClient) {
+  async function read(where: Prisma.Sql, limit: number): Promise<RosterUser[]> {
+    const rows = await prisma.$queryRaw<RosterRow[]>`
+      SELECT u."accountId", u.id, u.email, u.role::text AS role, u."externalId", u."disabledAt",
+        u."createdAt", u."lastSignInAt", u."codeLockedUntil", u."codeDisabledAt",
+        (SELECT coalesce(json_agg(json_build_object('confirmedAt', x."confirmedAt")
+            ORDER BY x."confirmedAt"), '[]')
+          FROM "Authenticator" x WHERE x."accountId" = u."accountId" AND x."userId" = u.id
+        ) AS authenticators,
+        (SELECT json_build_object('expiresAt', e."expiresAt", 'wrongTries', e."wrongTries")
+          FROM "Enrollment" e WHERE e."accountId" = u."accountId" AND e."userId" = u.id
+        ) AS enrollment,
+        (SELECT coalesce(json_agg(json_build_object('issuer', s.issuer,
+            'clientId', s."clientId")), '[]')
+          FROM "SsoIdentity" s WHERE s."accountId" = u."accountId" AND s."userId" = u.id
+        ) AS "ssoIdentities",
+        (SELECT json_build_object('recoveryCodes', count(*))
+          FROM "RecoveryCode" r WHERE r."accountId" = u."accountId" AND r."userId" = u.id
+        ) AS "_count"
+      FROM "User" u
+      WHERE ${where}
+      ORDER BY u.id
+      LIMIT ${limit}`
+    return rows.map(asRosterUser)
+  }
+
+  return {
+    /** Null: no such user in this account. */
+    async find({ accountId, userId }: UserKey): Promise<RosterUser | null> {
+      const where = Prisma.sql`u."accountId" = ${accountId}::uuid AND u.id = ${userId}::uuid`
+      const [user] = await read(where, 1)
+      return user ?? null
+    },
+
+    /** Oldest first: ids are UUIDv7, so their order is the order of creation. */
+    async list(
+      accountId: string,
+      { limit, after, twoFactor, q, ...at }: RosterRequest
+    ): Promise<Page<RosterUser>> {
+      const conditions = [
+        Prisma.sql`u."accountId" = ${accountId}::uuid`,
+        ...(after === null ? [] : [Prisma.sql`u.id > ${after}::uuid`]),
+        ...(twoFactor === null ? [] : demandsOf(twoFactor).map(asCondition(at))),
+        ...(q === null ? [] : [contains(q)])
+      ]
+      return pageOf(await read(Prisma.join(conditions, ' AND '), limit + 1), limit)
+    }
+  }
+}
+
+type Circumstances = Pick<RosterRequest, 'policy' | 'now'>
+
+/** The facts of core/two-factor in SQL: true or false, never NULL, so that NOT is their contrary. */
+const FACTS: Record<keyof TwoFactorFacts, (at: Circumstances) => Prisma.Sql> = {
+  isEnrolled: () => Prisma.sql`EXISTS (SELECT FROM "Authenticator" x
+    WHERE x."accountId" = u."accountId" AND x."userId" = u.id)`,
+  isEnrolling: ({ now }) => Prisma.sql`EXISTS (SELECT FROM "Enrollment" e
+    WHERE e."accountId" = u."accountId" AND e."userId" = u.id
+      AND e."expiresAt" > ${now}::timestamptz AND e."wrongTries" < ${ENROLLMENT_TRIES_MAX})`,
+  isLocked: ({ now }) => Prisma.sql`(u."codeDisabledAt" IS NOT NULL
+    OR u."codeLockedUntil" IS NOT NULL AND u."codeLockedUntil" > ${now}::timestamptz)`,
+  isExempt: ({ policy }) => isExemptFrom(policy)
+}
+
+function asCondition(at: Circumstances) {
+  return ([fact, value]: [keyof TwoFactorFacts, boolean]): Prisma.Sql =>
+    value ? FACTS[fact](at) : Prisma.sql`NOT ${FACTS[fact](at)}`
+}
+
+// Not LIKE, to which some characters are patterns. Addresses are stored in lower case.
+function contains(q: string): Prisma.Sql {
+  return Prisma.sql`(strpos(u.email, ${q.toLowerCase()}) > 0
+    OR strpos(lower(u."externalId"), lower(${q})) > 0)`
+}
+
+function asRosterUser({ authenticators, enrollment, ...user }: RosterRow): RosterUser {
+  return {
+    ...user,
+    authenticators: authenticators.map(({ confirmedAt }) => ({
+      confirmedAt: new Date(confirmedAt)
+    })),
+    enrollment: enrollment && { ...enrollment, expiresAt: new Date(enrollment.expiresAt) }
+  }
+}

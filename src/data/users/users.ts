@@ -1,0 +1,188 @@
+import type { SignedAuditEvent } from '../../core/audit/events.ts'
+import type { Role } from '../../core/claims.ts'
+import { type Notice, noticeTo } from '../../core/mail/notices.ts'
+import { isUniqueViolation } from '../engine/conflicts.ts'
+import { type Clients, on, prepare, template } from '../engine/statements.ts'
+import type { UserKey } from '../sign-in/subjects.ts'
+import { forgetDevices } from '../sign-in/trusted-devices.ts'
+import { type Transaction, writeRecord } from '../trail/act-records.ts'
+import { eventInsert } from '../trail/audit-events.ts'
+import { createRoster, type RosterUser } from './roster.ts'
+import type { Owner } from './two-factor.ts'
+
+export interface NewUser {
+  accountId: string
+  id: string
+  email: string
+  role: Role
+  passwordHash: string | null
+  externalId: string | null
+  createdAt: Date
+}
+
+export interface UserChange {
+  email?: string
+  role?: Role
+  passwordHash?: string
+  disabledAt?: Date | null
+  externalId?: string | null
+}
+
+export type ChangeOutcome =
+  | { changed: true; user: RosterUser }
+  | { changed: false; reason: 'not-found' | 'email-taken' | 'last-admin' | 'dead-credential' }
+
+export type RemoveOutcome = 'removed' | 'not-found' | 'last-admin'
+
+const inRoster = {
+  omit: { passwordHash: true },
+  include: {
+    authenticators: { select: { confirmedAt: true }, orderBy: { confirmedAt: 'asc' } },
+    enrollment: { select: { expiresAt: true, wrongTries: true } },
+    ssoIdentities: { select: { issuer: true, clientId: true } },
+    _count: { select: { recoveryCodes: true } }
+  }
+} as const
+
+export type Users = ReturnType<typeof createUsers>
+
+export function createUsers({ prisma, query }: Clients) {
+  return {
+    ...createRoster(prisma),
+
+    /** Null: another user of the account has the address. */
+    async create(user: NewUser, event: SignedAuditEvent): Promise<RosterUser | null> {
+      try {
+        return await prisma.$transaction(async (transaction) => {
+          const created = await transaction.user.create({ data: user, ...inRoster })
+          await writeRecord(transaction, event)
+          return created
+        })
+      } catch (error) {
+        if (isUniqueViolation(error, 'User_accountId_email_key')) return null
+        throw error
+      }
+    },
+
+    /** The stored hash, for whoever must show the password once more; null for none. */
+    async findPasswordHash({ accountId, userId }: UserKey): Promise<string | null> {
+      const user = await prisma.user.findUnique({
+        where: { accountId_id: { accountId, id: userId } },
+        select: { passwordHash: true }
+      })
+      return user?.passwordHash ?? null
+    },
+
+    /**
+     * Changes a user, and tells them of a new password or address. A new password or a disabling raises the epoch in
+     * the same write, so every earlier token is dead with it, and the trust in devices ends. Never leaves an account that
+     * has an admin without one. For who acts for themself, `epoch` is that of their token: what they have shown must still
+     * hold at the write.
+     */
+    async change(
+      { accountId, userId, epoch: shown }: UserKey & Partial<Owner>,
+      change: UserChange,
+      event: SignedAuditEvent
+    ): Promise<ChangeOutcome> {
+      const killsTokens = change.passwordHash !== undefined || Boolean(change.disabledAt)
+      const epoch = killsTokens ? { epoch: { increment: 1 } } : {}
+      const mayRemoveAdmin = change.role === 'member' || Boolean(change.disabledAt)
+      try {
+        return await prisma.$transaction(async (transaction) => {
+          if (mayRemoveAdmin && (await isLastAdmin(transaction, { accountId, userId }))) {
+            return { changed: false, reason: 'last-admin' }
+          }
+          const key = { accountId_id: { accountId, id: userId } }
+          const before = await lockUser(transaction, { accountId, userId })
+          if (!before) return { changed: false, reason: 'not-found' }
+          const isAlive = shown === undefined || (shown === before.epoch && !before.isDisabled)
+          if (!isAlive) return { changed: false, reason: 'dead-credential' }
+          await transaction.user.updateMany({
+            where: { accountId, id: userId },
+            data: { ...change, ...epoch }
+          })
+          if (killsTokens) await forgetDevices(transaction, { accountId, userId })
+          await writeRecord(transaction, event, noticesOfChange(accountId, before, change, event))
+          const user = await transaction.user.findUniqueOrThrow({ where: key, ...inRoster })
+          return { changed: true, user }
+        })
+      } catch (error) {
+        if (isUniqueViolation(error, 'User_accountId_email_key'))
+          return { changed: false, reason: 'email-taken' }
+        throw error
+      }
+    },
+
+    /** Deletes a user and all that is theirs. Never leaves an account that has an admin without one. */
+    remove({ accountId, userId }: UserKey, event: SignedAuditEvent): Promise<RemoveOutcome> {
+      return prisma.$transaction(async (transaction) => {
+        if (await isLastAdmin(transaction, { accountId, userId })) return 'last-admin'
+        const removed = await transaction.user.deleteMany({ where: { accountId, id: userId } })
+        if (removed.count === 0) return 'not-found'
+        await writeRecord(transaction, event)
+        return 'removed'
+      })
+    },
+
+    /** Notes a sign-in that needed no second step. */
+    async noteSignIn({ accountId, userId }: UserKey, event: SignedAuditEvent): Promise<void> {
+      await query(signedIn, { accountId, userId, event })
+    }
+  }
+}
+
+const signedIn = prepare(
+  template<UserKey & { event: SignedAuditEvent }>`
+    WITH signed_in AS (
+      UPDATE "User" SET "lastSignInAt" = ${({ event }) => event.occurredAt}::timestamptz
+      WHERE "accountId" = ${({ accountId }) => accountId}::uuid AND id = ${({ userId }) => userId}::uuid
+    )
+    ${on(({ event }: { event: SignedAuditEvent }) => event, eventInsert())}`
+)
+
+/** Whoever takes over an address or a password is not the only one to hear of it. */
+function noticesOfChange(
+  accountId: string,
+  before: { email: string },
+  change: UserChange,
+  event: SignedAuditEvent
+): Notice[] {
+  const owner = { accountId, email: before.email }
+  const isPasswordChanged = change.passwordHash !== undefined
+  const to = change.email
+  return [
+    ...(isPasswordChanged ? [noticeTo(owner, event, 'password_changed', {})] : []),
+    ...(to === undefined || to === before.email
+      ? []
+      : [before.email, to].map((email) =>
+          noticeTo({ accountId, email }, event, 'email_changed', { from: before.email, to })
+        ))
+  ]
+}
+
+// Held until the transaction ends: of two changes of an address, the second tells whoever the first made it.
+async function lockUser(
+  transaction: Transaction,
+  { accountId, userId }: UserKey
+): Promise<{ email: string; epoch: number; isDisabled: boolean } | null> {
+  const [user] = await transaction.$queryRaw<
+    { email: string; epoch: number; isDisabled: boolean }[]
+  >`
+    SELECT email, epoch, "disabledAt" IS NOT NULL AS "isDisabled" FROM "User"
+    WHERE "accountId" = ${accountId}::uuid AND id = ${userId}::uuid FOR UPDATE`
+  return user ?? null
+}
+
+// The lock on the account's row makes two admins who demote each other take turns.
+async function isLastAdmin(
+  transaction: Transaction,
+  { accountId, userId }: UserKey
+): Promise<boolean> {
+  await transaction.$queryRaw`SELECT 1 AS locked FROM "Account" WHERE id = ${accountId}::uuid FOR NO KEY UPDATE`
+  const admins = await transaction.user.findMany({
+    where: { accountId, role: 'admin', disabledAt: null },
+    select: { id: true },
+    take: 2
+  })
+  return admins.length === 1 && admins[0]?.id === userId
+}

@@ -1,0 +1,130 @@
+// The answers that end a step: one union, made in one place, so that every route says the same.
+import type { FastifyRequest } from 'fastify'
+import type { Act, Audit } from '../audit/audit.ts'
+import type { Authentication } from '../core/claims.ts'
+import { type Arrival, type Decision, decide } from '../core/policy.ts'
+import type { Tokens } from '../crypto/tokens.ts'
+import type { Subject } from '../data/sign-in/subjects.ts'
+import type { AuditEvents } from '../data/trail/audit-events.ts'
+import type { Users } from '../data/users/users.ts'
+import type { SignIn } from '../wire/sign-in.ts'
+import type { DeviceTrust } from './device-trust.ts'
+
+type Authenticated = Extract<SignIn, { status: 'authenticated' }>
+
+/** How somebody came in, and what they brought. */
+export interface FirstStep {
+  authentication: Authentication
+  arrival: Arrival
+  /** Of a browser or phone that may be trusted; heeded where a code would be asked for. */
+  deviceToken?: string | undefined
+}
+
+export interface SignIns {
+  /** What a right first step leads to, by the account's policy: an access token, or a step token. Puts it on record. */
+  afterFirstStep(
+    request: FastifyRequest,
+    subject: Subject,
+    firstStep: FirstStep,
+    act: Act
+  ): Promise<SignIn>
+  /** The end of a sign-in. */
+  authenticated(
+    subject: Subject,
+    authentication: Authentication,
+    reason: Authenticated['reason']
+  ): Authenticated
+}
+
+export function createSignIns({
+  tokens,
+  users,
+  deviceTrust,
+  audit,
+  auditEvents,
+  now
+}: {
+  tokens: Tokens
+  users: Users
+  deviceTrust: DeviceTrust
+  audit: Audit
+  auditEvents: AuditEvents
+  now: () => Date
+}): SignIns {
+  function authenticated(
+    subject: Subject,
+    authentication: Authentication,
+    reason: Authenticated['reason']
+  ): Authenticated {
+    const { accountId, userId: id, email, role } = subject
+    return {
+      status: 'authenticated',
+      reason,
+      ...tokens.issueAccessToken(subject, authentication),
+      tokenType: 'Bearer',
+      user: { id, accountId, email, role }
+    }
+  }
+
+  /** Null: no device is trusted here, or not this one. */
+  async function signInByDevice(
+    request: FastifyRequest,
+    subject: Subject,
+    { authentication, deviceToken }: FirstStep,
+    { decision, act }: { decision: Decision; act: Act }
+  ): Promise<SignIn | null> {
+    const { outcome, reason } = decision
+    if (outcome !== 'authenticated' || deviceToken === undefined) return null
+    const details = { next: outcome, why: reason }
+    const device = await deviceTrust.signIn(request, subject, deviceToken, { ...act, details })
+    return device && { ...authenticated(subject, authentication, reason), ...device }
+  }
+
+  /** The answer that a decision is told by. */
+  function answerTo(decision: Decision, subject: Subject, authentication: Authentication): SignIn {
+    const { outcome: status, reason } = decision
+    if (status === 'authenticated') {
+      return { ...authenticated(subject, authentication, reason), ...recommendationOf(decision) }
+    }
+    const { amr } = authentication
+    return status === 'verification_required'
+      ? {
+          ...{ status, reason, ...tokens.issueStepToken(subject, 'verify', amr) },
+          methods: ['totp', 'recovery_code']
+        }
+      : { status, reason, ...tokens.issueStepToken(subject, 'enroll', amr) }
+  }
+
+  return {
+    authenticated,
+
+    async afterFirstStep(request, subject, firstStep, act) {
+      const { authentication, arrival } = firstStep
+      const input = {
+        ...{ policy: subject.policy, mandate: subject.mandate, arrival, now: now() },
+        user: { hasAuthenticator: subject.authenticators.length > 0 }
+      }
+      const decision = decide({ ...input, hasTrustedDevice: false })
+      if (decision.outcome === 'verification_required') {
+        const byDevice = decide({ ...input, hasTrustedDevice: true })
+        const asked = { decision: byDevice, act }
+        const signIn = await signInByDevice(request, subject, firstStep, asked)
+        if (signIn) return signIn
+      }
+      const { outcome: next, reason: why } = decision
+      const event = audit.succeeded(request, { ...act, details: { next, why } })
+      await (next === 'authenticated'
+        ? users.noteSignIn(subject, event)
+        : auditEvents.record(event))
+      return answerTo(decision, subject, authentication)
+    }
+  }
+}
+
+function recommendationOf(
+  decision: Extract<Decision, { outcome: 'authenticated' }>
+): Pick<Authenticated, 'enrollment'> {
+  if (!decision.recommended) return {}
+  const { requiredFrom } = decision.recommended
+  return { enrollment: { recommended: true, requiredFrom: requiredFrom.toISOString() } }
+}

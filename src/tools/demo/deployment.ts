@@ -1,0 +1,60 @@
+// The real service on a real port, with a database in memory: nothing is left behind when it stops.
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { rm } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { PGlite } from '@electric-sql/pglite'
+import { buildApp } from '../../app.ts'
+import { formatBearerKey } from '../../core/bearer-keys.ts'
+import { generateBearerKey } from '../../crypto/secrets.ts'
+import { openDatabase } from '../../data/engine/database.ts'
+import { loadConfig } from '../../settings/config.ts'
+
+export interface Deployment {
+  /** Where it listens, which is also its issuer. */
+  url: string
+  operatorKey: string
+  stop(): Promise<void>
+}
+
+/** Starts what `npm start` starts, on a free port of this machine and with keys of its own. */
+export async function startDeployment(): Promise<Deployment> {
+  const port = await freePort()
+  const operatorKey = formatBearerKey(generateBearerKey('operator'))
+  // Made with the first mail, if there is one; the database itself is in memory.
+  const folder = join(tmpdir(), `twostep-demo-${randomBytes(6).toString('hex')}`)
+  const config = loadConfig({
+    DATABASE_URL: `pglite:${folder}`,
+    MASTER_KEYS: `demo:${randomBytes(32).toString('base64')}`,
+    OPERATOR_KEY: operatorKey,
+    PORT: String(port),
+    ISSUER: `http://127.0.0.1:${port}`
+  })
+  const database = await openDatabase({ url: 'pglite:memory', pglite: new PGlite() })
+  try {
+    await database.migrate()
+    const app = await buildApp({ config, database, now: () => new Date() })
+    await app.listen({ port, host: '127.0.0.1' })
+    const stop = async () => {
+      await app.close()
+      await database.close()
+      await rm(folder, { recursive: true, force: true })
+    }
+    return { url: config.issuer, operatorKey, stop }
+  } catch (error) {
+    await database.close()
+    throw error
+  }
+}
+
+// The issuer is part of every access token, so the port must be known before there is anything that listens on it.
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}

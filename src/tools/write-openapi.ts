@@ -1,0 +1,21 @@
+// Writes openapi.yaml from the routes. The service is built on an empty database in memory and never listens.
+import { randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { PGlite } from '@electric-sql/pglite'
+import { buildApp } from '../app.ts'
+import { formatBearerKey } from '../core/bearer-keys.ts'
+import { generateBearerKey } from '../crypto/secrets.ts'
+import { openDatabase } from '../data/engine/database.ts'
+import { loadConfig } from '../settings/config.ts'
+
+const config = loadConfig({
+  MASTER_KEYS: `spec:${randomBytes(32).toString('base64')}`,
+  OPERATOR_KEY: formatBearerKey(generateBearerKey('operator')),
+  ISSUER: 'https://auth.example.com'
+})
+const database = await openDatabase({ url: 'pglite:memory', pglite: new PGlite() })
+await database.migrate()
+const app = await buildApp({ config, database, now: () => new Date() })
+await writeFile(process.argv[2] ?? 'openapi.yaml', app.swagger({ yaml: true }))
+await app.close()
+await database.close()

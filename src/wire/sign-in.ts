@@ -1,0 +1,102 @@
+// The union that every route that ends a step returns.
+import { type Static, Type } from 'typebox'
+import { refTo } from './references.ts'
+import { Email, Instant, Nullable, Role, Uuid } from './scalars.ts'
+
+export const DecisionReason = Type.Enum(
+  [
+    'not_required',
+    'sso_supersedes',
+    'trusted_device',
+    'user_enabled',
+    'account_required',
+    'mandated',
+    'grace_period',
+    'code_verified',
+    'recovery_code_verified',
+    'enrolled'
+  ],
+  { description: 'Why the decision fell so.' }
+)
+
+const AccessTokenMembers = {
+  accessToken: Type.String({
+    description: 'RFC 9068, ES256; verify it with the keys of the JWKS.'
+  }),
+  tokenType: Type.Literal('Bearer'),
+  expiresIn: Type.Integer({ description: 'Seconds, as in RFC 6749.' })
+}
+
+export const SignInUser = Type.Object(
+  { id: Uuid, accountId: Uuid, email: Email, role: Role },
+  { $id: 'SignInUser' }
+)
+
+export const Authenticated = Type.Object(
+  {
+    status: Type.Literal('authenticated'),
+    reason: DecisionReason,
+    ...AccessTokenMembers,
+    user: refTo(SignInUser),
+    deviceToken: Type.Optional(
+      Type.String({
+        description: 'Keep it for the next sign-in on this device, in the place of the one sent.'
+      })
+    ),
+    deviceTokenExpiresAt: Type.Optional(Instant),
+    enrollment: Type.Optional(
+      Type.Object(
+        { recommended: Type.Literal(true), requiredFrom: Nullable(Instant) },
+        { description: 'Two-factor will be required of this user: offer the set-up now.' }
+      )
+    ),
+    recoveryCodesRemaining: Type.Optional(Type.Integer({ minimum: 0 })),
+    recoveryCodes: Type.Optional(
+      Type.Array(Type.String(), {
+        description: 'Ten, with the first authenticator only; never shown again.'
+      })
+    )
+  },
+  { $id: 'Authenticated' }
+)
+
+export const VerificationRequired = Type.Object(
+  {
+    status: Type.Literal('verification_required'),
+    reason: DecisionReason,
+    stepToken: Type.String({ description: 'Good for `POST /v1/verify`, once.' }),
+    expiresInSeconds: Type.Integer(),
+    methods: Type.Array(Type.Enum(['totp', 'recovery_code']))
+  },
+  { $id: 'VerificationRequired' }
+)
+
+export const EnrollmentRequired = Type.Object(
+  {
+    status: Type.Literal('enrollment_required'),
+    reason: DecisionReason,
+    stepToken: Type.String({ description: 'Good for `POST /v1/enroll` and `/v1/enroll/confirm`.' }),
+    expiresInSeconds: Type.Integer()
+  },
+  { $id: 'EnrollmentRequired' }
+)
+
+export type SignIn =
+  | Static<typeof Authenticated>
+  | Static<typeof VerificationRequired>
+  | Static<typeof EnrollmentRequired>
+
+/** The one answer of every route that ends a step. */
+export const SignIn = Type.Unsafe<SignIn>({
+  $id: 'SignIn',
+  type: 'object',
+  oneOf: [refTo(Authenticated), refTo(VerificationRequired), refTo(EnrollmentRequired)],
+  discriminator: {
+    propertyName: 'status',
+    mapping: {
+      authenticated: '#/components/schemas/Authenticated',
+      verification_required: '#/components/schemas/VerificationRequired',
+      enrollment_required: '#/components/schemas/EnrollmentRequired'
+    }
+  }
+})

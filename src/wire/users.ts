@@ -1,0 +1,66 @@
+// A user, and what a user owns, as several routes show them.
+import { type Static, Type } from 'typebox'
+import { AuthenticatorName, Email, ExternalId, Instant, Nullable, Role, Uuid } from './scalars.ts'
+import { DecisionReason } from './sign-in.ts'
+
+/** The path of one user; `me` is the owner of an access token. */
+export const UserParams = Type.Object({
+  userId: Type.Union([Uuid, Type.Literal('me')], {
+    description: 'A user of the account; `me` with an access token.'
+  })
+})
+
+export const User = Type.Object(
+  {
+    id: Uuid,
+    email: Email,
+    role: Role,
+    disabled: Type.Boolean(),
+    externalId: Nullable(ExternalId),
+    createdAt: Instant,
+    lastSignInAt: Nullable(Instant),
+    twoFactor: Type.Object({
+      state: Type.Enum(['enabled', 'disabled', 'pending'], {
+        description:
+          '`pending`: an enrolment waits for its first code. `enabled` includes locked ones.'
+      }),
+      since: Nullable(Instant),
+      lockedUntil: Nullable(Instant),
+      codesDisabledAt: Type.Union([Instant, Type.Null()], {
+        description:
+          'Set after too many wrong codes in a row: none is judged until a reset or a recovery code.'
+      }),
+      authenticators: Type.Integer({ minimum: 0 }),
+      recoveryCodesRemaining: Type.Integer({ minimum: 0 }),
+      required: Type.Boolean({ description: 'Whether this user may not go without.' }),
+      exempt: Type.Boolean({ description: 'Whether single sign-on stands in for the code.' }),
+      reason: DecisionReason
+    })
+  },
+  { $id: 'User' }
+)
+
+export type User = Static<typeof User>
+
+export const Authenticator = Type.Object(
+  {
+    id: Uuid,
+    name: AuthenticatorName,
+    state: Type.Enum(['active', 'pending'], {
+      description: '`pending`: its set-up waits for the first code.'
+    }),
+    createdAt: Instant,
+    confirmedAt: Nullable(Instant),
+    lastUsedAt: Nullable(Instant)
+  },
+  { $id: 'Authenticator' }
+)
+
+export type Authenticator = Static<typeof Authenticator>
+
+export const TrustedDevice = Type.Object(
+  { id: Uuid, createdAt: Instant, lastUsedAt: Nullable(Instant), expiresAt: Instant },
+  { $id: 'TrustedDevice' }
+)
+
+export type TrustedDevice = Static<typeof TrustedDevice>

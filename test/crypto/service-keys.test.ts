@@ -1,0 +1,37 @@
+import t from 'tap'
+import {
+  createSealer,
+  type MasterKey,
+  SERVICE_KEY_IDS,
+  UnsealError
+} from '../../src/crypto/sealing.ts'
+import { generateServiceKey, openServiceKey } from '../../src/crypto/service-keys.ts'
+
+const OLD: MasterKey = { id: 'k1', key: Buffer.alloc(32, 1) }
+const NEW: MasterKey = { id: 'k2', key: Buffer.alloc(32, 2) }
+
+t.test('a new key is 32 random bytes, sealed by the ring’s first', async (t) => {
+  const keys = Array.from({ length: 100 }, () => generateServiceKey([NEW, OLD], 'audit'))
+  const opened = keys.map((key) => Buffer.from(openServiceKey([NEW], key)))
+  t.ok(opened.every(({ length }) => length === 32))
+  t.equal(new Set(opened.map((key) => key.toString('hex'))).size, 100)
+})
+
+t.test('each is sealed to its use, and opens for no other', async (t) => {
+  for (const id of SERVICE_KEY_IDS) {
+    const { sealedKey } = generateServiceKey([OLD], id)
+    for (const other of SERVICE_KEY_IDS) {
+      const open = () => openServiceKey([OLD], { id: other, sealedKey })
+      if (other === id) t.equal(open().length, 32)
+      else t.throws(open, UnsealError, `${id} as ${other}`)
+    }
+  }
+})
+
+// The chain of the record hangs on it, from before there were others.
+t.test('the audit key is sealed as ever', async (t) => {
+  const key = Buffer.alloc(32, 9)
+  const sealedKey = createSealer([OLD], 'audit-key').seal(key, ['audit'])
+  t.same(Buffer.from(openServiceKey([NEW, OLD], { id: 'audit', sealedKey })), key)
+  t.throws(() => openServiceKey([NEW], { id: 'audit', sealedKey }), /MASTER_KEYS does not hold/)
+})

@@ -1,0 +1,76 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { createCircuitBreaker } from '../../../src/data/engine/circuit-breaker.ts'
+
+const SILENCE = new Error('no answer')
+const BUSY = new Error('no connection to spare')
+
+function breakerOver(t: Test) {
+  const server = { isAway: true, probes: 0 }
+  const heard: string[] = []
+  const breaker = createCircuitBreaker({
+    trips: (error) => error === SILENCE,
+    probe: async () => {
+      server.probes += 1
+      if (server.isAway) throw SILENCE
+    },
+    onOpen: () => heard.push('open'),
+    onClose: () => heard.push('closed'),
+    refusal: (cause) => new Error('refused', { cause })
+  })
+  t.teardown(() => breaker.end())
+  return { breaker, server, heard }
+}
+
+const fail = (error: Error) => async () => {
+  throw error
+}
+
+t.test('an error that says nothing of the next one opens nothing', async (t) => {
+  const { breaker, heard } = breakerOver(t)
+  await t.rejects(breaker.guard(fail(BUSY)), BUSY)
+  t.equal(await breaker.guard(async () => 'done'), 'done')
+  t.same(heard, [])
+})
+
+t.test('open: whoever asks is refused at once, and their work is not begun', async (t) => {
+  const { breaker, heard } = breakerOver(t)
+  await Promise.all([1, 2, 3].map(() => t.rejects(breaker.guard(fail(SILENCE)), SILENCE)))
+  t.same(heard, ['open'], 'once, however many found out')
+  const work = async () => t.fail('was begun')
+  await t.rejects(breaker.guard(work), { message: 'refused', cause: SILENCE })
+})
+
+t.test('it closes by itself once the server is of use, and opens again', async (t) => {
+  const { breaker, server, heard } = breakerOver(t)
+  await t.rejects(breaker.guard(fail(SILENCE)))
+  server.isAway = false
+  await sleep(400)
+  t.equal(await breaker.guard(async () => 'done'), 'done')
+  server.isAway = true
+  await t.rejects(breaker.guard(fail(SILENCE)))
+  t.same(heard, ['open', 'closed', 'open'])
+})
+
+t.test('what was begun before the server was away, and fails late, opens nothing', async (t) => {
+  const { breaker, server, heard } = breakerOver(t)
+  const late = breaker.guard(async () => {
+    await sleep(500)
+    throw SILENCE
+  })
+  const isRejected = t.rejects(late, SILENCE)
+  await t.rejects(breaker.guard(fail(SILENCE)))
+  server.isAway = false
+  await isRejected
+  t.same(heard, ['open', 'closed'])
+  t.equal(await breaker.guard(async () => 'done'), 'done')
+})
+
+t.test('ended, it probes no more', async (t) => {
+  const { breaker, server } = breakerOver(t)
+  await t.rejects(breaker.guard(fail(SILENCE)))
+  breaker.end()
+  const { probes } = server
+  await sleep(600)
+  t.ok(server.probes <= probes + 1)
+})

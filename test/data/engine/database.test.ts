@@ -1,0 +1,133 @@
+import t from 'tap'
+import { openDatabase } from '../../../src/data/engine/database.ts'
+import { createStatementNames } from '../../../src/data/engine/statement-names.ts'
+import { openTestDatabase } from '../../support/database.ts'
+
+const server = process.env['TEST_DATABASE_URL']
+const withoutServer = server ? false : 'needs TEST_DATABASE_URL'
+const account = {
+  id: '018f4e3c-0000-7000-8000-000000000001',
+  slug: 'acme',
+  name: 'Acme',
+  audience: 'https://acme.test',
+  createdAt: new Date('2030-01-02T03:04:05.678Z')
+}
+
+t.test('an unknown scheme is refused without quoting the password', async (t) => {
+  const message = /^DATABASE_URL must begin with .*, not with "mysql:"$/
+  await t.rejects(openDatabase({ url: 'mysql://root:secret@127.0.0.1/x' }), { message })
+  await t.rejects(openDatabase({ url: '' }), { message: /^DATABASE_URL must begin with/ })
+  await t.rejects(openDatabase({ url: 'pglite:' }), { message: /^DATABASE_URL must name a folder/ })
+})
+
+t.test('of forty conditional updates at once exactly one wins', async (t) => {
+  const { prisma } = await openTestDatabase(t)
+  await Promise.all(Array.from({ length: 10 }, () => prisma.$queryRaw`SELECT pg_sleep(0.05)::text`))
+  await prisma.account.create({ data: account })
+  await prisma.policy.create({ data: { accountId: account.id, updatedAt: account.createdAt } })
+  const updates = await Promise.all(
+    Array.from({ length: 40 }, () =>
+      prisma.policy.updateMany({
+        where: { accountId: account.id, version: 1 },
+        data: { version: 2 }
+      })
+    )
+  )
+  t.equal(
+    updates.reduce((sum, { count }) => sum + count, 0),
+    1
+  )
+})
+
+t.test('ping answers while the database is open and fails once it is closed', async (t) => {
+  const database = await openTestDatabase(t)
+  await database.ping()
+  await database.close()
+  await t.rejects(database.ping())
+})
+
+t.test('a server that does not answer fails the ping within its second', async (t) => {
+  // TEST-NET-1 (RFC 5737): nobody is there.
+  const database = await openDatabase({ url: 'postgresql://postgres@192.0.2.1/x' })
+  t.teardown(() => database.close())
+  const before = performance.now()
+  await t.rejects(database.ping())
+  t.ok(performance.now() - before < 1500)
+})
+
+t.test('instants mean UTC in the database too, whatever its zone', async (t) => {
+  const database = await openTestDatabase(t)
+  const { url } = database
+  if (url) {
+    const name = new URL(url).pathname.slice(1)
+    await database.prisma.$executeRawUnsafe(`ALTER DATABASE ${name} SET timezone TO 'Asia/Tokyo'`)
+  }
+  // The setting reaches new connections only.
+  const there = url ? await openDatabase({ url }) : database
+  t.teardown(() => there.close())
+  await there.prisma.account.create({ data: account })
+  const rows = await there.prisma.$queryRaw`
+    SELECT (extract(epoch FROM "createdAt") * 1000)::float8 AS ms FROM "Account"`
+  t.same(rows, [{ ms: account.createdAt.getTime() }])
+  t.same((await there.prisma.account.findFirst())?.createdAt, account.createdAt)
+})
+
+t.test(
+  'the death of connections fails at most what they carried',
+  { skip: withoutServer },
+  async (t) => {
+    const { url = '' } = await openTestDatabase(t)
+    const lost: string[] = []
+    const log = { warn: (_details: object, message: string) => lost.push(message) }
+    const database = await openDatabase({ url, log })
+    t.teardown(() => database.close())
+    const { prisma } = database
+    const killAll = async () => {
+      const other = await openDatabase({ url })
+      await other.prisma.$queryRaw`
+      SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE datname = current_database() AND pid <> pg_backend_pid()`
+      await other.close()
+    }
+
+    await Promise.all(
+      Array.from({ length: 5 }, () => prisma.$queryRaw`SELECT pg_sleep(0.05)::text`)
+    )
+    await killAll()
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    t.ok(lost.length > 0, 'idle ones are reported')
+    t.equal(await prisma.account.count(), 0, 'the next query gets a new one')
+
+    const carried = t.rejects(prisma.$queryRaw`SELECT pg_sleep(3)::text`)
+    const transaction = t.rejects(
+      prisma.$transaction(async (tx) => {
+        await tx.account.create({ data: account })
+        await killAll()
+        await tx.account.count()
+      })
+    )
+    await Promise.all([carried, transaction])
+    t.equal(await prisma.account.count(), 0)
+  }
+)
+
+t.test(
+  'a statement that takes too long is cancelled by the server',
+  { skip: withoutServer },
+  async (t) => {
+    const { url = '' } = await openTestDatabase(t)
+    const database = await openDatabase({ url: `${url}?statement_timeout=200` })
+    t.teardown(() => database.close())
+    await t.rejects(database.prisma.$queryRaw`SELECT pg_sleep(2)::text`, { message: /timeout/ })
+  }
+)
+
+t.test('statement names are stable, distinct and bounded', async (t) => {
+  const nameOf = createStatementNames(2)
+  const one = nameOf({ sql: 'SELECT 1' })
+  t.match(one, /^.{22}$/)
+  t.equal(nameOf({ sql: 'SELECT 1' }), one)
+  t.not(nameOf({ sql: 'SELECT 2' }), one)
+  t.equal(nameOf({ sql: 'SELECT 3' }), '', 'unnamed once full')
+  t.equal(nameOf({ sql: 'SELECT 1' }), one)
+})

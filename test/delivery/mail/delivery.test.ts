@@ -1,0 +1,342 @@
+// From the outbox to a real SMTP server: every mail gets out, whatever is away in between, and no other worker's does twice.
+import { pino } from 'pino'
+import t, { type Test } from 'tap'
+import type { Notice } from '../../../src/core/mail/notices.ts'
+import { type Database, openDatabase } from '../../../src/data/engine/database.ts'
+import { createOutbox } from '../../../src/data/trail/outbox.ts'
+import { createMailDelivery } from '../../../src/delivery/mail/delivery.ts'
+import { createSmtpTransport } from '../../../src/delivery/mail/smtp-transport.ts'
+import { parseMailServer } from '../../../src/settings/mail.ts'
+import { ON_EMBEDDED, ON_SERVER } from '../../support/app.ts'
+import { createClock } from '../../support/clock.ts'
+import { openTestDatabase } from '../../support/database.ts'
+import { openMailbox } from '../../support/mailbox.ts'
+import { KINDS, noticeOf, putIntoOutbox } from '../../support/notices.ts'
+
+const ACCOUNT_ID = '019a0000-0000-7000-8000-000000000001'
+const FROM = { name: 'Acme, "sign-in"', address: 'no-reply@acme.test' }
+const BATCH = 20
+
+const database = await openTestDatabase(t)
+const { prisma } = database
+const clock = createClock()
+await prisma.account.create({
+  data: {
+    ...{ id: ACCOUNT_ID, slug: 'acme', name: 'Acme "><b>', audience: 'urn:acme' },
+    createdAt: clock.now()
+  }
+})
+t.afterEach(() => prisma.outboxMail.deleteMany())
+
+/** A worker on a database, and what it has logged. */
+function startWorker(t: Test, url: string, { prisma }: Database = database) {
+  const logged: string[] = []
+  const log = pino({ level: 'trace' }, { write: (line: string) => logged.push(line) })
+  const server = parseMailServer(url)
+  if (!server) throw new Error(`no mail server: ${url}`)
+  const transport = createSmtpTransport(server)
+  t.teardown(() => transport.close())
+  const delivery = createMailDelivery({
+    ...{ outbox: createOutbox(prisma), transport, from: FROM, log, now: clock.now },
+    messageIdDomain: 'auth.twostep.test'
+  })
+  return { ...delivery, logged }
+}
+
+function notices(
+  count: number,
+  recipient = (index: number) => `user${index}@example.com`
+): Notice[] {
+  return Array.from({ length: count }, (_, index) => {
+    const kind = KINDS[index % KINDS.length] ?? 'password_changed'
+    const occurredAt = new Date(clock.now().getTime() + index)
+    return noticeOf(kind, { accountId: ACCOUNT_ID, occurredAt, recipient: recipient(index) })
+  })
+}
+
+/** Puts mails into the outbox that are due now. */
+async function put(count: number, recipient?: (index: number) => string): Promise<void> {
+  await putIntoOutbox(database, notices(count, recipient))
+  clock.advance({ seconds: 1 })
+}
+
+const waiting = () => prisma.outboxMail.findMany({ orderBy: { occurredAt: 'asc' } })
+const secondsFromNow = (at: Date) => (at.getTime() - clock.now().getTime()) / 1000
+
+t.test('a mail is what it has to be on the wire', async (t) => {
+  const mailbox = await openMailbox(t)
+  const worker = startWorker(t, mailbox.url)
+  const occurredAt = clock.now()
+  await put(1, () => 'ada@example.com')
+  const [row] = await waiting()
+  t.equal(await worker.deliverDue(), 1)
+  t.same(await waiting(), [])
+  const mail = await mailbox.mailTo('ada@example.com', /^Two-step sign-in is on$/)
+  t.equal(mail.messageId, `<${row?.id}@auth.twostep.test>`)
+  t.same(mail.date, new Date(Math.floor(occurredAt.getTime() / 1000) * 1000))
+  t.equal(mail.headers['auto-submitted'], 'auto-generated')
+  t.equal(mail.headers['x-auto-response-suppress'], 'All')
+  t.ok(mail.headerLines.includes('To: ada@example.com'))
+  t.ok(mail.headerLines.includes('From: "Acme, \\"sign-in\\"" <no-reply@acme.test>'))
+  t.match(mail.text, 'Account: "Acme \'><b>"')
+  t.match(mail.html, '&quot;Acme &#39;&gt;&lt;b&gt;&quot;')
+  t.match(mail.source, /^MIME-Version: 1\.0\r$/m)
+  t.match(mail.source, /^Content-Type: text\/plain; charset=utf-8\r$/m)
+  t.notMatch(mail.source, /[^\r]\n|.{999}/, 'lines as RFC 5322 wants them')
+  t.notMatch(mail.source, /nodemailer|X-Mailer/i)
+  t.notMatch(worker.logged.join(''), 'ada@example.com', 'the log names mails by id and kind')
+  t.match(worker.logged.join(''), `"mailId":"${row?.id}","kind":"two_factor_enabled"`)
+})
+
+t.test('what is not one plain address gets no mail, and neither does anybody in it', async (t) => {
+  const mailbox = await openMailbox(t)
+  const worker = startWorker(t, mailbox.url)
+  const hostile = [
+    'ada@example.com\r\nBcc: eve@evil.test',
+    'ada@example.com, eve@evil.test',
+    'ada@example.com> <eve@evil.test',
+    'Eve <eve@evil.test>, ada@example.com',
+    '"eve@evil.test, "@example.com',
+    'group: eve@evil.test;'
+  ]
+  await put(hostile.length, (index) => hostile[index] ?? '')
+  await put(1)
+  t.equal(await worker.deliverDue(), 1)
+  t.same(
+    mailbox.all.map(({ to }) => to),
+    ['user0@example.com']
+  )
+  for (const { lastError } of await waiting()) t.match(lastError, /not one plain address/)
+})
+
+t.test('a server that is away for a while loses nothing, and is not pressed', async (t) => {
+  const mailbox = await openMailbox(t)
+  const worker = startWorker(t, mailbox.url)
+  await mailbox.stop()
+  await put(BATCH + 5)
+  t.equal(await worker.deliverDue(), 0)
+  t.equal(await worker.deliverDue(), 0)
+  for (const { tries, dueAt, failedAt, lastError } of await waiting()) {
+    t.match({ tries, failedAt, wait: secondsFromNow(dueAt) }, { tries: 1, failedAt: null, wait: 5 })
+    t.match(lastError, /^ESOCKET .*ECONNREFUSED/)
+  }
+  clock.advance({ seconds: 4 })
+  await worker.deliverDue()
+  t.ok(
+    (await waiting()).every(({ tries }) => tries === 1),
+    'nothing is tried before its time'
+  )
+  clock.advance({ seconds: 1 })
+  await worker.deliverDue()
+  await worker.deliverDue()
+  for (const { tries, dueAt } of await waiting()) t.same([tries, secondsFromNow(dueAt)], [2, 10])
+  const complaints = worker.logged.filter((line) => line.includes('mails are not getting out'))
+  t.equal(complaints.length, 1, 'one line tells of it')
+
+  await mailbox.start()
+  clock.advance({ seconds: 10 })
+  t.equal(await worker.deliverDue(), BATCH)
+  t.equal(await worker.deliverDue(), 5)
+  t.equal(await worker.deliverDue(), 0)
+  t.same(await waiting(), [])
+  t.same(
+    mailbox.all.map(({ to }) => to).sort(),
+    notices(BATCH + 5)
+      .map(({ recipient }) => recipient)
+      .sort()
+  )
+  t.equal(worker.logged.filter((line) => line.includes('getting out again')).length, 1)
+})
+
+t.test('550: the mail is given up at once, and holds up no other', async (t) => {
+  const mailbox = await openMailbox(t)
+  const worker = startWorker(t, mailbox.url)
+  mailbox.answer('user1@example.com', {
+    code: 550,
+    words: 'user1@example.com is\u0000 unknown here'
+  })
+  await put(3)
+  t.equal(await worker.deliverDue(), 2)
+  const [refused, ...others] = await waiting()
+  t.same(others, [])
+  t.match(refused, { recipient: 'user1@example.com', tries: 1, failedAt: clock.now() })
+  t.match(refused?.lastError, /^EENVELOPE RCPT TO 550 /)
+  clock.advance({ minutes: 60 })
+  t.equal(await worker.deliverDue(), 0)
+  t.equal((await waiting())[0]?.tries, 1, 'and is not tried again')
+  const logged = worker.logged.filter((line) => line.includes('mail given up'))
+  t.equal(logged.length, 1)
+  t.match(logged[0], `"mailId":"${refused?.id}"`)
+  t.notMatch(worker.logged.join(''), /user1@example|unknown here/)
+})
+
+t.test('4xx, and a 5xx that is our own fault: the mail is tried again', async (t) => {
+  const mailbox = await openMailbox(t)
+  const worker = startWorker(t, mailbox.url)
+  mailbox.answer('user0@example.com', { code: 451, words: 'greylisted' })
+  mailbox.answer('user1@example.com', { code: 557, words: 'relay access denied' })
+  await put(3)
+  t.equal(await worker.deliverDue(), 1)
+  t.equal((await waiting()).length, 2)
+  mailbox.answer('user0@example.com', null)
+  mailbox.answer('user1@example.com', null)
+  mailbox.answer(FROM.address, { code: 550, words: 'no such sender' })
+  clock.advance({ seconds: 5 })
+  t.equal(await worker.deliverDue(), 0)
+  mailbox.answer(FROM.address, null)
+  clock.advance({ seconds: 10 })
+  t.equal(await worker.deliverDue(), 2)
+  t.same(await waiting(), [])
+})
+
+t.test('a wrong login is tried again, and neither kept nor logged', async (t) => {
+  const login = { user: 'acme', password: 'hun:ter/2@' }
+  const mailbox = await openMailbox(t, { login })
+  const wrong = startWorker(t, mailbox.url.replace('%2F2', '%2F3'))
+  await put(1)
+  t.equal(await wrong.deliverDue(), 0)
+  const [mail] = await waiting()
+  t.match(mail, { failedAt: null, tries: 1, lastError: /^EAUTH AUTH / })
+  const kept = JSON.stringify(mail) + wrong.logged.join('')
+  t.notMatch(kept, /hun|aHVu|wrong login/)
+  clock.advance({ seconds: 5 })
+  t.equal(await startWorker(t, mailbox.url).deliverDue(), 1)
+})
+
+t.test(
+  'five days: a mail that nobody takes is given up, and forgotten after a month',
+  async (t) => {
+    const outbox = createOutbox(prisma)
+    const mailbox = await openMailbox(t)
+    await mailbox.stop()
+    const worker = startWorker(t, mailbox.url)
+    await put(2)
+    clock.advance({ minutes: 5 * 24 * 60 - 1 })
+    await worker.deliverDue()
+    t.ok((await waiting()).every(({ failedAt }) => failedAt === null))
+    clock.advance({ minutes: 1 })
+    await worker.deliverDue()
+    for (const { failedAt, lastError } of await waiting()) {
+      t.same(failedAt, clock.now())
+      t.match(lastError, /ECONNREFUSED/)
+    }
+    clock.advance({ minutes: 30 * 24 * 60 })
+    t.equal(await outbox.forgetFailed(clock.now()), 0)
+    clock.advance({ seconds: 1 })
+    t.equal(await outbox.forgetFailed(clock.now()), 2)
+  }
+)
+
+t.test('where nothing is sent, what has waited too long is given up', async (t) => {
+  const outbox = createOutbox(prisma)
+  await put(1)
+  const tooOld = clock.now()
+  await put(2)
+  await outbox.leaseDue({ limit: 1, seconds: 60, now: clock.now() })
+  t.equal(await outbox.giveUpUnsent(tooOld, clock.now()), 0, 'not what somebody is sending')
+  clock.advance({ seconds: 60 })
+  t.equal(await outbox.giveUpUnsent(tooOld, clock.now()), 1)
+  const given = (await waiting()).map(({ failedAt }) => failedAt !== null)
+  t.same(given, [true, false, false])
+})
+
+t.test('a lease is nobody else’s until it ends, and a late worker spoils nothing', async (t) => {
+  const outbox = createOutbox(prisma)
+  const lease = () => outbox.leaseDue({ limit: 5, seconds: 60, now: clock.now() })
+  await put(3)
+  const [late, ...others] = await lease()
+  if (!late) throw new Error('nothing was leased')
+  t.match(late, { kind: 'two_factor_enabled', tries: 1, accountName: 'Acme "><b>' })
+  t.same(late.details, { authenticator: 'Phone' })
+  t.type(late.occurredAt, Date)
+  t.same(await lease(), [])
+  clock.advance({ seconds: 59 })
+  t.same(await lease(), [])
+  clock.advance({ seconds: 1 })
+  const [again] = await lease()
+  t.match(again, { id: late.id, tries: 2 })
+  t.equal(await outbox.postpone(late, clock.now(), 'late'), false)
+  t.equal(await outbox.giveUp(late, clock.now(), 'late'), false)
+  t.equal(await outbox.handBack(late, clock.now()), false)
+  t.match((await waiting())[0], { failedAt: null, lastError: null, tries: 2 })
+  await outbox.removeDelivered(late)
+  t.equal((await waiting()).length, others.length, 'but what it has delivered, it has delivered')
+})
+
+t.test('what a server says is kept in bounds', async (t) => {
+  const outbox = createOutbox(prisma)
+  await put(1)
+  const [mail] = await outbox.leaseDue({ limit: 1, seconds: 60, now: clock.now() })
+  if (!mail) throw new Error('nothing was leased')
+  t.ok(await outbox.postpone(mail, clock.now(), `\u0000\r\n${'💥'.repeat(10_000)}`))
+  t.equal((await waiting())[0]?.lastError?.length, 300)
+})
+
+t.test('a mail that can’t be written holds up no other', async (t) => {
+  const mailbox = await openMailbox(t)
+  const worker = startWorker(t, mailbox.url)
+  await put(2)
+  await prisma.outboxMail.updateMany({
+    where: { recipient: 'user0@example.com' },
+    data: { kind: 'of_a_later_version' }
+  })
+  t.equal(await worker.deliverDue(), 1)
+  t.match(await waiting(), [{ failedAt: null, tries: 1, lastError: /there is no text for mails/ }])
+})
+
+t.test('a worker that is told to stop hands back what it has not begun', async (t) => {
+  const mailbox = await openMailbox(t)
+  const worker = startWorker(t, mailbox.url)
+  mailbox.slowBy(100)
+  await put(BATCH)
+  const sent = worker.deliverDue()
+  await mailbox.read(1)
+  worker.stop()
+  const count = await sent
+  t.ok(count >= 1 && count <= 5, 'what was under way is finished')
+  const left = await waiting()
+  t.equal(left.length, BATCH - count)
+  t.ok(
+    left.every(({ dueAt }) => dueAt <= clock.now()),
+    'the rest is anybody’s at once'
+  )
+})
+
+const MAILS = 200
+
+async function deliverTogether(t: Test, databases: [Database, Database]): Promise<number[]> {
+  const mailbox = await openMailbox(t)
+  const workers = databases.map((database) => startWorker(t, mailbox.url, database))
+  await put(MAILS)
+  const counts = await Promise.all(
+    workers.map(async ({ deliverDue }) => {
+      let sent = 0
+      for (let more = 1; more > 0; sent += more) more = await deliverDue()
+      return sent
+    })
+  )
+  t.same(await waiting(), [])
+  t.equal(mailbox.all.length, MAILS)
+  t.equal(new Set(mailbox.all.map(({ messageId }) => messageId)).size, MAILS)
+  t.equal(new Set(mailbox.all.map(({ to }) => to)).size, MAILS)
+  return counts
+}
+
+t.test('two workers send each of 200 mails once', ON_EMBEDDED, async (t) => {
+  const counts = await deliverTogether(t, [database, database])
+  t.equal(
+    counts.reduce((sum, count) => sum + count, 0),
+    MAILS
+  )
+})
+
+t.test('two replicas send each of 200 mails once', ON_SERVER, async (t) => {
+  const second = await openDatabase({ url: database.url ?? '' })
+  t.teardown(() => second.close())
+  await second.ping()
+  const counts = await deliverTogether(t, [database, second])
+  t.ok(
+    counts.every((count) => count > 0),
+    'and both have sent some'
+  )
+})

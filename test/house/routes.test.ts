@@ -1,0 +1,213 @@
+// House rules over everything that is registered, so that a new route or key can't break them unseen.
+import { readFile } from 'node:fs/promises'
+import Fastify from 'fastify'
+import fastifyPlugin from 'fastify-plugin'
+import t, { type Test } from 'tap'
+import { type CredentialsOptions, credentials } from '../../src/plugins/credentials.ts'
+import { Environment } from '../../src/settings/config.ts'
+import { PROBLEM_CODES, problemKind } from '../../src/wire/problems.ts'
+import { startApp } from '../support/app.ts'
+import {
+  documentedProblems,
+  type Operation,
+  PROBLEM_MEDIA_TYPE,
+  problemSchemaName,
+  specOf
+} from '../support/contract.ts'
+
+/** Registered, and rightly not in the spec: they show the spec. */
+const ABOUT_THE_SPEC = /^\/(openapi\.(json|yaml)|docs(\/.*)?)$/
+/** Probes must answer however many ask. */
+const UNLIMITED = ['/health/live', '/health/ready']
+const REFERENCE = /"\$ref":"#\/components\/schemas\/([^"]+)"/g
+
+const { app, call } = await startApp(t)
+const spec = specOf(app)
+const operations = Object.entries(spec.paths).flatMap(([path, methods]) =>
+  Object.entries(methods).map(([method, operation]) => ({ path, method, operation }))
+)
+
+t.test('every registered route is in the spec, or shows it', async (t) => {
+  const registered = registeredRoutes(app.printRoutes({ commonPrefix: false }))
+  t.ok(registered.length > 15, 'the walk has found the routes')
+  const known = operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`)
+  const undocumented = registered.filter(
+    ({ method, path }) => !known.includes(`${method} ${path}`) && !ABOUT_THE_SPEC.test(path)
+  )
+  t.same(undocumented, [])
+  const documented = registered.map(({ method, path }) => `${method} ${path}`)
+  t.same(
+    known.filter((route) => !documented.includes(route)),
+    [],
+    'and the spec has no other'
+  )
+})
+
+t.test('the spec is an OpenAPI 3.1 document whose references all lead somewhere', async (t) => {
+  t.equal(spec.openapi, '3.1.0')
+  t.match(spec.info, { title: 'twostep', version: /^\d+\.\d+\.\d+/ })
+  const text = JSON.stringify(spec)
+  const named = Object.keys(spec.components.schemas)
+  for (const name of named) t.match(name, /^[A-Z][A-Za-z]+$/)
+  const referred = [...text.matchAll(REFERENCE)].map(([, name = '']) => name)
+  t.same(
+    [...new Set(referred)].filter((name) => !named.includes(name)),
+    []
+  )
+  const unused = named.filter((name) => !referred.includes(name) && name !== 'InternalProblem')
+  t.same(unused, [], 'no schema that nothing answers')
+  t.notMatch(text, /"\$id"|def-\d/, 'nothing of the generator shows')
+})
+
+for (const { path, method, operation } of operations) {
+  t.test(`${method.toUpperCase()} ${path} keeps the house rules`, async (t) => {
+    isDescribed(t, operation)
+    declaresItsParameters(t, path, operation)
+    refusesUnknownMembers(t, operation)
+    documentsItsProblems(t, path, operation)
+    for (const [status, { description, content = {} }] of Object.entries(operation.responses)) {
+      t.match(status, /^[2-5]\d\d$/)
+      t.ok(description, `${status} says what it is`)
+      if (Number(status) >= 400) t.same(Object.keys(content), [PROBLEM_MEDIA_TYPE], status)
+    }
+  })
+}
+
+t.test('every operationId is used once', async (t) => {
+  const ids = operations.map(({ operation }) => operation.operationId)
+  t.same(
+    ids.filter((id, index) => ids.indexOf(id) !== index),
+    []
+  )
+})
+
+t.test('every problem is documented with its cure, and some route answers it', async (t) => {
+  const { items } = (await call('GET', '/docs/problems')).json()
+  t.same(
+    items,
+    PROBLEM_CODES.map((code) => {
+      const { status, title, cure } = problemKind(code)
+      return { code, type: `urn:twostep:problem:${code}`, status, title, cure }
+    })
+  )
+  const answered = operations.flatMap(({ operation }) =>
+    Object.keys(operation.responses).flatMap((status) => documentedProblems(operation, status))
+  )
+  for (const code of PROBLEM_CODES) {
+    const { status, title, cure } = problemKind(code)
+    t.match(code, /^[a-z]+(-[a-z]+)*$/)
+    t.ok(status >= 400 && status < 600 && title !== '' && /\.$/.test(cure), code)
+    // Nobody plans for it, so no route promises it.
+    if (code === 'internal') continue
+    t.ok(answered.includes(problemSchemaName(code)), `some route answers ${code}`)
+  }
+})
+
+t.test('openapi.yaml is what the routes say: if not, run `npm run spec`', async (t) => {
+  const committed = await readFile(new URL('../../openapi.yaml', import.meta.url), 'utf8')
+  t.equal(committed, app.swagger({ yaml: true }))
+})
+
+t.test('.env.example lists every key of the environment, and no other', async (t) => {
+  const example = await readFile(new URL('../../.env.example', import.meta.url), 'utf8')
+  const listed = [...example.matchAll(/^#? ?([A-Z][A-Z_]+)=/gm)].map(([, key]) => key)
+  t.same(listed.sort(), Object.keys(Environment.properties).sort())
+})
+
+t.test('a route that does not say who may call, and how often, stops the start', async (t) => {
+  for (const [config, starts] of [
+    [{ credentials: 'none', limit: 'address' }, true],
+    [{ credentials: 'none' }, false],
+    [{ limit: 'address' }, false],
+    [{}, false]
+  ] as const) {
+    const other = Fastify()
+    await other.register(fastifyPlugin(async () => {}, { name: 'token-verification' }))
+    // Nothing of it is used before a request comes.
+    await other.register(credentials, {} as CredentialsOptions)
+    other.get('/new', { config }, async () => 'secrets')
+    if (starts) await other.ready()
+    else
+      await t.rejects(async () => other.ready(), { message: /^GET \/new.* must say who may call/ })
+  }
+})
+
+function isDescribed(t: Test, { operationId, summary, tags, security }: Operation): void {
+  t.match(operationId, /^[a-z]+([A-Z][a-z]*)*$/)
+  t.match(summary, /^[A-Z].*[^.]$/)
+  t.equal(tags.length, 1)
+  t.ok(Array.isArray(security), 'says who may call')
+  for (const scheme of security.flatMap((way) => Object.keys(way))) {
+    t.ok(spec.components.securitySchemes[scheme], scheme)
+  }
+}
+
+function declaresItsParameters(t: Test, path: string, { parameters = [] }: Operation): void {
+  const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name)
+  const declared = parameters.filter((parameter) => parameter.in === 'path')
+  t.same(
+    declared.map(({ name }) => name),
+    inPath
+  )
+  t.ok(
+    declared.every(({ required }) => required),
+    'path parameters are required'
+  )
+}
+
+function refusesUnknownMembers(t: Test, { requestBody }: Operation): void {
+  if (!requestBody) return
+  t.equal(requestBody.required, true, 'a body is not optional')
+  for (const [mediaType, { schema }] of Object.entries(requestBody.content)) {
+    for (const shape of objectsIn(schema)) t.equal(shape.additionalProperties, false, mediaType)
+  }
+}
+
+function documentsItsProblems(t: Test, path: string, operation: Operation): void {
+  const { security, requestBody, parameters = [] } = operation
+  const promises = (status: number, code: string) =>
+    t.ok(
+      documentedProblems(operation, status).includes(problemSchemaName(code)),
+      `${status} ${code}`
+    )
+  promises(503, 'unavailable')
+  if (!UNLIMITED.includes(path)) promises(429, 'rate-limited')
+  if (requestBody || parameters.length > 0) promises(400, 'invalid-request')
+  if (requestBody) {
+    promises(413, 'body-too-large')
+    promises(415, 'unsupported-media-type')
+  }
+  if (security.length > 0) {
+    promises(401, 'invalid-credential')
+    promises(403, 'insufficient-scope')
+  }
+}
+
+interface Shape {
+  type?: string
+  properties?: Record<string, Shape>
+  items?: Shape
+  additionalProperties?: boolean
+}
+
+function objectsIn(shape: Shape): Shape[] {
+  const inside = Object.values(shape.properties ?? {}).flatMap(objectsIn)
+  const ofItems = shape.items ? objectsIn(shape.items) : []
+  return [...(shape.type === 'object' ? [shape] : []), ...inside, ...ofItems]
+}
+
+/** Reads the tree that `printRoutes` draws: four characters a level, a path's part and its methods on each line. */
+function registeredRoutes(tree: string): { method: string; path: string }[] {
+  const parts: string[] = []
+  return tree.split('\n').flatMap((line) => {
+    const [, branch = '', part = '', methods = ''] =
+      /^([│ ]*[├└]── )(.*?)(?: \(([A-Z, ]+)\))?$/.exec(line) ?? []
+    if (branch === '') return []
+    const depth = branch.length / 4
+    parts.length = depth - 1
+    parts.push(part)
+    const path = parts.join('').replace(/:(\w+)/g, '{$1}')
+    const answered = methods.split(', ').filter((method) => method !== '' && method !== 'HEAD')
+    return answered.map((method) => ({ method, path }))
+  })
+}

@@ -1,0 +1,170 @@
+// What everyone may read: probes, discovery, the spec and its page; and what browsers may read from elsewhere.
+import { calculateJwkThumbprint, type JWK } from 'jose'
+import t from 'tap'
+import { parse } from 'yaml'
+import { ISSUER, startApp } from '../../support/app.ts'
+import { isProblem } from '../../support/problems.ts'
+
+const FRONT_END = 'https://app.acme.example'
+
+const { call, createAccount, database } = await startApp(t, {
+  env: { CORS_ORIGINS: `${FRONT_END}, http://localhost:5173` }
+})
+
+t.test('200: it lives and is ready, and no cache says so for it', async (t) => {
+  for (const [path, status] of [
+    ['/health/live', 'live'],
+    ['/health/ready', 'ready']
+  ] as const) {
+    const answer = await call('GET', path)
+    t.same([answer.statusCode, answer.json()], [200, { status }])
+    t.equal(answer.headers['cache-control'], 'no-store')
+  }
+})
+
+t.test('200: the public signing keys, and nothing private', async (t) => {
+  const answer = await call('GET', '/.well-known/jwks.json')
+  t.match(answer.headers['cache-control'], /^public, max-age=\d+$/)
+  const { keys } = answer.json()
+  t.equal(keys.length, 1)
+  for (const key of keys as JWK[]) {
+    t.same(Object.keys(key).sort(), ['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y'])
+    t.match(key, { kty: 'EC', crv: 'P-256', alg: 'ES256', use: 'sig' })
+    t.equal(key.kid, await calculateJwkThumbprint(key), 'RFC 7638')
+  }
+})
+
+t.test('200: server metadata whose URLs lead back here', async (t) => {
+  const answer = await call('GET', '/.well-known/oauth-authorization-server')
+  t.match(answer.headers['cache-control'], /^public/)
+  const metadata = answer.json()
+  t.match(metadata, {
+    issuer: ISSUER,
+    jwks_uri: `${ISSUER}/.well-known/jwks.json`,
+    introspection_endpoint: `${ISSUER}/v1/introspect`,
+    response_types_supported: [],
+    acr_values_supported: ['urn:twostep:acr:1', 'urn:twostep:acr:2']
+  })
+  for (const url of [metadata.jwks_uri, metadata.service_documentation]) {
+    t.equal((await call('GET', url.slice(ISSUER.length))).statusCode, 200, url)
+  }
+})
+
+t.test('200: the spec in both notations, the same', async (t) => {
+  const [json, yaml] = [await call('GET', '/openapi.json'), await call('GET', '/openapi.yaml')]
+  t.match(json.headers['content-type'], /^application\/json/)
+  t.match(yaml.headers['content-type'], /^application\/yaml/)
+  t.same(parse(yaml.body), json.json())
+})
+
+t.test('200: the page that shows the spec comes whole from here', async (t) => {
+  const page = await call('GET', '/docs')
+  t.equal(page.statusCode, 200)
+  t.match(page.headers['content-type'], /^text\/html/)
+  const linked = [...page.body.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, url = '']) => url)
+  t.ok(linked.length >= 5)
+  for (const url of linked) {
+    t.notMatch(url, /^(https?:)?\/\//, 'no other host')
+    const { pathname } = new URL(url, 'http://localhost/docs')
+    t.equal((await call('GET', pathname)).statusCode, 200, pathname)
+  }
+  const policy = String(page.headers['content-security-policy'])
+  t.notMatch(policy, /https?:\/\/|unsafe-eval|script-src[^;]*unsafe-inline/)
+  t.notMatch(policy, /default-src 'none'/, 'which would show nothing')
+})
+
+t.test('404: what is not there is a problem like any other', async (t) => {
+  for (const [method, path] of [
+    ['GET', '/'],
+    ['GET', '/v1'],
+    ['GET', '/v1/login'],
+    ['PUT', '/v1/policy'],
+    ['DELETE', '/v1/verify'],
+    ['POST', '/v1/Login'],
+    ['GET', '/docs/nothing'],
+    ['GET', '/.env'],
+    ['GET', '/docs/static/..%2f..%2fpackage.json']
+  ] as const) {
+    isProblem(t, await call(method, path), 404, 'not-found')
+  }
+})
+
+t.test('every answer has an id of its own, which the caller can’t choose', async (t) => {
+  const headers = { 'x-request-id': 'chosen', 'request-id': 'chosen' }
+  const answers = [
+    await call('GET', '/health/live', { headers }),
+    await call('GET', '/health/live', { headers }),
+    await call('GET', '/nothing', { headers })
+  ]
+  const ids = answers.map((answer) => String(answer.headers['x-request-id']))
+  t.equal(new Set(ids).size, 3)
+  for (const id of ids) t.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-7/)
+})
+
+t.test('no answer says what it runs on', async (t) => {
+  for (const path of ['/health/live', '/docs', '/nothing', '/v1/users']) {
+    const { headers } = await call('GET', path)
+    t.equal(headers['x-powered-by'], undefined)
+    t.equal(headers['server'], undefined)
+    t.match(headers, { 'x-content-type-options': 'nosniff', 'x-frame-options': /DENY|SAMEORIGIN/ })
+  }
+})
+
+t.test('CORS is for the origins listed, exactly, and never with cookies', async (t) => {
+  const { apiKey: as } = await createAccount()
+  const ask = (origin: string) => call('GET', '/v1/policy', { as, headers: { origin } })
+  for (const origin of [FRONT_END, 'http://localhost:5173']) {
+    const { headers } = await ask(origin)
+    t.equal(headers['access-control-allow-origin'], origin)
+    t.match(headers['vary'], /origin/i)
+    t.equal(headers['access-control-allow-credentials'], undefined)
+    const exposed = String(headers['access-control-expose-headers']).toLowerCase().split(', ')
+    for (const name of ['etag', 'retry-after', 'www-authenticate', 'x-request-id']) {
+      t.ok(exposed.includes(name), name)
+    }
+    for (const name of ['limit', 'remaining', 'reset']) t.ok(exposed.includes(`ratelimit-${name}`))
+  }
+  for (const origin of [
+    'https://app.acme.example.evil.example',
+    'https://evil-app.acme.example',
+    'https://sub.app.acme.example',
+    'http://app.acme.example',
+    `${FRONT_END}:8443`,
+    'http://localhost:5174',
+    'null',
+    '*'
+  ]) {
+    t.equal((await ask(origin)).headers['access-control-allow-origin'], undefined, origin)
+  }
+})
+
+t.test('204: a preflight needs no credential and allows what the contract has', async (t) => {
+  const preflight = (origin: string, path: string, method: string) =>
+    call('OPTIONS', path, {
+      headers: {
+        origin,
+        'access-control-request-method': method,
+        'access-control-request-headers': 'authorization,content-type,if-match'
+      }
+    })
+  for (const [path, method] of [
+    ['/v1/login', 'POST'],
+    ['/v1/policy', 'PATCH'],
+    ['/v1/users/me', 'DELETE']
+  ] as const) {
+    const { statusCode, headers } = await preflight(FRONT_END, path, method)
+    t.equal(statusCode, 204)
+    t.equal(headers['access-control-allow-origin'], FRONT_END)
+    t.ok(String(headers['access-control-allow-methods']).includes(method))
+    t.match(headers['access-control-allow-headers'], /authorization.*if-match/)
+  }
+  const stranger = await preflight('https://evil.example', '/v1/login', 'POST')
+  t.equal(stranger.headers['access-control-allow-origin'], undefined)
+})
+
+t.test('without CORS_ORIGINS no origin is allowed', async (t) => {
+  const { call } = await startApp(t, { database })
+  const origin = FRONT_END
+  const { headers } = await call('GET', '/health/live', { headers: { origin } })
+  t.equal(headers['access-control-allow-origin'], undefined)
+})

@@ -1,0 +1,57 @@
+// How the documents of identity providers are read: names are held against the addresses that they lead to.
+import t from 'tap'
+import { createProviderDocuments } from '../../src/sso/provider-documents.ts'
+import { openHttpServer, sendJson } from '../support/identity-provider.ts'
+
+const server = await openHttpServer(t, (_request, response) => sendJson(response, { found: true }))
+const byName = server.url.replace('127.0.0.1', 'localhost')
+const never = AbortSignal.timeout(60_000)
+
+t.test('a name is connected to at an address that was checked', async (t) => {
+  const checked: string[] = []
+  const mayReach = (address: string) => checked.push(address) > 0
+  const read = createProviderDocuments({ mayReach, allowsHttp: true })
+  t.same(await read(byName, never), { found: true })
+  t.ok(checked.includes('127.0.0.1'))
+  const asked = server.asked.length
+  const refusing = createProviderDocuments({ mayReach: () => false, allowsHttp: true })
+  for (const address of [byName, server.url, `${byName.replace('localhost', '[::1]')}`]) {
+    await t.rejects(refusing(address, never), /no public network/, address)
+  }
+  t.equal(server.asked.length, asked)
+})
+
+t.test('a name of several addresses is as good as the worst of them', async (t) => {
+  const read = createProviderDocuments({
+    mayReach: (address) => address !== '::1',
+    allowsHttp: true
+  })
+  const { lookup } = await import('node:dns/promises')
+  const addresses = await lookup('localhost', { all: true })
+  const isMixed = addresses.some(({ address }) => address === '::1')
+  if (isMixed) await t.rejects(read(byName, never), /no public network/)
+  else t.same(await read(byName, never), { found: true })
+})
+
+t.test('https alone, unless told otherwise, and no passwords in addresses', async (t) => {
+  const mayReach = () => true
+  const strict = createProviderDocuments({ mayReach, allowsHttp: false })
+  await t.rejects(strict(server.url, never), /http: is not read/)
+  const lax = createProviderDocuments({ mayReach, allowsHttp: true })
+  for (const address of ['file:///etc/passwd', 'ftp://localhost/', 'data:application/json,{}']) {
+    await t.rejects(lax(address, never), /is not read/, address)
+  }
+  await t.rejects(lax(server.url.replace('//', '//ada:secret@'), never), /names no user/)
+})
+
+t.test('a document of 256 KiB is read, and not a byte more', async (t) => {
+  let length = 256 * 1024
+  const large = await openHttpServer(t, (_request, response) => {
+    response.setHeader('content-type', 'application/jwk-set+json; charset=utf-8')
+    response.end(JSON.stringify('x'.repeat(length - 2)))
+  })
+  const read = createProviderDocuments({ mayReach: () => true, allowsHttp: true })
+  t.equal(String(await read(large.url, never)).length, length - 2)
+  length += 1
+  await t.rejects(read(large.url, never), /more than 262144 bytes/)
+})

@@ -82,6 +82,7 @@ t.test('names, paths and proper meanings are left alone', async (t) => {
     ['README.md', 'See [abuse/kill](test/abuse/kill.test.ts).'],
     ['README.md', 'What is two-factor?\n\nWho may reset a user? An admin, and no more than ten.'],
     ['README.md', 'The problem states what is wrong. It is good practice. As of now it stands.'],
+    ['README.md', '| who signs in | result |\n|---|---|\n| a user | Works. |'],
     ['README.md', '- **The user** who has an authenticator confirms it.']
   ] as const) {
     t.same(found(path, text), [], text)

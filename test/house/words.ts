@@ -25,7 +25,7 @@ const RULES: Rule[] = [
   { words: 'those (?:that|who|whom|which)', instead: SUBJECT },
   // Inside a sentence, and at the start of a sentence that is not a question.
   { words: '(?:for|of|by|to|from|than) who', instead: SUBJECT },
-  { words: '(?<=(?:^|[-.:;|>\\0])\\s*(?:\\*\\*)?)who(?= [^.?]{3,}\\.)', instead: SUBJECT },
+  { words: '(?<=(?:^|[-.:;|>\\0])\\s*(?:\\*\\*)?)who(?= [^.?|]{3,}\\.)', instead: SUBJECT },
   { words: 'what (?:is|was|are|were)(?! wrong)(?![^.]{0,80}\\?)', instead: SUBJECT },
   { words: 'answers|answered|answering', instead: 'returns, responds or responses' },
   { words: 'hears?', instead: 'receives' },

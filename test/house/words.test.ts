@@ -27,7 +27,7 @@ async function filesIn(folder: string): Promise<string[]> {
 
 const found = (path: string, text: string) => findWords(path, text).map((hit) => hit.found)
 
-t.test('no file says a word again that plain English replaces', async (t) => {
+t.test('no file contains a word that plain English replaces', async (t) => {
   const paths = [...FILES, ...(await Promise.all(FOLDERS.map(filesIn))).flat()]
   t.ok(paths.length > 150, 'the files are found')
   for (const path of paths) {

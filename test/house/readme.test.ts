@@ -43,7 +43,14 @@ t.test('every link between the documents leads to a file', async (t) => {
   const inDocs = (await readdir(new URL('docs/', root), { recursive: true })).map(
     (path) => `docs/${path}`
   )
-  const documents = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', ...inDocs]
+  const documents = [
+    'README.md',
+    'CHANGELOG.md',
+    'CONTRIBUTING.md',
+    'RELEASING.md',
+    'SECURITY.md',
+    ...inDocs
+  ]
   for (const path of documents.filter((name) => name.endsWith('.md'))) {
     for (const [, link = ''] of (await read(path)).matchAll(/\]\(([^)#]+)[^)]*\)/g)) {
       if (/^https?:/.test(link)) continue

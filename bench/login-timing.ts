@@ -53,8 +53,8 @@ async function createCases(app: FastifyInstance): Promise<Record<string, Attempt
   const { id } = await user('disabled@example.com')
   await send(app, 'PATCH', `/v1/users/${id}`, apiKey.key, { disabled: true })
   return {
-    'unknown account': { account: 'nobody', email: 'ada@example.com' },
-    'unknown user': { account: 'acme', email: 'nobody@example.com' },
+    'unknown account': { account: 'unknown', email: 'ada@example.com' },
+    'unknown user': { account: 'acme', email: 'unknown@example.com' },
     'wrong password': { account: 'acme', email: 'ada@example.com' },
     'disabled user': { account: 'acme', email: 'disabled@example.com' }
   }

@@ -50,7 +50,7 @@ const CASES: Case[] = [
   { name: 'q, all of 10,000', accountId: MIXED_10000, q: 'example' },
   { name: 'q, one of 100', accountId: MIXED_100, q: 'user77@' },
   { name: 'q, one of 10,000', accountId: MIXED_10000, q: 'crm-7777' },
-  { name: 'q, none of 10,000', accountId: MIXED_10000, q: 'nobody' },
+  { name: 'q, none of 10,000', accountId: MIXED_10000, q: 'unknown' },
   { name: 'q and locked, one of 10,000', accountId: MIXED_10000, q: 'r7770@', twoFactor: 'locked' }
 ]
 

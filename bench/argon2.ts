@@ -1,4 +1,5 @@
-// Bare argon2id: so many passwords verified, as many at once as in the service, and nothing else. Prints how many a second.
+// Measures argon2id alone: verifies a number of passwords with the concurrency of the service, and nothing else. Prints
+// passwords per second.
 import { verify } from '@node-rs/argon2'
 import pLimit from 'p-limit'
 import { HASHES_AT_ONCE } from '../src/crypto/password-hashing.ts'

@@ -38,14 +38,14 @@ function expected([mandate, account, authenticator, came]: string[]): string {
   if (came === 'single sign-on') return 'authenticated sso_supersedes'
   const duty =
     mandate === 'in force' ? 'mandated' : account === 'required' ? 'account_required' : null
-  if (authenticator === 'with') {
-    if (came === 'trusted device') return 'authenticated trusted_device'
+  if (authenticator === 'active') {
+    if (came === 'password on a trusted device') return 'authenticated trusted_device'
     return `verification_required ${duty ?? 'user_enabled'}`
   }
   if (duty) return `enrollment_required ${duty}`
-  const isGrace = mandate === 'from a later date' || account === 'required, in grace'
+  const isGrace = mandate === 'from a future date' || account === 'required, in the grace period'
   if (isGrace) return 'authenticated grace_period recommended'
-  const isComing = account === 'required from a later date'
+  const isComing = account === 'required from a future date'
   return `authenticated not_required${isComing ? ' recommended' : ''}`
 }
 

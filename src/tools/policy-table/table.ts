@@ -1,4 +1,4 @@
-// The decision as a table: every combination of who demands what of whom, and what follows.
+// The policy decision as a table: every combination of mandate, account policy, user and first factor, with its decision.
 import { type AccountPolicy, decide, type Mandate } from '../../core/policy.ts'
 
 const NOW = new Date('2026-06-15T12:00:00.000Z')
@@ -6,36 +6,43 @@ const PAST = new Date('2026-06-10T12:00:00.000Z')
 const FUTURE = new Date('2026-06-20T12:00:00.000Z')
 
 const OPTIONAL: AccountPolicy = {
-  ...{ twoFactor: 'optional', requiredFrom: null, requiredSince: null, graceDays: 0 },
+  twoFactor: 'optional',
+  requiredFrom: null,
+  requiredSince: null,
+  graceDays: 0,
   trustedDevices: { allowed: true, days: 30 },
   sso: { mode: 'optional', issuer: 'https://login.example.com', clientId: 'client' }
 }
 const REQUIRED = { ...OPTIONAL, twoFactor: 'required', requiredSince: PAST } as const
 
-const mandateFrom = (requiredFrom: Date): Mandate => {
-  return { requiredFrom, reason: null, source: 'account' }
-}
-
-export const MANDATES: [name: string, Mandate | null][] = [
+const MANDATES: [name: string, Mandate | null][] = [
   ['none', null],
-  ['from a later date', mandateFrom(FUTURE)],
+  ['from a future date', mandateFrom(FUTURE)],
   ['in force', mandateFrom(PAST)]
 ]
-export const POLICIES: [name: string, AccountPolicy][] = [
+const POLICIES: [name: string, AccountPolicy][] = [
   ['optional', OPTIONAL],
-  ['required from a later date', { ...REQUIRED, requiredFrom: FUTURE }],
-  ['required, in grace', { ...REQUIRED, graceDays: 7 }],
+  ['required from a future date', { ...REQUIRED, requiredFrom: FUTURE }],
+  ['required, in the grace period', { ...REQUIRED, graceDays: 7 }],
   ['required', REQUIRED]
 ]
-export const USERS: [name: string, hasAuthenticator: boolean][] = [
-  ['without', false],
-  ['with', true]
+const USERS: [name: string, hasAuthenticator: boolean][] = [
+  ['none', false],
+  ['active', true]
 ]
-export const ARRIVALS = ['password', 'trusted device', 'single sign-on'] as const
+const FIRST_STEPS = ['password', 'password on a trusted device', 'single sign-on'] as const
 
-const HEAD = ['mandate', 'account', 'authenticator', 'came by', 'outcome', 'reason', 'set-up']
+const HEAD = [
+  'operator’s mandate',
+  'account policy',
+  'authenticator',
+  'first step',
+  'status',
+  'reason',
+  'set-up'
+]
 
-/** The table in Markdown. */
+/** Returns the table in Markdown. */
 export function policyTable(): string {
   const rows = cases().map(({ names, decision }) => {
     const recommended = 'recommended' in decision && decision.recommended !== null
@@ -45,20 +52,27 @@ export function policyTable(): string {
   return `${lines.join('\n')}\n`
 }
 
-/** Every combination, by its names, with what follows. */
+/** Returns every combination by its names, with the decision for it. */
 export function cases() {
   return MANDATES.flatMap(([mandateName, mandate]) =>
     POLICIES.flatMap(([policyName, policy]) =>
       USERS.flatMap(([userName, hasAuthenticator]) =>
-        ARRIVALS.map((came) => ({
-          names: [mandateName, policyName, userName, came],
+        FIRST_STEPS.map((firstStep) => ({
+          names: [mandateName, policyName, userName, firstStep],
           decision: decide({
-            ...{ mandate, policy, user: { hasAuthenticator }, now: NOW },
-            arrival: came === 'single sign-on' ? 'sso' : 'password',
-            hasTrustedDevice: came === 'trusted device'
+            mandate,
+            policy,
+            user: { hasAuthenticator },
+            now: NOW,
+            arrival: firstStep === 'single sign-on' ? 'sso' : 'password',
+            hasTrustedDevice: firstStep === 'password on a trusted device'
           })
         }))
       )
     )
   )
+}
+
+function mandateFrom(requiredFrom: Date): Mandate {
+  return { requiredFrom, reason: null, source: 'account' }
 }

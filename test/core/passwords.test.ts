@@ -78,7 +78,7 @@ t.test('one character repeated is no password', async (t) => {
 })
 
 t.test('what attackers try first is no password, in any case', async (t) => {
-  const reason = refused('is among the passwords tried first')
+  const reason = refused('is one of the passwords that attackers try first')
   for (const password of [
     '12345678',
     'password',

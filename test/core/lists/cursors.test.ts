@@ -1,6 +1,7 @@
 import { deepStrictEqual } from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
+import { UUID_FORM } from '../../../src/core/ids.ts'
 import { decodeCursor, encodeCursor } from '../../../src/core/lists/cursors.ts'
 import {
   INSTANT_PLACE_FORM,
@@ -8,8 +9,7 @@ import {
   pageAnswer,
   pageOf,
   readInstantPlace,
-  readPageRequest,
-  UUID_FORM
+  readPageRequest
 } from '../../../src/core/lists/pages.ts'
 
 const ID = '018f4e3c-0000-7000-8000-000000000001'

@@ -6,7 +6,7 @@ import { UUID_FORM } from './ids.ts'
 import { LAST_NUMERIC_DATE } from './instants.ts'
 
 /** The time to open an app and type six digits. */
-export const VERIFY_STEP_TTL_SECONDS = 5 * 60
+const VERIFY_STEP_TTL_SECONDS = 5 * 60
 /** Longer, because the user may have to install an authenticator app first. */
 export const ENROLL_STEP_TTL_SECONDS = 10 * 60
 /** Long enough for the host to exchange it for a session, short enough to expire without a revocation (RFC 9700 §4.14). */

@@ -67,7 +67,7 @@ const claimSets = Compile(Claims)
 const emails = Compile(printable(254))
 
 /** A parsed ID token. Nothing in it is trusted yet. */
-export interface UnverifiedIdToken {
+interface UnverifiedIdToken {
   claims: Claims
   /**
    * SHA-256 of header and payload. The signature is left out: not every bit of it matters, so variants of one token would
@@ -77,7 +77,7 @@ export interface UnverifiedIdToken {
 }
 
 /** What the account's policy and the caller require of an ID token. */
-export interface IdTokenExpectation {
+interface IdTokenExpectation {
   issuer: string
   clientId: string
   /** Null if the caller sent none. */
@@ -95,7 +95,7 @@ export interface ProvenIdentity {
   expiresAt: Date
 }
 
-export type IdTokenVerdict =
+type IdTokenVerdict =
   | { accepted: true; identity: ProvenIdentity }
   | { accepted: false; reason: IdTokenFlaw }
 

@@ -2,7 +2,7 @@
 // sign-on, then the operator's mandate, then the account's policy, then the user's own choice.
 import { isRepresentable } from './instants.ts'
 
-export type TwoFactorPolicy = 'optional' | 'required'
+type TwoFactorPolicy = 'optional' | 'required'
 export type SsoMode = 'off' | 'optional' | 'required'
 
 /** What an account requires of its users. */
@@ -53,7 +53,7 @@ export type Decision =
   | { outcome: 'enrollment_required'; reason: 'mandated' | 'account_required' }
 
 /** A set-up that is optional now and becomes necessary at this instant. */
-export interface Recommendation {
+interface Recommendation {
   requiredFrom: Date
 }
 

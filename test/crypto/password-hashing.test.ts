@@ -26,7 +26,7 @@ t.test('the hash is argon2id with the OWASP parameters, in PHC format', async (t
 })
 
 t.test('only the password has the hash', async (t) => {
-  t.equal(await hashing.isPassword(PASSWORD, phc), true)
+  t.equal(await hashing.verify(PASSWORD, phc), true)
   for (const wrong of [
     '',
     'x',
@@ -36,52 +36,52 @@ t.test('only the password has the hash', async (t) => {
     phc,
     '\0'
   ]) {
-    t.equal(await hashing.isPassword(wrong, phc), false, JSON.stringify(wrong))
+    t.equal(await hashing.verify(wrong, phc), false, JSON.stringify(wrong))
   }
 })
 
 t.test('a NUL or a length of a thousand cuts nothing off', async (t) => {
   const withNul = await hashing.hash('before\0after')
-  t.equal(await hashing.isPassword('before\0after', withNul), true)
-  t.equal(await hashing.isPassword('before', withNul), false)
+  t.equal(await hashing.verify('before\0after', withNul), true)
+  t.equal(await hashing.verify('before', withNul), false)
   const long = await hashing.hash('x'.repeat(1000))
-  t.equal(await hashing.isPassword('x'.repeat(999), long), false)
+  t.equal(await hashing.verify('x'.repeat(999), long), false)
 })
 
 t.test('composed and decomposed spellings sign in alike', async (t) => {
   const spelling = 'Zoë Brontë – ñandú'
   const [composed, decomposed] = [spelling.normalize('NFC'), spelling.normalize('NFD')]
   t.not(composed, decomposed)
-  t.equal(await hashing.isPassword(decomposed, await hashing.hash(composed)), true)
-  t.equal(await hashing.isPassword(composed, await hashing.hash(decomposed)), true)
+  t.equal(await hashing.verify(decomposed, await hashing.hash(composed)), true)
+  t.equal(await hashing.verify(composed, await hashing.hash(decomposed)), true)
 })
 
 // By the reference implementation (argon2-cffi).
 t.test('known answer: a hash that other software made verifies', async (t) => {
   const known =
     '$argon2id$v=19$m=19456,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$7FIGxMjr7wGsh6FAscEsubY5rivy2Si0IKmsolMUNL0'
-  t.equal(await hashing.isPassword('known password', known), true)
-  t.equal(await hashing.isPassword('another password', known), false)
+  t.equal(await hashing.verify('known password', known), true)
+  t.equal(await hashing.verify('another password', known), false)
 })
 
 t.test('without a hash the answer is no, and takes the time of a hash', async (t) => {
-  t.equal(await hashing.isPassword(PASSWORD, null), false)
-  t.equal(await hashing.isPassword('the password of nobody', null), false, 'not even the decoy’s')
-  const withHash = await quickest(() => hashing.isPassword('wrong password', phc))
-  const without = await quickest(() => hashing.isPassword('wrong password', null))
+  t.equal(await hashing.verify(PASSWORD, null), false)
+  t.equal(await hashing.verify('the password of no user', null), false, 'not even the decoy’s')
+  const withHash = await quickest(() => hashing.verify('wrong password', phc))
+  const without = await quickest(() => hashing.verify('wrong password', null))
   t.ok(without > 3, `${without} ms`)
   t.ok(without > withHash / 4 && without < withHash * 4, `${without} ms against ${withHash} ms`)
 })
 
 t.test('a hash that is none is an error, not a no', async (t) => {
   for (const stored of ['', 'x', '$argon2id$v=19$m=19456,t=2,p=1$', PASSWORD]) {
-    await t.rejects(hashing.isPassword(PASSWORD, stored), JSON.stringify(stored))
+    await t.rejects(hashing.verify(PASSWORD, stored), JSON.stringify(stored))
   }
 })
 
 t.test('a full queue sheds at once with 503 and Retry-After, and recovers', async (t) => {
   const answers = Array.from({ length: 40 }, (_, index) =>
-    index % 2 ? hashing.isPassword(PASSWORD, index % 4 === 1 ? phc : null) : hashing.hash(PASSWORD)
+    index % 2 ? hashing.verify(PASSWORD, index % 4 === 1 ? phc : null) : hashing.hash(PASSWORD)
   )
   const first = await Promise.race(answers).catch((error) => error)
   t.ok(first instanceof Problem, 'refused before the first hash is made')
@@ -97,12 +97,12 @@ t.test('a full queue sheds at once with 503 and Retry-After, and recovers', asyn
     t.equal(reason.code, 'unavailable')
     t.match(reason.headers['retry-after'], /^[1-9]\d*$/)
   }
-  t.equal(await hashing.isPassword(PASSWORD, phc), true, 'and once it is empty, all is well')
+  t.equal(await hashing.verify(PASSWORD, phc), true, 'and once it is empty, all is well')
 })
 
 t.test('work that fails gives its place back', async (t) => {
   for (let round = 0; round < 2; round++) {
-    const failing = Array.from({ length: PLACES }, () => hashing.isPassword(PASSWORD, 'no hash'))
+    const failing = Array.from({ length: PLACES }, () => hashing.verify(PASSWORD, 'no hash'))
     const settled = await Promise.allSettled(failing)
     t.ok(settled.every((one) => one.status === 'rejected' && !(one.reason instanceof Problem)))
   }

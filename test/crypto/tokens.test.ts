@@ -23,7 +23,7 @@ import {
   TRUSTED_AFTER_SIGNING_SECONDS
 } from '../../src/core/signing-key-schedule.ts'
 import { deriveKey, type MasterKey, type MasterKeys } from '../../src/crypto/sealing.ts'
-import { openSigningKeys } from '../../src/crypto/signing-key-ring.ts'
+import { openSigningKeyRing } from '../../src/crypto/signing-key-ring.ts'
 import { generateSigningKey, type NewSigningKey } from '../../src/crypto/signing-keys.ts'
 import { createTokens, stepKeysOf } from '../../src/crypto/tokens.ts'
 import type { SigningKey } from '../../src/data/keys/signing-keys.ts'
@@ -83,7 +83,7 @@ async function startReader(t: Test, settings: Settings = {}) {
   const table = settings.table ?? createTable()
   const { now } = clock
   table.clock = clock
-  const signingKeys = await openSigningKeys({ stored: table, masterKeys, now })
+  const signingKeys = await openSigningKeyRing({ stored: table, masterKeys, now })
   const tokens = createTokens({ issuer, masterKeys, signingKeys, now })
   const app = Fastify()
   t.teardown(() => app.close())

@@ -9,7 +9,6 @@ import {
   setupKey,
   timeStepAt
 } from '../../src/core/totp.ts'
-import { generateTotpSecret } from '../../src/crypto/secrets.ts'
 import { codeAt, decodeBase32 } from '../support/rfc6238.ts'
 
 /** The seed of RFC 6238 appendix B. */
@@ -161,15 +160,6 @@ t.test('of two possible skews the smaller is told', async (t) => {
   t.equal(skewAt(earlier + 3), -90)
   t.equal(skewAt(later - 3), 90)
   t.equal(skewAt(later + 2), -60)
-})
-
-t.test('a secret is 160 fresh bits', async (t) => {
-  const secrets = Array.from({ length: 1000 }, () => generateTotpSecret())
-  t.ok(secrets.every((secret) => secret.length === 20))
-  t.equal(new Set(secrets.map((secret) => secret.toString('hex'))).size, 1000)
-  for (let index = 0; index < 20; index++) {
-    t.ok(new Set(secrets.map((secret) => secret[index])).size > 200, `byte ${index} varies`)
-  }
 })
 
 t.test('a setup key is base32 in groups of four and decodes back to the secret', async (t) => {

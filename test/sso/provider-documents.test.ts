@@ -1,4 +1,4 @@
-// How the documents of identity providers are read: names are held against the addresses that they lead to.
+// The documents of identity providers are read only from addresses that were checked.
 import t from 'tap'
 import { createProviderDocuments } from '../../src/sso/provider-documents.ts'
 import { openHttpServer, sendJson } from '../support/identity-provider.ts'
@@ -7,7 +7,7 @@ const server = await openHttpServer(t, (_request, response) => sendJson(response
 const byName = server.url.replace('127.0.0.1', 'localhost')
 const never = AbortSignal.timeout(60_000)
 
-t.test('a name is connected to at an address that was checked', async (t) => {
+t.test('the reader connects to a name at an address that was checked', async (t) => {
   const checked: string[] = []
   const mayReach = (address: string) => checked.push(address) > 0
   const read = createProviderDocuments({ mayReach, allowsHttp: true })
@@ -21,7 +21,7 @@ t.test('a name is connected to at an address that was checked', async (t) => {
   t.equal(server.asked.length, asked)
 })
 
-t.test('a name of several addresses is as good as the worst of them', async (t) => {
+t.test('a name is rejected if one of its addresses must not be reached', async (t) => {
   const read = createProviderDocuments({
     mayReach: (address) => address !== '::1',
     allowsHttp: true
@@ -33,7 +33,7 @@ t.test('a name of several addresses is as good as the worst of them', async (t) 
   else t.same(await read(byName, never), { found: true })
 })
 
-t.test('https alone, unless told otherwise, and no passwords in addresses', async (t) => {
+t.test('only https is allowed by default, and no user in an address', async (t) => {
   const mayReach = () => true
   const strict = createProviderDocuments({ mayReach, allowsHttp: false })
   await t.rejects(strict(server.url, never), /http: is not allowed/)
@@ -44,7 +44,7 @@ t.test('https alone, unless told otherwise, and no passwords in addresses', asyn
   await t.rejects(lax(server.url.replace('//', '//ada:secret@'), never), /must not contain a user/)
 })
 
-t.test('a document of 256 KiB is read, and not a byte more', async (t) => {
+t.test('a document of 256 KiB is read, and one byte more is rejected', async (t) => {
   let length = 256 * 1024
   const large = await openHttpServer(t, (_request, response) => {
     response.setHeader('content-type', 'application/jwk-set+json; charset=utf-8')

@@ -40,7 +40,7 @@ export default {
         'Code that holds keys must be quick to review. It gets the place where keys are stored as an argument. Its queue for hashes throws a problem when it is full.',
       severity: 'error',
       from: { path: '^src/crypto/' },
-      to: { path: '^src/', pathNot: '^src/(crypto/|core/|wire/problem\\.ts$)', ...orTypeOnly }
+      to: { path: '^src/', pathNot: '^src/(crypto/|core/|wire/problem\\.ts$)' }
     },
     {
       name: 'wire-sees-core-alone',

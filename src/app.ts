@@ -10,7 +10,7 @@ import { createPasswordHashing } from './crypto/password-hashing.ts'
 import { createRecoveryCodeHasher } from './crypto/recovery-code-hashing.ts'
 import { createSealer } from './crypto/sealing.ts'
 import { openServiceKeyOf } from './crypto/service-keys.ts'
-import { openSigningKeys } from './crypto/signing-key-ring.ts'
+import { openSigningKeyRing } from './crypto/signing-key-ring.ts'
 import { createTokens, stepKeysOf } from './crypto/tokens.ts'
 import { createAccounts } from './data/accounts/accounts.ts'
 import { createApiKeys } from './data/accounts/api-keys.ts'
@@ -154,7 +154,7 @@ export async function buildApp({
   const recoveryCodeHasher = createRecoveryCodeHasher(recoveryCodesKey)
   const passwordHashing = await createPasswordHashing()
   const stored = createSigningKeys(prisma)
-  const signingKeys = await openSigningKeys({ stored, masterKeys, now })
+  const signingKeys = await openSigningKeyRing({ stored, masterKeys, now })
   const tokens = createTokens({ issuer, masterKeys, signingKeys, now })
   const auditKey = await openServiceKeyOf(ownKeys, 'audit')
   const audit = createAudit({ key: auditKey, auditEvents, now })

@@ -2,7 +2,7 @@
 
 import type { Sealing } from './audit/chaining.ts'
 import { tooOldToTell } from './core/mail/retries.ts'
-import type { SigningKeys } from './crypto/signing-key-ring.ts'
+import type { SigningKeyRing } from './crypto/signing-key-ring.ts'
 import type { SsoIdentities } from './data/sign-in/sso-identities.ts'
 import type { TrustedDevices } from './data/sign-in/trusted-devices.ts'
 import type { Verdicts } from './data/sign-in/verdicts.ts'
@@ -20,7 +20,7 @@ export interface BackgroundJobsOptions {
   /** Null: there is nowhere to send mails to. */
   mail: MailDelivery | null
   sealing: Sealing
-  signingKeys: SigningKeys
+  signingKeys: SigningKeyRing
   now: () => Date
 }
 

@@ -11,7 +11,7 @@ import {
   type SignedAuditEvent,
   signEvent
 } from '../core/audit/events.ts'
-import { UUID_FORM } from '../core/lists/pages.ts'
+import { UUID_FORM } from '../core/ids.ts'
 import { generateId } from '../crypto/ids.ts'
 import type { AuditEvents } from '../data/trail/audit-events.ts'
 import type { Credential } from '../plugins/credentials.ts'

@@ -2,9 +2,11 @@
 // tests can reach every expiry.
 import { type Static, type TSchema, Type } from 'typebox'
 import { Compile } from 'typebox/schema'
+import { UUID_FORM } from './ids.ts'
+import { LAST_NUMERIC_DATE } from './instants.ts'
 
 /** The time to open an app and type six digits. */
-export const VERIFY_STEP_TTL_SECONDS = 5 * 60
+const VERIFY_STEP_TTL_SECONDS = 5 * 60
 /** Longer, because the user may have to install an authenticator app first. */
 export const ENROLL_STEP_TTL_SECONDS = 10 * 60
 /** Long enough for the host to exchange it for a session, short enough to expire without a revocation (RFC 9700 §4.14). */
@@ -26,9 +28,8 @@ export const ACR_TWO_FACTORS = 'urn:twostep:acr:2'
 export type StepPurpose = 'verify' | 'enroll'
 export type Role = 'member' | 'admin'
 
-/** Up to the last second of the year 9999: neither the database nor RFC 3339 can hold a later instant. */
-const NumericDate = Type.Integer({ minimum: 0, maximum: 253_402_300_799 })
-const Uuid = Type.String({ pattern: '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' })
+const NumericDate = Type.Integer({ minimum: 0, maximum: LAST_NUMERIC_DATE })
+const Uuid = Type.String({ pattern: UUID_FORM.source })
 
 export const StepClaims = Type.Object({
   iss: Type.String(),

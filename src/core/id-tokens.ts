@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { type Static, Type } from 'typebox'
 import { Compile } from 'typebox/compile'
 import type { Authentication } from './claims.ts'
+import { LAST_NUMERIC_DATE } from './instants.ts'
 
 /** Fits the ID tokens of all known providers. The whole token is held in memory. */
 export const ID_TOKEN_LENGTH_MAX = 8 * 1024
@@ -17,14 +18,23 @@ export const CLOCK_TOLERANCE_SECONDS = 30
  * `none` has no signature.
  */
 export const ID_TOKEN_ALGORITHMS = [
-  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
-  ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519'
 ] as const
 
 const AMR_VALUES_MAX = 10
 
-/** Up to the last second of the year 9999, as in our own claims. Fractions are allowed (RFC 7519 §2). */
-const NumericDate = Type.Number({ minimum: 0, maximum: 253_402_300_799 })
+/** Unlike in our own claims, fractions are allowed (RFC 7519 §2). */
+const NumericDate = Type.Number({ minimum: 0, maximum: LAST_NUMERIC_DATE })
 const printable = (maxLength: number) =>
   Type.String({ minLength: 1, maxLength, pattern: '^[\\u0020-\\u007e]*$' })
 
@@ -57,7 +67,7 @@ const claimSets = Compile(Claims)
 const emails = Compile(printable(254))
 
 /** A parsed ID token. Nothing in it is trusted yet. */
-export interface UnverifiedIdToken {
+interface UnverifiedIdToken {
   claims: Claims
   /**
    * SHA-256 of header and payload. The signature is left out: not every bit of it matters, so variants of one token would
@@ -67,7 +77,7 @@ export interface UnverifiedIdToken {
 }
 
 /** What the account's policy and the caller require of an ID token. */
-export interface IdTokenExpectation {
+interface IdTokenExpectation {
   issuer: string
   clientId: string
   /** Null if the caller sent none. */
@@ -85,7 +95,7 @@ export interface ProvenIdentity {
   expiresAt: Date
 }
 
-export type IdTokenVerdict =
+type IdTokenVerdict =
   | { accepted: true; identity: ProvenIdentity }
   | { accepted: false; reason: IdTokenFlaw }
 

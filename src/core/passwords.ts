@@ -6,7 +6,7 @@ export const PASSWORD_LENGTH_MIN = 8
 /** The same clause requires that at least 64 are possible. The maximum bounds the cost of hashing. */
 export const PASSWORD_LENGTH_MAX = 128
 
-export type PasswordVerdict = { acceptable: true } | { acceptable: false; reason: string }
+type PasswordVerdict = { acceptable: true } | { acceptable: false; reason: string }
 
 /**
  * Judges a new password by its length and against the passwords that attackers try first. There are no rules about its

@@ -1,7 +1,8 @@
 // The decision: what a sign-in must do next, and why. The order of precedence is part of the contract: verified single
 // sign-on, then the operator's mandate, then the account's policy, then the user's own choice.
+import { isRepresentable } from './instants.ts'
 
-export type TwoFactorPolicy = 'optional' | 'required'
+type TwoFactorPolicy = 'optional' | 'required'
 export type SsoMode = 'off' | 'optional' | 'required'
 
 /** What an account requires of its users. */
@@ -52,13 +53,11 @@ export type Decision =
   | { outcome: 'enrollment_required'; reason: 'mandated' | 'account_required' }
 
 /** A set-up that is optional now and becomes necessary at this instant. */
-export interface Recommendation {
+interface Recommendation {
   requiredFrom: Date
 }
 
 const DAY_MS = 86_400_000
-/** RFC 3339 writes a year with four digits. */
-const LAST_YEAR = 9999
 
 /** Decides what follows a successful first step. The function is total and pure: every input has one outcome and reason. */
 export function decide(input: DecisionInput): Decision {
@@ -183,7 +182,7 @@ export function missingForSso({ sso }: AccountPolicy): 'issuer' | 'clientId' | n
 /** Returns whether RFC 3339 can express the end of the grace period, so that a response to a user can contain it. */
 export function isGraceWritable(policy: AccountPolicy): boolean {
   const end = accountEnforcesFrom(policy)
-  return end === null || end.getUTCFullYear() <= LAST_YEAR
+  return end === null || isRepresentable(end)
 }
 
 /** Returns whether devices that were trusted under one policy stay trusted under the other. */

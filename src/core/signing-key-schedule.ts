@@ -28,7 +28,7 @@ export interface ScheduledKey {
 }
 
 /** `published`: signs later. `retiring`: no longer signs, but its tokens may be valid. `retired`: they have expired. */
-export type SigningKeyState = 'published' | 'signing' | 'retiring' | 'retired'
+type SigningKeyState = 'published' | 'signing' | 'retiring' | 'retired'
 
 export type Scheduled<Key extends ScheduledKey> = Key & {
   state: SigningKeyState

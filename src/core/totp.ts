@@ -14,18 +14,18 @@ export const TOTP_PERIOD_SECONDS = 30
  * one for fast phones too. This is wider than OWASP ASVS 6.5.5 allows, and it halves the number of users whom a wrong
  * clock locks out.
  */
-export const TIME_STEP_TOLERANCE = 1
+const TIME_STEP_TOLERANCE = 1
 
 /** How far from now the set-up searches for a code, to tell the user how wrong the phone's clock is. */
 const SKEW_SEARCH_STEPS = 20
 
 const base32 = new ScureBase32Plugin()
 
-export type CodeMatch =
+type CodeMatch =
   | { accepted: true; timeStep: number }
   | { accepted: false; reason: 'mismatch' | 'replayed' }
 
-export interface CodeAttempt {
+interface CodeAttempt {
   secret: Uint8Array
   /** Six ASCII digits. Other text never matches. */
   code: string

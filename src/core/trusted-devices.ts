@@ -20,7 +20,7 @@ export interface NewDevice {
 }
 
 /** `next` is the state after this use. It stays the same if the client repeats a use whose response was lost. */
-export type DeviceVerdict =
+type DeviceVerdict =
   | { isTrusted: true; next: DeviceState }
   | { isTrusted: false; reason: 'expired' | 'reused' | 'never_issued' }
 

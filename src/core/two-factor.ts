@@ -28,9 +28,9 @@ const FILTERS = {
 
 export type TwoFactorFilter = keyof typeof FILTERS
 export const TWO_FACTOR_FILTERS = Object.keys(FILTERS) as TwoFactorFilter[]
-export type TwoFactorState = Extract<TwoFactorFilter, 'enabled' | 'disabled' | 'pending'>
+type TwoFactorState = Extract<TwoFactorFilter, 'enabled' | 'disabled' | 'pending'>
 
-export interface PendingEnrollment {
+interface PendingEnrollment {
   expiresAt: Date
   wrongTries: number
 }

@@ -1,6 +1,7 @@
 // The scalars of the API. A route combines them; none belongs to a single resource.
 import { Type } from 'typebox'
 import { SCOPES } from '../core/bearer-keys.ts'
+import { isRepresentable } from '../core/instants.ts'
 import { invalidMember } from './problem.ts'
 
 /** Refuses NUL, which PostgreSQL text can't hold, and the other control characters, which no name needs. */
@@ -108,18 +109,12 @@ export const Audience = Type.String({
 
 export const ScopeList = Type.Array(Type.Enum([...SCOPES]), { minItems: 1, uniqueItems: true })
 
-/** In UTC, the database stores no year 0, and its client can't read a year of five digits back. */
-const FIRST_YEAR = 1
-
-const LAST_YEAR = 9999
-
 /**
  * The instant that a member names. Throws `invalid-request` where its form is right and there is none (a leap second),
  * or none that can be kept: in the first and the last year, offsets lead out of what can.
  */
 export function instantOf(text: string, pointer: string): Date {
   const at = new Date(text)
-  const year = at.getUTCFullYear()
-  if (year >= FIRST_YEAR && year <= LAST_YEAR) return at
+  if (isRepresentable(at)) return at
   throw invalidMember(pointer, 'must be an instant such as 2026-01-05T09:00:00.000Z')
 }

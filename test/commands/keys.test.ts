@@ -58,7 +58,7 @@ t.test('list: what each master key seals, what each signing key does, and no key
   t.equal(trouble, null)
   t.match(
     lines[0],
-    /^master key {2}pending enrolments {2}authenticators {2}signing keys {2}service keys {2}state$/
+    /^master key {2}pending enrollments {2}authenticators {2}signing keys {2}service keys {2}state$/
   )
   t.match(lines[1], /^new +0 +0 +0 +0 +seals what is new$/)
   t.match(lines[2], /^old +2 +3 +1 +3 +needed$/)
@@ -72,7 +72,7 @@ t.test('list: what each master key seals, what each signing key does, and no key
 t.test('what is sealed by a key that the ring lacks is told', ON_SERVER, async (t) => {
   const { trouble } = await listKeys({ prisma, masterKeys: AFTER })
   const lacked =
-    '2 pending enrolments, 3 authenticators, 1 signing keys, 3 service keys under "old"'
+    '2 pending enrollments, 3 authenticators, 1 signing keys, 3 service keys under "old"'
   t.equal(trouble, `sealed by a master key that MASTER_KEYS does not hold: ${lacked}`)
   const rotated = await rotateMaster({ prisma, masterKeys: AFTER }, silent)
   t.match(rotated, { lines: [], trouble: /^9 values are left: .* does not hold: .*"old"$/ })

@@ -3,7 +3,7 @@ import { execFile, spawnSync } from 'node:child_process'
 import { promisify } from 'node:util'
 import { decodeJwt, decodeProtectedHeader, importPKCS8, SignJWT } from 'jose'
 import t from 'tap'
-import { openSigningKeys } from '../../src/crypto/signing-key-ring.ts'
+import { openSigningKeyRing } from '../../src/crypto/signing-key-ring.ts'
 import { createSigningKeys } from '../../src/data/keys/signing-keys.ts'
 import { ON_SERVER, PASSWORD, type SignIn, startApp } from '../support/app.ts'
 import { createClock } from '../support/clock.ts'
@@ -137,7 +137,7 @@ for token in sys.argv[1:]:
 async function wrongTokens(good: string, stepToken: string): Promise<[name: string, string][]> {
   const [claims, header] = [decodeJwt(good), decodeProtectedHeader(good)]
   const stranger = await enrolledUser({ account: await createAccount() })
-  const signingKeys = await openSigningKeys({
+  const signingKeys = await openSigningKeyRing({
     stored: createSigningKeys(database.prisma),
     masterKeys: config.masterKeys,
     now: clock.now

@@ -39,5 +39,5 @@ export async function takeCensus(values: SealedValues, ring: MasterKeys): Promis
 }
 
 function nothing(): Census['counts'] {
-  return { 'pending enrolments': 0, authenticators: 0, 'signing keys': 0, 'service keys': 0 }
+  return { 'pending enrollments': 0, authenticators: 0, 'signing keys': 0, 'service keys': 0 }
 }

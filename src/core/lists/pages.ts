@@ -1,4 +1,5 @@
 // Keyset pagination: a page starts after the last id of the previous page, so inserts never shift it.
+import { UUID_PATTERN } from '../ids.ts'
 import { decodeCursor, encodeCursor } from './cursors.ts'
 
 export interface PageRequest {
@@ -12,8 +13,6 @@ export interface Page<Row> {
   /** The place after which the next page starts; null on the last page. */
   next: string | null
 }
-
-export const UUID_FORM = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 /** Returns the page that a list's query requests; null for a cursor that we never issued. */
 export function readPageRequest(
@@ -37,8 +36,7 @@ export function pageOf<Row extends { id: string }>(
 }
 
 /** A place in a list that is ordered by an instant and then by id. */
-export const INSTANT_PLACE_FORM =
-  /^(?<ms>0|-?[1-9]\d{0,13})\.(?<id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$/
+export const INSTANT_PLACE_FORM = new RegExp(`^(?<ms>0|-?[1-9]\\d{0,13})\\.(?<id>${UUID_PATTERN})$`)
 
 /** Returns the place of a row in such a list. */
 export function instantPlaceOf({ at, id }: { at: Date; id: string }): string {

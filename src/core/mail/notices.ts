@@ -33,7 +33,7 @@ export interface NoticeDetails {
 
 export type NoticeKind = keyof NoticeDetails
 
-export interface Circumstances {
+interface Circumstances {
   occurredAt: Date
   /** The address of the user's own act; null for acts of others, whose address is not the user's business. */
   address: string | null

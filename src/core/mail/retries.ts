@@ -8,7 +8,7 @@ const FIRST_WAIT_SECONDS = 5
 /** After an outage of days, waiting mails are sent within an hour of its end. */
 const WAIT_MAX_SECONDS = 60 * 60
 
-export interface FailedTry {
+interface FailedTry {
   /** When the event that the mail reports happened. */
   occurredAt: Date
   /** How often it was tried, including this time. */

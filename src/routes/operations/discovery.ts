@@ -3,11 +3,11 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { ACR_ONE_FACTOR, ACR_TWO_FACTORS } from '../../core/claims.ts'
 import { JWKS_MAX_AGE_SECONDS } from '../../core/signing-key-schedule.ts'
-import type { SigningKeys } from '../../crypto/signing-key-ring.ts'
+import type { SigningKeyRing } from '../../crypto/signing-key-ring.ts'
 
 export interface DiscoveryOptions {
   issuer: string
-  signingKeys: SigningKeys
+  signingKeys: SigningKeyRing
 }
 
 /** A new signing key waits for this long before it signs. */

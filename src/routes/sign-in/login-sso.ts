@@ -135,7 +135,7 @@ const loginSso: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
     if (!idToken) throw await refused(request, 'malformed', { accountId })
     const verdict = judgeIdToken(idToken.claims, { issuer, clientId, nonce: nonce ?? null }, now())
     if (!verdict.accepted) throw await refused(request, verdict.reason, { accountId })
-    const isSigned = await identityProviders.hasSigned(issuer, text)
+    const isSigned = await identityProviders.verifySignature(issuer, text)
     if (!isSigned) throw await refused(request, 'signature', { accountId })
     return { proven: verdict.identity, hash: idToken.hash }
   }

@@ -87,7 +87,7 @@ const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
         throw new Problem('sso-required')
       }
       const accountId = account?.id ?? NO_ACCOUNT
-      const isRight = await passwordHashing.isPassword(password, user?.passwordHash ?? null)
+      const isRight = await passwordHashing.verify(password, user?.passwordHash ?? null)
       // Once more, for those that failed meanwhile: tries at once learn no more than tries one after the other.
       await limits.requirePasswordPause(request, tried)
       const target = user && ({ kind: 'user', id: user.subject.userId } as const)

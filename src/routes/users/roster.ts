@@ -2,7 +2,8 @@
 // themselves too.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { pageAnswer, UUID_FORM } from '../../core/lists/pages.ts'
+import { UUID_FORM } from '../../core/ids.ts'
+import { pageAnswer } from '../../core/lists/pages.ts'
 import { TWO_FACTOR_FILTERS } from '../../core/two-factor.ts'
 import type { Policies } from '../../data/policy/policies.ts'
 import type { Users } from '../../data/users/users.ts'

@@ -190,7 +190,7 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     const tried = { account: accountId, email }
     await limits.requirePasswordPause(request, tried)
     const phc = await users.findPasswordHash({ accountId, userId: id })
-    const isRight = await passwordHashing.isPassword(password, phc)
+    const isRight = await passwordHashing.verify(password, phc)
     await limits.requirePasswordPause(request, tried)
     if (isRight) return
     await limits.countFailedPassword(request, tried)

@@ -160,7 +160,7 @@ export async function buildApp({
   const audit = createAudit({ key: auditKey, auditEvents, now })
   const deviceTokens = createDeviceTokens(await openServiceKeyOf(ownKeys, 'device-tokens'))
   const deviceTrust = createDeviceTrust({ deviceTokens, trustedDevices, audit, now })
-  const signIns = createSignIns({ tokens, users, deviceTrust, audit, auditEvents, now })
+  const signIns = createSignIns({ tokens, users, deviceTrust, audit, now })
 
   const app = Fastify({
     ...(logger && { loggerInstance: logger }),
@@ -241,10 +241,10 @@ export async function buildApp({
   await app.register(spec, { version: VERSION })
 
   await app.register(loginRoutes, {
-    ...{ subjects, passwordHashing, limits, signIns, audit, auditEvents }
+    ...{ subjects, passwordHashing, limits, signIns, audit }
   })
   await app.register(loginSsoRoutes, {
-    ...{ accounts, subjects, ssoIdentities, signIns, audit, auditEvents, now },
+    ...{ accounts, subjects, ssoIdentities, signIns, audit, now },
     identityProviders: openIdentityProviders(app.log, { config, now })
   })
   await app.register(verifyRoutes, {
@@ -267,7 +267,7 @@ export async function buildApp({
   await app.register(rosterRoutes, { users, policies, now })
   await app.register(userRoutes, { users, policies, passwordHashing, limits, audit, now })
   await app.register(userPolicyRoutes, { users, policies, now })
-  await app.register(resetRoutes, { resets, audit, auditEvents })
+  await app.register(resetRoutes, { resets, audit })
   await app.register(authenticatorRoutes, { authenticators, audit, now })
   await app.register(twoFactorRoutes, { twoFactor, audit })
   await app.register(recoveryCodeRoutes, { recoveryCodes, recoveryCodeHasher, audit })

@@ -4,7 +4,7 @@ import type { FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import type { ApiKeys } from '../data/accounts/api-keys.ts'
 import type { Subjects } from '../data/sign-in/subjects.ts'
-import { deadCredential, Problem } from '../wire/problem.ts'
+import { Problem, revokedCredential } from '../wire/problem.ts'
 import type { Credential } from './credentials.ts'
 
 /** Bodies of 16 KiB come with their headers or right behind them; whatever takes longer is waited for. */
@@ -41,12 +41,12 @@ export const lateBodies = fastifyPlugin<LateBodiesOptions>(
       if (credential.kind === 'operator') return
       if (credential.kind === 'apiKey') {
         const stored = await apiKeys.findWithHash(credential.id)
-        if (!stored || (stored.expiresAt && stored.expiresAt <= now())) throw deadCredential()
+        if (!stored || (stored.expiresAt && stored.expiresAt <= now())) throw revokedCredential()
         return
       }
       const { claims, subject: before, stepToken } = credential
       const subject = await subjects.findLiving(claims, stepToken?.jti)
-      if (!subject || subject.stepToken?.isConsumed) throw deadCredential()
+      if (!subject || subject.stepToken?.isConsumed) throw revokedCredential()
       if (before.role === 'admin' && subject.role !== 'admin') throw new Problem('limited-access')
       request.credential = { ...credential, subject }
     }

@@ -22,7 +22,7 @@ import type { Subject, Subjects } from '../data/sign-in/subjects.ts'
 import type { StepTokenKey, Verdicts } from '../data/sign-in/verdicts.ts'
 import type { ActRecord } from '../data/trail/act-records.ts'
 import type { RecoveryCodes } from '../data/users/recovery-codes.ts'
-import { deadCredential, Problem, unavailable } from '../wire/problem.ts'
+import { Problem, revokedCredential, unavailable } from '../wire/problem.ts'
 
 export interface JudgingOptions {
   subjects: Subjects
@@ -134,7 +134,7 @@ export function createJudging({
   ): Promise<false> {
     const next = afterFailure(attempt.path, attempt.limits, attempt.now)
     const remaining = attemptsRemainingAfter(attempt, next)
-    const event = audit.refused(request, 'code-rejected', {
+    const event = audit.refusalOf(request, 'code-rejected', {
       details: {
         attemptsRemaining: remaining,
         lockedUntil: next.lockedUntil?.toISOString() ?? null,
@@ -145,14 +145,14 @@ export function createJudging({
     const notice = next.disabledAt
       ? noticeTo(judged, event, 'codes_disabled', { recoveryCodesRemaining })
       : null
-    const isOnRecord = await guess.recordWrong(judged, next, { event, notice })
-    if (isOnRecord) throw codeRejected(remaining, attempt.now, { isOnRecord })
+    const isAudited = await guess.recordWrong(judged, next, { event, notice })
+    if (isAudited) throw codeRejected(remaining, attempt.now, { isAudited })
     return false
   }
 
   async function readAgain(judged: Subject, stepToken: StepTokenKey | null): Promise<Subject> {
     const subject = await subjects.find(judged, stepToken?.jti ?? null)
-    if (!subject || subject.isDisabled || subject.epoch !== judged.epoch) throw deadCredential()
+    if (!subject || subject.isDisabled || subject.epoch !== judged.epoch) throw revokedCredential()
     // The step token was good when this request came in; its success belongs to another request now.
     if (subject.stepToken?.isConsumed) throw codeRejected(0, now())
     return subject
@@ -265,10 +265,10 @@ function refusal(
 function codeRejected(
   attemptsRemaining: number,
   now: Date,
-  { isOnRecord = false }: { isOnRecord?: boolean } = {}
+  { isAudited = false }: { isAudited?: boolean } = {}
 ): Problem {
   return new Problem('code-rejected', {
-    isOnRecord,
+    isAudited,
     detail:
       'This code is not good. Each code works once: wait for the next one, and check that the clock of the phone is right.',
     extras: { attemptsRemaining, serverTime: now.toISOString() }

@@ -18,19 +18,6 @@ import type { Credential } from '../plugins/credentials.ts'
 import { Problem, type ProblemOptions } from '../wire/problem.ts'
 import { type ProblemCode, problemKind } from '../wire/problems.ts'
 
-declare module 'fastify' {
-  interface FastifyContextConfig {
-    /** What a request here tries to do, as it goes on record. Every route that takes a credential says it. */
-    act?: AuditType
-  }
-  interface FastifyRequest {
-    /** The act, where the body tells it more exactly than the route. */
-    act: AuditType | null
-    /** What was put together last of what goes on record; after a success or a refusal, what is on record. */
-    auditEvent: SignedAuditEvent | null
-  }
-}
-
 /** What the request alone doesn't tell about an act. */
 export interface Act {
   /** Where the request leads to more than the act that it is. */

@@ -27,7 +27,7 @@ import { openSigningKeys } from '../../src/crypto/signing-key-ring.ts'
 import { generateSigningKey, type NewSigningKey } from '../../src/crypto/signing-keys.ts'
 import { createTokens, stepKeysOf } from '../../src/crypto/tokens.ts'
 import type { SigningKey } from '../../src/data/keys/signing-keys.ts'
-import { tokenVerification } from '../../src/plugins/token-verification.ts'
+import { tokenVerification } from '../../src/plugins/credentials/token-verification.ts'
 import { type Clock, createClock } from '../support/clock.ts'
 
 const ISSUER = 'https://id.example.com'

@@ -15,7 +15,7 @@ import { openSigningKeyRing } from '../../src/crypto/signing-key-ring.ts'
 import type { NewSigningKey } from '../../src/crypto/signing-keys.ts'
 import { createTokens, stepKeysOf } from '../../src/crypto/tokens.ts'
 import type { SigningKey } from '../../src/data/keys/signing-keys.ts'
-import { tokenVerification } from '../../src/plugins/token-verification.ts'
+import { tokenVerification } from '../../src/plugins/credentials/token-verification.ts'
 import { type Clock, createClock } from '../support/clock.ts'
 
 export const ISSUER = 'https://id.example.com'

@@ -8,7 +8,7 @@ import type { Limits } from '../limits.ts'
 import type { Instruments } from './instruments.ts'
 
 export interface StatesOptions {
-  limits: Pick<Limits, 'refused'>
+  limits: Pick<Limits, 'rejections'>
   passwordHashing: Pick<PasswordHashing, 'queue'>
   /** Null where there is no pool. */
   poolUse(): PoolUse | null
@@ -30,7 +30,7 @@ export function createStates(instruments: Instruments, options: StatesOptions) {
   function readQueues(): void {
     const { limitHits, passwordHashes, passwordHashesShed } = instruments
     limitHits.reset()
-    for (const [limit, hits] of Object.entries(limits.refused)) limitHits.inc({ limit }, hits)
+    for (const [limit, hits] of Object.entries(limits.rejections)) limitHits.inc({ limit }, hits)
     const { running, waiting, shed } = passwordHashing.queue()
     passwordHashes.set({ state: 'running' }, running)
     passwordHashes.set({ state: 'waiting' }, waiting)

@@ -24,7 +24,7 @@ import type { Subject } from '../../data/sign-in/subjects.ts'
 import type { ConfirmOutcome, Enrollment, Enrollments } from '../../data/users/enrollments.ts'
 import type { CredentialRule } from '../../plugins/credentials.ts'
 import type { SignIns } from '../../sign-in/sign-ins.ts'
-import { deadCredential, Problem } from '../../wire/problem.ts'
+import { Problem, revokedCredential } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { AuthenticatorName, Code, Instant, Uuid } from '../../wire/scalars.ts'
 import { SignIn } from '../../wire/sign-in.ts'
@@ -138,7 +138,7 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
           details: { name, replaces }
         })
       )
-      if (!isStarted) throw deadCredential()
+      if (!isStarted) throw revokedCredential()
       return reply.code(201).send({
         ...{ authenticatorId, issuer, accountName, otpauthUri: uri },
         setupKey: setupKey(secret),
@@ -216,11 +216,11 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
     const secret = secretSealer.unseal(sealedSecret, [accountId, userId, authenticatorId])
     const match = matchCode({ secret, code, at, lastTimeStep: null })
     if (match.accepted) return match.timeStep
-    const event = audit.refused(request, 'code-rejected', onAuthenticator(enrollment))
+    const event = audit.refusalOf(request, 'code-rejected', onAuthenticator(enrollment))
     const tries = await enrollments.spendTry(enrollment, ENROLLMENT_TRIES_MAX, event)
     if (tries === null) throw new Problem('enrollment-expired')
     throw codeRejected({
-      isOnRecord: true,
+      isAudited: true,
       attemptsRemaining: ENROLLMENT_TRIES_MAX - tries,
       clockSkewSeconds: measureClockSkew({ secret, code, at }),
       at
@@ -266,23 +266,23 @@ async function qrCode(uri: string, format: 'svg' | 'png'): Promise<string> {
 
 function refusal({ reason }: Extract<ConfirmOutcome, { confirmed: false }>, at: Date): Problem {
   if (reason !== 'lost-race') return new Problem(reason)
-  return codeRejected({ attemptsRemaining: 0, clockSkewSeconds: null, at, isOnRecord: false })
+  return codeRejected({ attemptsRemaining: 0, clockSkewSeconds: null, at, isAudited: false })
 }
 
 function codeRejected({
   attemptsRemaining,
   clockSkewSeconds,
   at,
-  isOnRecord
+  isAudited
 }: {
   attemptsRemaining: number
   clockSkewSeconds: number | null
   at: Date
-  isOnRecord: boolean
+  isAudited: boolean
 }): Problem {
   const isSkewed = clockSkewSeconds !== null
   return new Problem('code-rejected', {
-    isOnRecord,
+    isAudited,
     detail: isSkewed
       ? `The clock of the phone is ${Math.abs(clockSkewSeconds)} seconds ${clockSkewSeconds > 0 ? 'ahead' : 'behind'}. Set it to automatic time and enter a new code.`
       : 'This code is not good. Enter the one that the app shows now.',

@@ -21,10 +21,9 @@ import type {
   SsoOutcome
 } from '../../data/sign-in/sso-identities.ts'
 import type { Subject, Subjects } from '../../data/sign-in/subjects.ts'
-import type { AuditEvents } from '../../data/trail/audit-events.ts'
 import type { SignIns } from '../../sign-in/sign-ins.ts'
 import type { IdentityProviders } from '../../sso/identity-providers.ts'
-import { Problem } from '../../wire/problem.ts'
+import type { Problem } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { Slug } from '../../wire/scalars.ts'
 import { SignIn } from '../../wire/sign-in.ts'
@@ -36,7 +35,6 @@ export interface LoginSsoOptions {
   identityProviders: IdentityProviders
   signIns: SignIns
   audit: Audit
-  auditEvents: AuditEvents
   now: () => Date
 }
 
@@ -72,7 +70,7 @@ type Flaw = IdTokenFlaw | 'malformed' | 'signature' | 'no_user' | Exclude<SsoOut
 
 const loginSso: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
   app,
-  { accounts, subjects, ssoIdentities, identityProviders, signIns, audit, auditEvents, now }
+  { accounts, subjects, ssoIdentities, identityProviders, signIns, audit, now }
 ) => {
   app.post(
     '/v1/login/sso',
@@ -95,12 +93,12 @@ const loginSso: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
     },
     async (request) => {
       const account = await ssoAccount(request, request.body.account)
-      const { proven, hash } = await verified(request, request.body, account)
+      const { proven, hash } = await verify(request, request.body, account)
       const identity = { ...account, subject: proven.subject }
       const user = await findUser(identity, proven.verifiedEmail)
       const { accountId, issuer } = account
       const target = user && ({ kind: 'user', id: user.userId } as const)
-      if (!user || user.isDisabled) throw await refused(request, 'no_user', { accountId, target })
+      if (!user || user.isDisabled) throw await refuse(request, 'no_user', { accountId, target })
       const event = audit.succeeded(request, {
         ...{ accountId, target, details: { next: 'authenticated', why: 'sso_supersedes', issuer } },
         actor: { kind: 'user', id: user.userId, credential: 'id_token' }
@@ -110,7 +108,7 @@ const loginSso: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
         idToken: { hash, expiresAt: proven.expiresAt },
         record: { event, notice: noticeTo(user, event, 'sso_linked', {}) }
       })
-      if (outcome !== 'signed_in') throw await refused(request, outcome, { accountId, target })
+      if (outcome !== 'signed_in') throw await refuse(request, outcome, { accountId, target })
       return signIns.authenticated(user, proven.authentication, 'sso_supersedes')
     }
   )
@@ -121,22 +119,21 @@ const loginSso: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
     const accountId = account?.id ?? NO_ACCOUNT
     const { mode, issuer, clientId } = account?.sso ?? NO_SSO
     if (mode !== 'off' && issuer && clientId) return { accountId, issuer, clientId }
-    await auditEvents.record(audit.refused(request, 'sso-not-enabled', { accountId }))
-    throw new Problem('sso-not-enabled')
+    throw await audit.refuse(request, 'sso-not-enabled', { accountId })
   }
 
   /** Throws `invalid-sso-token`. The claims come before the signature: what says the wrong things makes us ask nobody. */
-  async function verified(
+  async function verify(
     request: FastifyRequest,
     { idToken: text, nonce }: Static<typeof LoginSsoBody>,
     { accountId, issuer, clientId }: SsoAccount
   ): Promise<{ proven: ProvenIdentity; hash: Uint8Array<ArrayBuffer> }> {
     const idToken = readIdToken(text)
-    if (!idToken) throw await refused(request, 'malformed', { accountId })
+    if (!idToken) throw await refuse(request, 'malformed', { accountId })
     const verdict = judgeIdToken(idToken.claims, { issuer, clientId, nonce: nonce ?? null }, now())
-    if (!verdict.accepted) throw await refused(request, verdict.reason, { accountId })
+    if (!verdict.accepted) throw await refuse(request, verdict.reason, { accountId })
     const isSigned = await identityProviders.verifySignature(issuer, text)
-    if (!isSigned) throw await refused(request, 'signature', { accountId })
+    if (!isSigned) throw await refuse(request, 'signature', { accountId })
     return { proven: verdict.identity, hash: idToken.hash }
   }
 
@@ -151,12 +148,13 @@ const loginSso: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
     return verifiedEmail === null ? null : subjects.findByEmail(accountId, verifiedEmail)
   }
 
-  async function refused(request: FastifyRequest, why: Flaw, act: Act): Promise<Problem> {
-    const event = audit.refused(request, 'invalid-sso-token', { ...act, details: { why } })
-    await auditEvents.record(event)
-    return new Problem('invalid-sso-token', {
-      headers: { 'www-authenticate': 'Bearer error="invalid_token"' }
-    })
+  function refuse(request: FastifyRequest, why: Flaw, act: Act): Promise<Problem> {
+    return audit.refuse(
+      request,
+      'invalid-sso-token',
+      { ...act, details: { why } },
+      { headers: { 'www-authenticate': 'Bearer error="invalid_token"' } }
+    )
   }
 }
 

@@ -7,7 +7,6 @@ import { BY_PASSWORD, BY_SSO } from '../../core/claims.ts'
 import type { AccountPolicy } from '../../core/policy.ts'
 import type { PasswordHashing } from '../../crypto/password-hashing.ts'
 import type { Subjects } from '../../data/sign-in/subjects.ts'
-import type { AuditEvents } from '../../data/trail/audit-events.ts'
 import type { Limits } from '../../plugins/limits.ts'
 import type { SignIns } from '../../sign-in/sign-ins.ts'
 import { Problem } from '../../wire/problem.ts'
@@ -21,7 +20,6 @@ export interface LoginOptions {
   limits: Limits
   signIns: SignIns
   audit: Audit
-  auditEvents: AuditEvents
 }
 
 const LoginBody = Type.Object(
@@ -49,12 +47,13 @@ const AssertionBody = Type.Object(
   }
 )
 
+const BEARER_CHALLENGE = { headers: { 'www-authenticate': 'Bearer' } }
 const BY_PASSWORD_STEP = { authentication: BY_PASSWORD, arrival: 'password' } as const
 const BY_SSO_STEP = { authentication: BY_SSO, arrival: 'sso' } as const
 
 const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
   app,
-  { subjects, passwordHashing, limits, signIns, audit, auditEvents }
+  { subjects, passwordHashing, limits, signIns, audit }
 ) => {
   app.post(
     '/v1/login',
@@ -83,8 +82,7 @@ const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
       // Every step is taken for everyone, so that the time of the answer tells nothing of what is wrong.
       const { account, user } = await subjects.findForLogin({ slug, email })
       if (account?.sso.mode === 'required') {
-        await auditEvents.record(audit.refused(request, 'sso-required', { accountId: account.id }))
-        throw new Problem('sso-required')
+        throw await audit.refuse(request, 'sso-required', { accountId: account.id })
       }
       const accountId = account?.id ?? NO_ACCOUNT
       const isRight = await passwordHashing.verify(password, user?.passwordHash ?? null)
@@ -94,8 +92,7 @@ const login: FastifyPluginAsyncTypebox<LoginOptions> = async (
       if (!user || !isRight || user.subject.isDisabled) {
         await limits.countFailedPassword(request, tried)
         const act = { accountId, target }
-        await auditEvents.record(audit.refused(request, 'invalid-credentials', act))
-        throw invalidCredentials()
+        throw await audit.refuse(request, 'invalid-credentials', act, BEARER_CHALLENGE)
       }
       const actor = { kind: 'user', id: user.subject.userId, credential: 'password' } as const
       const firstStep = { ...BY_PASSWORD_STEP, deviceToken: request.body.deviceToken }
@@ -149,8 +146,4 @@ export default login
 function requireDoor(firstFactor: 'pwd' | 'sso', { mode }: AccountPolicy['sso']): void {
   if (firstFactor === 'sso' && mode === 'off') throw new Problem('sso-not-enabled')
   if (firstFactor === 'pwd' && mode === 'required') throw new Problem('sso-required')
-}
-
-function invalidCredentials(): Problem {
-  return new Problem('invalid-credentials', { headers: { 'www-authenticate': 'Bearer' } })
 }

@@ -10,7 +10,7 @@ import type {
   RenameOutcome,
   Authenticator as StoredAuthenticator
 } from '../../data/users/authenticators.ts'
-import { deadCredential, Problem } from '../../wire/problem.ts'
+import { Problem, revokedCredential } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { AuthenticatorName, Uuid } from '../../wire/scalars.ts'
 import { Authenticator, UserParams } from '../../wire/users.ts'
@@ -120,7 +120,7 @@ export default authenticatorRoutes
 function refusal(
   reason: Extract<RenameOutcome, { renamed: false }>['reason'] | Exclude<RemoveOutcome, 'removed'>
 ): Problem {
-  return reason === 'dead-credential' ? deadCredential() : new Problem(reason)
+  return reason === 'dead-credential' ? revokedCredential() : new Problem(reason)
 }
 
 // Known before the removal: it happens only while no authenticator has come or gone since these were read.

@@ -5,7 +5,7 @@ import type { Audit } from '../../audit/audit.ts'
 import type { RecoveryCodeHasher } from '../../crypto/recovery-code-hashing.ts'
 import { generateRecoveryCodes } from '../../crypto/secrets.ts'
 import type { RecoveryCodes } from '../../data/users/recovery-codes.ts'
-import { deadCredential } from '../../wire/problem.ts'
+import { revokedCredential } from '../../wire/problem.ts'
 import { UserParams } from '../../wire/users.ts'
 
 export interface RecoveryCodesOptions {
@@ -70,7 +70,7 @@ const recoveryCodeRoutes: FastifyPluginAsyncTypebox<RecoveryCodesOptions> = asyn
       const codes = generateRecoveryCodes()
       const hashes = codes.map((code) => recoveryCodeHasher.hash(code, subject))
       const isReplaced = await recoveryCodes.replaceAll(subject, hashes, audit.succeeded(request))
-      if (!isReplaced) throw deadCredential()
+      if (!isReplaced) throw revokedCredential()
       return { recoveryCodes: codes, recoveryCodesRemaining: codes.length }
     }
   )

@@ -5,7 +5,6 @@ import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
 import { type Demands, decide } from '../../core/policy.ts'
 import type { UserKey } from '../../data/sign-in/subjects.ts'
-import type { AuditEvents } from '../../data/trail/audit-events.ts'
 import type { Resets } from '../../data/users/resets.ts'
 import type { Credential } from '../../plugins/credentials.ts'
 import { invalidMember, Problem } from '../../wire/problem.ts'
@@ -17,7 +16,6 @@ import { type Caller, isSelf, targetUser } from './target-user.ts'
 export interface ResetOptions {
   resets: Resets
   audit: Audit
-  auditEvents: AuditEvents
 }
 
 const ResetBody = Type.Object(
@@ -35,10 +33,7 @@ const ResetAnswer = Type.Object({
 
 type Resetter = Caller | Extract<Credential, { kind: 'operator' }>
 
-const reset: FastifyPluginAsyncTypebox<ResetOptions> = async (
-  app,
-  { resets, audit, auditEvents }
-) => {
+const reset: FastifyPluginAsyncTypebox<ResetOptions> = async (app, { resets, audit }) => {
   app.post(
     '/v1/users/:userId/reset',
     {
@@ -76,8 +71,7 @@ const reset: FastifyPluginAsyncTypebox<ResetOptions> = async (
       const outcome = await resets.reset(key, event)
       if (!outcome.isReset) {
         // In the user's account, whose admins are to see it: the operator's own key belongs to none.
-        await auditEvents.record(audit.refused(request, outcome.reason, act))
-        throw new Problem(outcome.reason, { isOnRecord: true })
+        throw await audit.refuse(request, outcome.reason, act)
       }
       return {
         userId: key.userId,

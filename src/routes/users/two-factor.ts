@@ -3,7 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
 import type { TwoFactor } from '../../data/users/two-factor.ts'
-import { deadCredential, Problem } from '../../wire/problem.ts'
+import { Problem, revokedCredential } from '../../wire/problem.ts'
 import { UserParams } from '../../wire/users.ts'
 
 export interface TwoFactorOptions {
@@ -37,7 +37,7 @@ const twoFactorRoutes: FastifyPluginAsyncTypebox<TwoFactorOptions> = async (
     async (request, reply) => {
       const { subject } = request.credentialOf('accessToken')
       const outcome = await twoFactor.turnOff(subject, audit.succeeded(request))
-      if (outcome === 'dead-credential') throw deadCredential()
+      if (outcome === 'dead-credential') throw revokedCredential()
       if (outcome !== 'removed') throw new Problem(outcome)
       return reply.code(204).send(null)
     }

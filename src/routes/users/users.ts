@@ -13,7 +13,7 @@ import type { RosterUser } from '../../data/users/roster.ts'
 import type { Owner } from '../../data/users/two-factor.ts'
 import type { UserChange, Users } from '../../data/users/users.ts'
 import type { Limits } from '../../plugins/limits.ts'
-import { deadCredential, invalidMember, Problem } from '../../wire/problem.ts'
+import { invalidMember, Problem, revokedCredential } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { Email, ExternalId, Nullable, Password, Role } from '../../wire/scalars.ts'
 import { User, UserParams } from '../../wire/users.ts'
@@ -135,7 +135,7 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
       const event = audit.succeeded(request, { details: changeOnRecord(request.body) })
       const outcome = await users.change(ownerOf(credential, key), change, event)
       if (outcome.changed) return asAnswer(outcome.user)
-      if (outcome.reason === 'dead-credential') throw deadCredential()
+      if (outcome.reason === 'dead-credential') throw revokedCredential()
       throw new Problem(outcome.reason === 'not-found' ? 'user-not-found' : outcome.reason)
     }
   )

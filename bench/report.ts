@@ -58,20 +58,20 @@ export function report(figures: Figures, { rounds, verifications, few, many }: S
       : []
   return `# Benchmark
 
-How fast is twostep, compared with a minimal implementation? With ${number(many)} users it verifies **${number(rate(twostepMany))}** codes per second${IS_PINNED ? ' on one core' : ''}, which is
-**${share(twostepMany, rate(floorMany))}** of the throughput of a minimal implementation.
+How fast is the second step of a sign-in, which is the check of a code? With ${number(many)} users, twostep verifies **${number(rate(twostepMany))}** codes per second${IS_PINNED ? ' on one core' : ''}.
+This is **${share(twostepMany, rate(floorMany))}** of the throughput of a minimal implementation of the second step.
 
-\`npm run bench\` measured this on ${machine()}. The figures are medians of ${rounds} interleaved rounds. Each round sends ${number(verifications)} requests to warm up and measures
-the next ${number(verifications)}. ${IS_PINNED ? 'The server has one core, and load and database have the others.' : 'Server, load and database share the cores.'}
+\`npm run bench\` measured the figures on this page on ${machine()}. The figures are medians of ${rounds} interleaved rounds. Each round sends ${number(verifications)} requests to warm up and measures
+the next ${number(verifications)}. ${IS_PINNED ? 'The server has one core. The load generator and the database share the other cores.' : 'Server, load and database share the cores.'}
 
 ## The second step
 
 The *floor* is a minimal implementation of the second step ([bench/floor.ts](../bench/floor.ts)). It verifies a JWT, reads the row, decrypts the
-secret, compares three codes, claims the time step in one conditional write and signs an access token. twostep does the whole work of the product
-in addition: limits, attempts, epochs, policy, the audit event and its link in the hash chain, logs. Each request verifies a fresh code of a
-different user and is sent once, over 32 connections.
+secret, compares three codes, stores in one conditional write that the code was used, and signs an access token. In addition, twostep checks the
+limits on requests and guesses, the state of the user, and the policy of the account. It also writes the audit event, its link in the hash
+chain, and log lines. Each request carries a new code of another user and is sent once. The load generator uses 32 connections.
 
-| \`POST /v1/verify\` | requests/s | CPU s per 1,000 | p50 ms | p99 ms | peak MiB |
+| \`POST /v1/verify\` | requests/s | CPU s per 1,000 requests | p50 ms | p99 ms | peak memory, MiB |
 |---|---|---|---|---|---|
 ${[
   verifyRow(`floor, ${number(few)} users`, floorFew),
@@ -81,25 +81,25 @@ ${[
   ...redisRow
 ].join('\n')}
 
-- Throughput, compared with the floor: **${share(twostepFew, rate(floorFew))}** with ${number(few)} users, **${share(twostepMany, rate(floorMany))}** with ${number(many)}.
-- Time per request with ${number(many)} users, compared with ${number(few)} users: **${percent(rate(twostepFew) / rate(twostepMany))}**.
-- Requests per second in each round, floor and twostep, ${number(many)} users: ${floorMany.map((run, round) => `${number(perSecond(run))} and ${number(perSecond(twostepMany[round] ?? run))}`).join('; ')}.
+- Throughput of twostep, as a share of the throughput of the floor: **${share(twostepFew, rate(floorFew))}** with ${number(few)} users, **${share(twostepMany, rate(floorMany))}** with ${number(many)} users.
+- Time that twostep takes per request with ${number(many)} users, as a share of the time with ${number(few)} users: **${percent(rate(twostepFew) / rate(twostepMany))}**.
+- Requests per second of the floor and of twostep in each round, with ${number(many)} users: ${floorMany.map((run, round) => `${number(perSecond(run))} and ${number(perSecond(twostepMany[round] ?? run))}`).join('; ')}.
 
 ## Other routes
 
-| operation | requests/s | CPU s per 1,000 | p50 ms | p99 ms |
+| operation | requests/s | CPU s per 1,000 requests | p50 ms | p99 ms |
 |---|---|---|---|---|
 ${[
   row('`POST /v1/login`, 16 connections', login),
   row('argon2id behind a minimal route', floorLogin),
   `| argon2id alone, without a server | ${number(median(figures.argon2))} | | | |`,
   row('`POST /v1/enroll` with the QR code', enroll),
-  row('`GET /v1/users`, 50 of 10,000', roster)
+  row('`GET /v1/users`, a page of 50 users out of 10,000', roster)
 ].join('\n')}
 
-- Logins per second, compared with argon2id behind a minimal route: **${share(login, rate(floorLogin))}**; compared with argon2id alone on the same core:
-  **${share(login, median(figures.argon2))}**.
-- Time from the start of the process until it is ready: **${Math.round(median(figures.startMs))} ms**. Memory when idle: **${Math.round(median(figures.idleMiB))} MiB**.
+- Throughput of \`POST /v1/login\`, as a share of two other throughputs: **${share(login, rate(floorLogin))}** of argon2id behind a minimal route, **${share(login, median(figures.argon2))}** of argon2id alone on
+  the same core.
+- Time from the start of the process until it is ready: **${Math.round(median(figures.startMs))} ms**. Memory of an idle process: **${Math.round(median(figures.idleMiB))} MiB**.
 `
 }
 

@@ -130,13 +130,14 @@ function report(results: Minute[]): string {
   })
   return `# Soak
 
-Does the service stay fast under constant load? The table shows ${minutes} minutes at ${rate.toLocaleString('en-US')} verifications per second.
+Does twostep stay fast under constant load? The table shows ${minutes} minutes with ${rate.toLocaleString('en-US')} requests per second. Each request is the second step of a
+sign-in: it verifies a code.
 
-\`npm run soak -- ${rate} ${minutes}\` measured this on ${machine()}.
-Each request was for a different one of ${USERS.toLocaleString('en-US')} users. It was sent at its scheduled time, even if earlier responses were missing.
-The yardstick is the time that the machine takes for a fixed piece of work after each minute.
+\`npm run soak -- ${rate} ${minutes}\` measured the table on ${machine()}.
+The requests go through ${USERS.toLocaleString('en-US')} users in turn. Each request is sent at its scheduled time, even if earlier responses are missing.
+The *yardstick* is the time that the machine takes for a fixed piece of work after each minute. It shows how fast the machine is.
 
-| minute | requests | failed | p50 ms | p99 ms | longest ms | memory MiB | CPU s per 1,000 | yardstick ms |
+| minute | requests | failed | p50 ms | p99 ms | longest ms | memory MiB | CPU s per 1,000 requests | yardstick ms |
 |---|---|---|---|---|---|---|---|---|
 ${rows.join('\n')}
 `

@@ -3,7 +3,7 @@ import cors from '@fastify/cors'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import { createAudit } from './audit/audit.ts'
-import { createSealing } from './audit/chaining.ts'
+import { createChaining } from './audit/chaining.ts'
 import { createDeviceTokens } from './crypto/device-tokens.ts'
 import { generateId } from './crypto/ids.ts'
 import { createPasswordHashing } from './crypto/password-hashing.ts'
@@ -25,7 +25,7 @@ import { createSubjects } from './data/sign-in/subjects.ts'
 import { createTrustedDevices } from './data/sign-in/trusted-devices.ts'
 import { createVerdicts } from './data/sign-in/verdicts.ts'
 import { createAuditEvents } from './data/trail/audit-events.ts'
-import { createAuditSeals } from './data/trail/links.ts'
+import { createAuditLinks } from './data/trail/links.ts'
 import { createOutbox, type Outbox } from './data/trail/outbox.ts'
 import { createAuthenticators } from './data/users/authenticators.ts'
 import { createEnrollments } from './data/users/enrollments.ts'
@@ -145,7 +145,7 @@ export async function buildApp({
   const trustedDevices = createTrustedDevices(prisma)
   const resets = createResets(prisma, mandateFrom)
   const auditEvents = createAuditEvents(database)
-  const auditSeals = createAuditSeals(prisma)
+  const auditLinks = createAuditLinks(prisma)
   const outbox = createOutbox(prisma)
 
   const secretSealer = createSealer(masterKeys, 'authenticator-secret')
@@ -224,17 +224,17 @@ export async function buildApp({
     await app.register(metrics, {
       ...{ port: config.metricsPort, host: config.host, version: VERSION },
       ...{ limits, passwordHashing, poolUse: database.poolUse, dependencies, now },
-      ...{ mails: outbox, seals: auditSeals }
+      ...{ mails: outbox, links: auditLinks }
     })
   }
   await app.register(credentials, { operatorKey, apiKeys, subjects, tokens, limits, now })
   await app.register(lateBodies, { apiKeys, subjects, now })
   const mail = await openMail(app, { config, outbox, now })
-  const sealing = createSealing({ seals: auditSeals, key: auditKey, log: app.log, pause, now })
+  const chaining = createChaining({ links: auditLinks, key: auditKey, log: app.log, pause, now })
   await app.register(background, {
     isDatabaseUnavailable,
     jobs: backgroundJobs({
-      ...{ verdicts, enrollments, trustedDevices, ssoIdentities, outbox, mail, sealing, now },
+      ...{ verdicts, enrollments, trustedDevices, ssoIdentities, outbox, mail, chaining, now },
       signingKeys
     })
   })

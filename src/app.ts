@@ -106,7 +106,7 @@ export async function buildApp({
 }
 
 async function registerMetrics(app: FastifyInstance, parts: Parts): Promise<void> {
-  const { config, limits, passwordHashing, poolUse, outbox, auditSeals, dependencies, now } = parts
+  const { config, limits, passwordHashing, poolUse, outbox, auditLinks, dependencies, now } = parts
   if (config.metricsPort === null) return
   const { metrics } = await import('./plugins/metrics/metrics.ts')
   await app.register(metrics, {
@@ -117,7 +117,7 @@ async function registerMetrics(app: FastifyInstance, parts: Parts): Promise<void
     passwordHashing,
     poolUse,
     mails: outbox,
-    seals: auditSeals,
+    links: auditLinks,
     dependencies,
     now
   })

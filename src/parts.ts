@@ -2,7 +2,7 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { Redis } from 'ioredis'
 import { createAudit } from './audit/audit.ts'
-import { createSealing } from './audit/chaining.ts'
+import { createChaining } from './audit/chaining.ts'
 import { createDeviceTokens } from './crypto/device-tokens.ts'
 import { createPasswordHashing } from './crypto/password-hashing.ts'
 import { createRecoveryCodeHasher } from './crypto/recovery-code-hashing.ts'
@@ -23,7 +23,7 @@ import { createSubjects } from './data/sign-in/subjects.ts'
 import { createTrustedDevices } from './data/sign-in/trusted-devices.ts'
 import { createVerdicts } from './data/sign-in/verdicts.ts'
 import { createAuditEvents } from './data/trail/audit-events.ts'
-import { createAuditSeals } from './data/trail/links.ts'
+import { createAuditLinks } from './data/trail/links.ts'
 import { createOutbox } from './data/trail/outbox.ts'
 import { createAuthenticators } from './data/users/authenticators.ts'
 import { createEnrollments } from './data/users/enrollments.ts'
@@ -82,7 +82,7 @@ export async function createParts(
     mail,
     ...createSequences({ stores, keys, audit, config, now }),
     passwordHashing: await createPasswordHashing(),
-    sealing: createSealing({ seals: stores.auditSeals, key: keys.auditKey, log, pause, now }),
+    chaining: createChaining({ links: stores.auditLinks, key: keys.auditKey, log, pause, now }),
     identityProviders: openIdentityProviders({ config, now, log }),
     poolUse: database.poolUse,
     dependencies: {
@@ -99,7 +99,7 @@ function createStores(database: Database, { mandateFrom }: Config) {
     accounts: createAccounts(database),
     apiKeys: createApiKeys(prisma),
     auditEvents: createAuditEvents(database),
-    auditSeals: createAuditSeals(prisma),
+    auditLinks: createAuditLinks(prisma),
     authenticators: createAuthenticators(prisma, mandateFrom),
     enrollments: createEnrollments(prisma),
     outbox: createOutbox(prisma),

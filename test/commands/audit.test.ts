@@ -9,7 +9,7 @@ import { openServiceKeyOf } from '../../src/crypto/service-keys.ts'
 import { type Database, openDatabase } from '../../src/data/engine/database.ts'
 import { createServiceKeys } from '../../src/data/keys/service-keys.ts'
 import { createAuditEvents } from '../../src/data/trail/audit-events.ts'
-import { createAuditSeals } from '../../src/data/trail/links.ts'
+import { createAuditLinks } from '../../src/data/trail/links.ts'
 import { readConfig } from '../../src/settings/existing-config.ts'
 import { ON_EMBEDDED, testConfig, testEnvironment } from '../support/app.ts'
 import { auditEvent } from '../support/audit-events.ts'
@@ -38,12 +38,12 @@ async function fill(database: Database): Promise<SignedAuditEvent[]> {
     signEvent(key, auditEvent({ occurredAt: new Date(NINE.getTime() + second * 1000) }))
   )
   for (const event of events) await createAuditEvents(database).record(event)
-  await createAuditSeals(prisma).sealNext({ key, limit: 2 })
+  await createAuditLinks(prisma).chainNext({ key, limit: 2 })
   return events
 }
 
 async function headOf({ prisma }: Database): Promise<string> {
-  return formatHead(await prisma.auditSeal.findFirstOrThrow({ orderBy: { sequence: 'desc' } }))
+  return formatHead(await prisma.auditLink.findFirstOrThrow({ orderBy: { sequence: 'desc' } }))
 }
 
 t.test('a line for whatever is found, and an exit code', async (t) => {
@@ -61,12 +61,12 @@ t.test('a line for whatever is found, and an exit code', async (t) => {
 
   t.test('whole: an empty record', async (t) => {
     await auditKeyOf(prisma)
-    const line = '0 events verified, 0 not sealed yet; no head yet'
+    const line = '0 events verified, 0 not chained yet; no head yet'
     t.same(await verify(), { isWhole: true, line })
   })
 
   t.test('broken: where a noted head is beyond the end', async (t) => {
-    const line = 'broken at sequence 7: the chain does not hold the head that was noted'
+    const line = 'broken at sequence 7: the chain does not contain the noted head'
     const noted = { sequence: 7n, hash: Buffer.alloc(32, 1) }
     t.same(await verify(noted), { isWhole: false, line })
   })
@@ -88,13 +88,13 @@ t.test('a line for whatever is found, and an exit code', async (t) => {
     await database.close()
     t.same(await audit({ DATABASE_URL: url }, 'verify', '--head', head), {
       code: 0,
-      out: `2 events verified, 1 not sealed yet; head ${head}\n`,
+      out: `2 events verified, 1 not chained yet; head ${head}\n`,
       err: ''
     })
     const row = `sequence 2, account ${second?.accountId}, event ${second?.id}, occurredAt 2026-01-05T09:00:01.000Z`
     t.same(await audit({ DATABASE_URL: url }, 'verify', '--head', `2:${'ab'.repeat(32)}`), {
       code: 1,
-      out: `broken at ${row}: the chain does not hold the head that was noted\n`,
+      out: `broken at ${row}: the chain does not contain the noted head\n`,
       err: ''
     })
   })

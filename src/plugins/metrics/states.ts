@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { PasswordHashing } from '../../crypto/password-hashing.ts'
 import type { PoolUse } from '../../data/engine/engine.ts'
-import type { SealBacklog } from '../../data/trail/links.ts'
+import type { ChainBacklog } from '../../data/trail/links.ts'
 import type { MailBacklog } from '../../data/trail/outbox.ts'
 import type { Limits } from '../limits.ts'
 import type { Instruments } from './instruments.ts'
@@ -13,7 +13,7 @@ export interface StatesOptions {
   /** Null where there is no pool. */
   poolUse(): PoolUse | null
   mails: { backlog(): Promise<MailBacklog> }
-  seals: { backlog(): Promise<SealBacklog> }
+  links: { backlog(): Promise<ChainBacklog> }
   /** Each dependency by name; its probe throws when it can't serve. */
   dependencies: Record<string, () => Promise<void>>
   now: () => Date
@@ -25,7 +25,7 @@ const ANSWER_WITHIN_MS = 1000
 export type States = ReturnType<typeof createStates>
 
 export function createStates(instruments: Instruments, options: StatesOptions) {
-  const { limits, passwordHashing, poolUse, mails, seals, dependencies, now } = options
+  const { limits, passwordHashing, poolUse, mails, links, dependencies, now } = options
 
   function readQueues(): void {
     const { limitHits, passwordHashes, passwordHashesShed } = instruments
@@ -63,8 +63,8 @@ export function createStates(instruments: Instruments, options: StatesOptions) {
     instruments.oldestMail.set(backlog ? secondsSince(backlog.oldestWaitingAt) : Number.NaN)
   }
 
-  async function readSeals(): Promise<void> {
-    const backlog = await inTime(seals.backlog())
+  async function readLinks(): Promise<void> {
+    const backlog = await inTime(links.backlog())
     instruments.unsealedEvents.set(backlog?.waiting ?? Number.NaN)
     instruments.oldestUnsealedEvent.set(backlog ? secondsSince(backlog.oldestAt) : Number.NaN)
   }
@@ -78,7 +78,7 @@ export function createStates(instruments: Instruments, options: StatesOptions) {
     async read(): Promise<void> {
       readPool()
       readQueues()
-      await Promise.all([probeDependencies(), readMails(), readSeals()])
+      await Promise.all([probeDependencies(), readMails(), readLinks()])
     }
   }
 }

@@ -4,7 +4,7 @@ import Fastify from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import t, { type Test } from 'tap'
 import { type CredentialsOptions, credentials } from '../../src/plugins/credentials.ts'
-import { Environment } from '../../src/settings/config.ts'
+import { Environment } from '../../src/settings/environment.ts'
 import { PROBLEM_CODES, problemKind } from '../../src/wire/problems.ts'
 import { startApp } from '../support/app.ts'
 import {

@@ -7,7 +7,8 @@ import { buildApp } from '../src/app.ts'
 import { formatBearerKey } from '../src/core/bearer-keys.ts'
 import { generateBearerKey } from '../src/crypto/secrets.ts'
 import { openDatabase } from '../src/data/engine/database.ts'
-import { loadConfig } from '../src/settings/config.ts'
+import { parseConfig } from '../src/settings/config.ts'
+import { readEnvironment } from '../src/settings/environment.ts'
 
 const ATTEMPTS = 200
 const WARM_UP = 20
@@ -19,11 +20,12 @@ interface Attempt {
 }
 
 const operatorKey = formatBearerKey(generateBearerKey('operator'))
-const config = loadConfig({
+const environment = readEnvironment({
   MASTER_KEYS: `timing:${randomBytes(32).toString('base64')}`,
   OPERATOR_KEY: operatorKey,
   RATE_LIMIT_PER_MINUTE: '1000000'
 })
+const config = parseConfig(environment)
 const database = await openDatabase({ url: 'pglite:', pglite: await PGlite.create() })
 await database.migrate()
 const app = await buildApp({ config, database, now: () => new Date() })

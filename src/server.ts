@@ -1,33 +1,37 @@
-// The process edge: environment in, signals in, a listening service out.
+// The process edge: reads the environment, starts the service, and stops it on a signal.
 import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import type { Logger } from 'pino'
 import { buildApp } from './app.ts'
-import { openDatabase } from './data/engine/database.ts'
+import { type Database, openDatabase } from './data/engine/database.ts'
 import { untilAvailable } from './data/engine/database-wait.ts'
-import { type Config, ConfigError, loadConfig } from './settings/config.ts'
-import type { LocalKeys } from './settings/local-keys.ts'
+import { type Config, parseConfig } from './settings/config.ts'
+import { readEnvironment } from './settings/environment.ts'
+import { type LocalKeys, openLocalKeys } from './settings/local-keys.ts'
 import { createLogger } from './settings/logging.ts'
 
-/** How long what is under way may take to finish, once we don't listen any more. */
+/** How long requests that are under way may take to finish after the service has stopped listening. */
 const SHUTDOWN_DEADLINE_MS = 10_000
 
 try {
-  await serve(loadConfig(process.env))
+  const environment = readEnvironment(process.env)
+  const localKeys = openLocalKeys(environment)
+  if (localKeys?.isNew) announce(localKeys.keys)
+  await serve(parseConfig(environment, localKeys?.keys))
 } catch (error) {
-  // No logger yet, or none that could say it better: one line, and no stack for what the operator can mend.
-  process.stderr.write(`twostep can't start: ${describe(error)}\n`)
+  // One line without a stack: the operator can fix the cause, and there may be no logger yet.
+  const reason = error instanceof Error ? error.message : String(error)
+  process.stderr.write(`twostep can't start: ${reason}\n`)
   process.exit(1)
 }
 
 async function serve(config: Config): Promise<void> {
   const logger = createLogger(config.logLevel)
-  if (config.newLocalKeys) announce(config.newLocalKeys)
   const database = await openDatabase({ url: config.databaseUrl, log: logger })
   try {
     await untilAvailable(database, {
       seconds: config.databaseWaitSeconds,
-      onWait: (err) => logger.warn({ err }, 'waiting for the database')
+      onWait: (err) => logger.warn({ err }, 'database unavailable')
     })
     const applied = await database.migrate()
     if (applied.length > 0) logger.info({ applied }, 'migrations applied')
@@ -38,14 +42,12 @@ async function serve(config: Config): Promise<void> {
   }
 }
 
-async function listen(
-  config: Config,
-  logger: Logger,
-  database: Awaited<ReturnType<typeof openDatabase>>
-): Promise<void> {
+async function listen(config: Config, logger: Logger, database: Database): Promise<void> {
   const stopping = new AbortController()
   const app = await buildApp({
-    ...{ config, database, logger },
+    config,
+    database,
+    logger,
     now: () => new Date(),
     stopping: stopping.signal
   })
@@ -53,26 +55,25 @@ async function listen(
   closeWithGrace({ delay: delayMs + SHUTDOWN_DEADLINE_MS, logger }, async ({ signal, err }) => {
     stopping.abort()
     if (err) {
-      logger.fatal(err, 'stopping after an error nobody caught')
+      logger.fatal(err, 'service stopping after an uncaught error')
     } else {
-      logger.info({ signal }, 'stopping')
-      // Whoever sends requests here hears of our end at the same time as we do, and goes on for a moment.
+      logger.info({ signal }, 'service stopping')
+      // Load balancers learn of the stop at the same time as this process, and still send requests for a moment.
       await sleep(delayMs)
     }
     await app.close()
     await database.close()
   })
-  await app.listen({ port: config.port, host: config.host })
+  await app.listen({
+    port: config.port,
+    host: config.host,
+    listenTextResolver: (address) => `service listening at ${address}`
+  })
 }
 
-// To the terminal and never to the log: this is the only time that the key is shown.
+// To the terminal and never to the log: the key is shown only this once.
 function announce({ operatorKey }: LocalKeys): void {
   process.stdout.write(
-    `\nNew keys were made in the data folder. Your operator key, shown only now:\n\n  ${operatorKey}\n\n`
+    `\nNew keys are in the data folder. This is your operator key. It is not shown again:\n\n  ${operatorKey}\n\n`
   )
-}
-
-function describe(error: unknown): string {
-  if (error instanceof ConfigError) return error.message
-  return error instanceof Error ? error.message : String(error)
 }

@@ -6,14 +6,14 @@
 import { parseArgs } from 'node:util'
 import { type ChainHead, parseHead } from '../core/audit/chain.ts'
 import { openDatabase } from '../data/engine/database.ts'
-import { readConfig } from '../settings/existing-config.ts'
+import { readStorageConfig } from '../settings/existing-config.ts'
 import { verifyRecord } from './audit/verify.ts'
 
 const USAGE = 'usage: audit verify [--head <sequence>:<hash>]'
 
 async function audit(): Promise<void> {
   const noted = readArguments()
-  const { databaseUrl, masterKeys } = readConfig(process.env)
+  const { databaseUrl, masterKeys } = readStorageConfig(process.env)
   const database = await openDatabase({ url: databaseUrl })
   try {
     const { isWhole, line } = await verifyRecord({ prisma: database.prisma, masterKeys, noted })

@@ -5,7 +5,7 @@
 
 import { parseArgs } from 'node:util'
 import { type Database, openDatabase } from '../data/engine/database.ts'
-import { readConfig } from '../settings/existing-config.ts'
+import { readStorageConfig } from '../settings/existing-config.ts'
 import { type KeysOptions, listKeys } from './keys/list.ts'
 import { rotateMaster } from './keys/rotate-master.ts'
 import { rotateSigning } from './keys/rotate-signing.ts'
@@ -25,7 +25,7 @@ const COMMANDS: Record<string, Command> = {
 
 async function keys(): Promise<void> {
   const command = readArguments()
-  const { databaseUrl, masterKeys } = readConfig(process.env)
+  const { databaseUrl, masterKeys } = readStorageConfig(process.env)
   const database: Database = await openDatabase({ url: databaseUrl })
   try {
     const { lines, trouble } = await command({ prisma: database.prisma, masterKeys })

@@ -1,9 +1,9 @@
-// What the log may hold. Requests and errors are written by lists of what is known to be harmless; what a later log call
-// might hand over by mistake is blotted out by name.
+// What the log may contain. Requests and errors are written by allow-lists of harmless fields. If a log call passes a
+// secret by mistake, the logger redacts it by its name.
 import type { FastifyRequest } from 'fastify'
 import { type DestinationStream, type Logger, pino } from 'pino'
 
-/** Only at the top of what is logged: there it costs nothing, and at any depth as much as the rest of the line seven times. */
+/** Redacted only at the top level, where it is free. At any depth it would cost seven times as much as the rest of the line. */
 const NEVER_LOGGED = [
   'authorization',
   'cookie',
@@ -25,7 +25,7 @@ const NEVER_LOGGED = [
   'credential'
 ]
 
-/** The log of the service: JSON lines, to stdout unless another destination is given. */
+/** Returns the log of the service, which writes JSON lines to stdout or to the given destination. */
 export function createLogger(level: string, destination?: DestinationStream): Logger {
   const options = {
     level,
@@ -35,27 +35,27 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
   return destination ? pino(options, destination) : pino(options)
 }
 
-/** A word of a route, or an id of ours. */
+/** A word of a route, or an id that the service made. */
 const HARMLESS_SEGMENT = /^(v\d|[a-z.][a-z._-]{0,30}|[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12})?$/
 
 function asLoggedRequest({ method, url, host, ip, socket }: FastifyRequest) {
   return { method, url: harmlessPath(url), host, remoteAddress: ip, remotePort: socket?.remotePort }
 }
 
-// A query may hold what somebody looked for, an e-mail address as a rule; and there are clients that put a code or a
-// token into the path.
+// A query often contains an e-mail address that an admin searches for. A faulty client may put a code or a token into
+// the path.
 function harmlessPath(url: string): string {
   const [path = ''] = url.split('?', 1)
   const segments = path.split('/')
   return segments.map((segment) => (HARMLESS_SEGMENT.test(segment) ? segment : '*')).join('/')
 }
 
-// Errors of drivers carry rows, parameters and connection settings as further members.
+// Errors of drivers carry rows, parameters and connection settings as extra properties.
 function asLoggedError(error: unknown) {
   if (!(error instanceof Error)) return { type: typeof error }
   const { type, message, stack, code } = pino.stdSerializers.err(error) as LoggedError
   if (!quotesArguments(error)) return { type, message, stack, code }
-  return { type, message: 'not logged: it quotes what was to be stored', stack: framesOf(stack) }
+  return { type, message: 'not logged: it quotes the values of the call', stack: framesOf(stack) }
 }
 
 interface LoggedError {
@@ -65,7 +65,7 @@ interface LoggedError {
   code?: unknown
 }
 
-// Of all that Prisma throws, only what it says of a call of the wrong form shows the values, in every error format.
+// Among Prisma's errors, only the one about a call of the wrong form quotes values. It does so in every error format.
 function quotesArguments({ name, cause }: Error): boolean {
   if (name === 'PrismaClientValidationError') return true
   return cause instanceof Error && quotesArguments(cause)

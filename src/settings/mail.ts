@@ -1,22 +1,24 @@
-// By whom mails are taken, and from whom they come, as the environment says it.
+// Which server takes the mails, and who sends them: SMTP_URL and MAIL_FROM.
 import { isIP } from 'node:net'
+import { ConfigError } from './config-error.ts'
+import type { Environment } from './environment.ts'
 
 export interface MailSettings {
-  /** Null: mails become files in the folder, or stay where they are when there is none. */
+  /** Null: mails become files in the folder. Without a folder they stay in the outbox. */
   readonly server: MailServer | null
   /** Null in production. */
   readonly folder: string | null
   readonly from: Mailbox
-  /** What every Message-ID ends in. */
+  /** The domain of every Message-ID. */
   readonly domain: string
 }
 
 export interface MailServer {
   readonly host: string
   readonly port: number
-  /** TLS from the first byte; otherwise by STARTTLS, where the server offers that. */
+  /** TLS from the first byte. If false, the connection uses STARTTLS where the server offers it. */
   readonly isSecure: boolean
-  /** Null: the server takes mails from us as we come. */
+  /** Null: the server asks for no login. */
   readonly login: { readonly user: string; readonly password: string } | null
 }
 
@@ -25,17 +27,35 @@ export interface Mailbox {
   readonly address: string
 }
 
-/** The ports of submission: RFC 6409 §3.1, RFC 8314 §3.3. */
+/** Returns the mail settings. The issuer's host is the default sender's domain. Throws `ConfigError`. */
+export function parseMailSettings(
+  { SMTP_URL, MAIL_FROM }: Pick<Environment, 'SMTP_URL' | 'MAIL_FROM'>,
+  { issuer, folder }: { issuer: string; folder: string | null }
+): MailSettings {
+  const server = SMTP_URL === undefined ? null : parseMailServer(SMTP_URL)
+  if (SMTP_URL !== undefined && server === null) {
+    throw new ConfigError(
+      'SMTP_URL must be smtp://host:port or smtps://host:port. A server that requires a login needs user:password@ before the host, both percent-encoded'
+    )
+  }
+  const domain = mailDomainOf(issuer)
+  const fallback = Object.freeze({ name: 'twostep', address: `no-reply@${domain}` })
+  const from = MAIL_FROM === undefined ? fallback : parseMailbox(MAIL_FROM)
+  if (from === null) throw new ConfigError('MAIL_FROM must be an address, or Name <address>')
+  return Object.freeze({ server, folder, from, domain })
+}
+
+/** The ports of mail submission: RFC 6409 §3.1, RFC 8314 §3.3. */
 const PORTS: Readonly<Record<string, number>> = { 'smtp:': 587, 'smtps:': 465 }
 const HOST = /^([a-z0-9_.-]+|\[[0-9a-f:.]+\])$/i
 
-/** Reads `smtp://user:password@host:port`, or `smtps://…`; null when it is something else, or more. */
+/** Parses `smtp://user:password@host:port` or `smtps://…`. Returns null for anything else, and for any addition. */
 export function parseMailServer(text: string): MailServer | null {
-  // URL itself drops line breaks, and what is around it.
+  // The URL parser drops line breaks and surrounding spaces without an error.
   const url = /^[!-~]+$/.test(text) && URL.canParse(text) ? new URL(text) : null
   const port = PORTS[url?.protocol ?? '']
   if (url === null || port === undefined || !HOST.test(url.hostname)) return null
-  // A query could only be a setting that we don't read.
+  // A query could only hold settings that the service does not read.
   if (!/^\/?$/.test(url.pathname) || url.search !== '' || url.hash !== '' || url.port === '0') {
     return null
   }
@@ -49,7 +69,7 @@ export function parseMailServer(text: string): MailServer | null {
   })
 }
 
-// Undefined for half a login, and for one that is not percent-encoded.
+/** Returns undefined for half a login, and for a login that is not percent-encoded. */
 function loginOf({ username, password }: URL): MailServer['login'] | undefined {
   if (username === '' && password === '') return null
   if (username === '' || password === '') return undefined
@@ -66,19 +86,19 @@ function loginOf({ username, password }: URL): MailServer['login'] | undefined {
 const NAME_AND_ADDRESS = /^"?([^"<>\p{Cc}\p{Cf}]*?)"?\s*<([^<>]*)>$/u
 const ADDRESS = /^[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,254}@[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?$/i
 
-/** Whether a text is one e-mail address, as the API takes them, and nothing else. */
+/** Whether a text is exactly one e-mail address, in the form that the API accepts. */
 export function isAddress(text: string): boolean {
   return ADDRESS.test(text)
 }
 
-/** Reads `Name <address>`, or an address alone; null when it is neither. */
-export function parseMailbox(text: string): Mailbox | null {
+/** Parses `Name <address>` or an address. Returns null for anything else. */
+function parseMailbox(text: string): Mailbox | null {
   const [, name = '', address = text] = NAME_AND_ADDRESS.exec(text) ?? []
   return isAddress(address) ? Object.freeze({ name: name.trim(), address }) : null
 }
 
-/** The domain that mails of an issuer come from. Behind an @ stands a name: where the issuer has none, this machine's. */
-export function mailDomainOf(issuer: string): string {
+/** Returns the domain of an issuer's mails: its host name, or `localhost` if its host is an IP address. */
+function mailDomainOf(issuer: string): string {
   const { hostname } = new URL(issuer)
   return isIP(hostname) !== 0 || hostname.startsWith('[') ? 'localhost' : hostname
 }

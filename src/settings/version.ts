@@ -4,5 +4,5 @@ const manifest: { version: string } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
 )
 
-/** The version of the package, as package.json has it. */
+/** The version in package.json. */
 export const VERSION = manifest.version

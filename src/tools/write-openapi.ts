@@ -6,13 +6,16 @@ import { buildApp } from '../app.ts'
 import { formatBearerKey } from '../core/bearer-keys.ts'
 import { generateBearerKey } from '../crypto/secrets.ts'
 import { openDatabase } from '../data/engine/database.ts'
-import { loadConfig } from '../settings/config.ts'
+import { parseConfig } from '../settings/config.ts'
+import { readEnvironment } from '../settings/environment.ts'
 
-const config = loadConfig({
-  MASTER_KEYS: `spec:${randomBytes(32).toString('base64')}`,
-  OPERATOR_KEY: formatBearerKey(generateBearerKey('operator')),
-  ISSUER: 'https://auth.example.com'
-})
+const config = parseConfig(
+  readEnvironment({
+    MASTER_KEYS: `spec:${randomBytes(32).toString('base64')}`,
+    OPERATOR_KEY: formatBearerKey(generateBearerKey('operator')),
+    ISSUER: 'https://auth.example.com'
+  })
+)
 const database = await openDatabase({ url: 'pglite:memory', pglite: new PGlite() })
 await database.migrate()
 const app = await buildApp({ config, database, now: () => new Date() })

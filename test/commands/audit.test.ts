@@ -1,5 +1,4 @@
 // The command that verifies the record: its line, and the exit code that a timer acts on.
-import { readdir } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { verifyRecord } from '../../src/commands/audit/verify.ts'
@@ -10,7 +9,6 @@ import { type Database, openDatabase } from '../../src/data/engine/database.ts'
 import { createServiceKeys } from '../../src/data/keys/service-keys.ts'
 import { createAuditEvents } from '../../src/data/trail/audit-events.ts'
 import { createAuditLinks } from '../../src/data/trail/links.ts'
-import { readConfig } from '../../src/settings/existing-config.ts'
 import { ON_EMBEDDED, testConfig, testEnvironment } from '../support/app.ts'
 import { auditEvent } from '../support/audit-events.ts'
 import { NINE } from '../support/clock.ts'
@@ -115,15 +113,4 @@ t.test('2 where that can’t be told, and why in a line', async (t) => {
     t.match(err, /^audit: not verified: [^\n]+\n$/)
     t.notMatch(err, /hunter2/, 'and shows no password')
   }
-})
-
-t.test('nothing is made that is not there', ON_EMBEDDED, async (t) => {
-  const folder = t.testdir()
-  const env = testEnvironment({ DATABASE_URL: `pglite:${folder}` })
-  t.throws(() => readConfig(env), { message: `there is no database in ${folder}` })
-  t.throws(() => readConfig({ ...env, MASTER_KEYS: '' }), { message: /no local keys in/ })
-  t.throws(() => readConfig({ ...env, MASTER_KEYS: 'x' }), { name: 'ConfigError' })
-  const onServer = { ...env, DATABASE_URL: 'postgresql://127.0.0.1:1/x', OPERATOR_KEY: '' }
-  t.match(readConfig(onServer), { databaseUrl: 'postgresql://127.0.0.1:1/x' })
-  t.same(await readdir(folder), [])
 })

@@ -8,7 +8,7 @@ t.test('a start waits for the database', WITH_POSTGRESQL_SERVER, async (t) => {
   const database = await createPostgresqlServer(t)
   await database.kill()
   const { output, untilReady } = await beginServer(t, { DATABASE_URL: database.url })
-  while (!output().includes('waiting for the database')) await sleep(20)
+  while (!output().includes('database unavailable')) await sleep(20)
   await database.start()
   const { stop } = await untilReady()
   t.equal(await stop(), 0)

@@ -1,7 +1,7 @@
 // Compares the lists and links in README.md and the guides with the repository, because copies drift apart.
 import { access, readdir, readFile } from 'node:fs/promises'
 import t from 'tap'
-import { Environment } from '../../src/settings/config.ts'
+import { Environment } from '../../src/settings/environment.ts'
 
 const root = new URL('../../', import.meta.url)
 const read = (path: string) => readFile(new URL(path, root), 'utf8')

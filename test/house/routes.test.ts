@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { declarations } from '../../src/plugins/declarations.ts'
-import { Environment } from '../../src/settings/config.ts'
+import { Environment } from '../../src/settings/environment.ts'
 import { PROBLEM_CODES, problemKind } from '../../src/wire/problems.ts'
 import { startApp } from '../support/app.ts'
 import {

@@ -53,7 +53,7 @@ t.test('a lost phone, from the list to the new set-up', async (t) => {
   t.match(told.subject, /reset/i)
   for (const text of [told.text, told.html]) {
     t.match(text, /set-up/)
-    t.match(text, /If it wasn(?:'|&#39;|’)t you/)
+    t.match(text, /If you didn(?:'|&#39;|’)t ask for this/)
     t.notMatch(text, grace.secret.replaceAll(' ', ''))
     t.notMatch(text, '127.0.0.1', 'where the admin sits is not her business')
   }

@@ -1,4 +1,4 @@
-// What reaches the log, whatever is handed to it.
+// The log contains no secret, whatever a log call passes to it.
 import Fastify from 'fastify'
 import t from 'tap'
 import { createLogger } from '../../src/settings/logging.ts'
@@ -15,7 +15,7 @@ t.test('a request is logged without its query, headers and body', async (t) => {
   const { log, lines } = createLog()
   const app = Fastify({ loggerInstance: log })
   app.post('/users', async (request) => {
-    request.log.info({ req: request }, 'looked at')
+    request.log.info({ req: request }, 'request seen')
     request.log.info({ headers: request.headers, body: request.body }, 'by mistake')
     return {}
   })
@@ -35,7 +35,7 @@ t.test('a request is logged without its query, headers and body', async (t) => {
   t.notMatch(lines.join(''), SECRET)
 })
 
-t.test('a path is logged by the words of routes and ids of ours', async (t) => {
+t.test('only words of routes and ids of the service are logged from a path', async (t) => {
   const { log, lines } = createLog()
   const app = Fastify({ loggerInstance: log })
   const id = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'
@@ -57,7 +57,7 @@ t.test('a path is logged by the words of routes and ids of ours', async (t) => {
   }
 })
 
-t.test('what is a secret by its name is blotted out', async (t) => {
+t.test('a value is redacted if its name is the name of a secret', async (t) => {
   const { log, last } = createLog()
   log.info({ password: SECRET, setupKey: SECRET, stepToken: SECRET, kind: 'totp' }, 'by mistake')
   t.match(last(), { password: '[Redacted]', stepToken: '[Redacted]', kind: 'totp' })
@@ -65,7 +65,7 @@ t.test('what is a secret by its name is blotted out', async (t) => {
 })
 
 t.test(
-  'an error is logged with message, stack, code and causes, and nothing that it carries',
+  'an error is logged with message, stack, code and causes, without its other properties',
   async (t) => {
     const { log, last } = createLog()
     const cause = Object.assign(new Error('duplicate key'), { detail: `(email)=(${SECRET})` })
@@ -73,12 +73,12 @@ t.test(
     t.match(last().err, { type: 'Error', message: 'refused: duplicate key', code: '23505' })
     t.match(last().err.stack, /logging\.test/)
     t.notMatch(JSON.stringify(last()), SECRET)
-    log.error({ err: SECRET }, 'no error at all')
+    log.error({ err: SECRET }, 'not an error')
     t.same(last().err, { type: 'string' })
   }
 )
 
-t.test('an error that quotes the arguments of a call is logged by its place alone', async (t) => {
+t.test('an error that quotes the arguments of a call is logged only with its stack', async (t) => {
   const { log, last } = createLog()
   const cause = new Error(`Invalid invocation: { email: "${SECRET}" }`)
   cause.name = 'PrismaClientValidationError'

@@ -12,7 +12,8 @@ import createClient, { type Client } from 'openapi-fetch'
 import type { Test } from 'tap'
 import { buildApp } from '../../src/app.ts'
 import { type Database, openDatabase } from '../../src/data/engine/database.ts'
-import { type Config, loadConfig } from '../../src/settings/config.ts'
+import { type Config, parseConfig } from '../../src/settings/config.ts'
+import { readEnvironment } from '../../src/settings/environment.ts'
 import { createLogger } from '../../src/settings/logging.ts'
 import type { components, paths } from './client.d.ts'
 import { type Clock, createClock } from './clock.ts'
@@ -123,9 +124,9 @@ async function warm({ prisma }: Database): Promise<void> {
   await Promise.all(sleeps)
 }
 
-/** The configuration of every test, as `loadConfig` makes it. */
+/** The configuration of every test, as `parseConfig` returns it. */
 export function testConfig(env: NodeJS.ProcessEnv = {}): Config {
-  return loadConfig(testEnvironment(env))
+  return parseConfig(readEnvironment(testEnvironment(env)))
 }
 
 /** What a test sets in the environment. */

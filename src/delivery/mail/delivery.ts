@@ -1,5 +1,5 @@
-// From the outbox to the mail server, at least once: a mail is deleted after the server has taken it, so a process that
-// dies in between leaves it to be sent again. It then carries the same Message-ID, by which mail programs know it.
+// From the outbox to the mail server, at least once. A mail is deleted only after the server has accepted it, so the mail
+// of a process that crashes in between is sent again. It keeps its Message-ID, by which mail programs recognise the copy.
 import type { FastifyBaseLogger } from 'fastify'
 import type { NodemailerError } from 'nodemailer'
 import pLimit from 'p-limit'
@@ -18,43 +18,46 @@ export interface MailDeliveryOptions {
   outbox: Outbox
   transport: MailTransport
   from: Mailbox
-  /** The same at every replica and every start, as the Message-IDs are to be. */
+  /** The same in every replica and after every start, because a mail keeps its Message-ID. */
   messageIdDomain: string
   now: () => Date
   log: FastifyBaseLogger
 }
 
-/** A few rounds, so that the last of them is as a rule begun while the lease lasts. */
+/** Four rounds of concurrent mails, so that the last mail usually starts before the lease ends. */
 const BATCH_MAX = 20
-/** As many as there are connections to the mail server (smtp-transport.ts). */
-const AT_ONCE_MAX = 5
-/** How long nobody else tries the mails of a worker that died. */
+/** Equals the number of connections to the mail server (smtp-transport.ts). */
+const CONCURRENT_MAX = 5
+/** How long no other worker tries the mails of a worker that crashed. */
 const LEASE_SECONDS = 60
-/** The last mail that is begun has the time it may take before the lease ends, with something to spare. */
-const BEGUN_WITHIN_MS = 30_000
+/** Later than this no mail is started: it could take SEND_TIMEOUT_MS, and must end before the lease does. */
+const STARTED_WITHIN_MS = 30_000
 const SEND_TIMEOUT_MS = 25_000
-/** Half of what a stop may take: a mail under way is better sent than cut off and sent twice. */
+/** Half of the time that a stop may take. A mail that is being sent should end, because a cut-off mail is sent twice. */
 const STOP_GRACE_MS = 5_000
 
 export type MailDelivery = ReturnType<typeof createMailDelivery>
 
 export function createMailDelivery(options: MailDeliveryOptions) {
   const { outbox, transport, from, messageIdDomain, now, log } = options
-  const trouble = createTroubleLog(log)
+  const deliveryLog = createDeliveryLog(log)
   let isStopping = false
 
   function messageOf(mail: LeasedMail): Message {
-    const { id, kind, recipient, occurredAt } = mail
     return {
       ...writeMail(mail, mail.accountName),
-      ...{ id, kind, from, recipient, date: occurredAt },
-      messageId: `${id}@${messageIdDomain}`
+      id: mail.id,
+      kind: mail.kind,
+      from,
+      recipient: mail.recipient,
+      date: mail.occurredAt,
+      messageId: `${mail.id}@${messageIdDomain}`
     }
   }
 
-  /** True: the mail is out, and out of the outbox. */
+  /** Returns true if the mail server has accepted the mail. The mail is then removed from the outbox. */
   async function deliver(mail: LeasedMail, leasedAtMs: number): Promise<boolean> {
-    if (isStopping || performance.now() - leasedAtMs > BEGUN_WITHIN_MS) {
+    if (isStopping || performance.now() - leasedAtMs > STARTED_WITHIN_MS) {
       await outbox.handBack(mail, now())
       return false
     }
@@ -66,7 +69,7 @@ export function createMailDelivery(options: MailDeliveryOptions) {
     }
     await outbox.removeDelivered(mail)
     log.info({ mailId: mail.id, kind: mail.kind }, 'mail sent')
-    trouble.isOver()
+    deliveryLog.logRecovery()
     return true
   }
 
@@ -74,35 +77,35 @@ export function createMailDelivery(options: MailDeliveryOptions) {
     const refusal = refusalOf(error)
     const isFinal = refusal !== null && isRefusedForGood(refusal)
     const nextAt = isFinal ? null : nextTryAt(mail, now())
-    // Neither the address nor the server's words, which often repeat it.
-    const told = { mailId: mail.id, kind: mail.kind, tries: mail.tries, ...codesOf(error) }
+    // Without the recipient's address, and without the server's reply, which often repeats the address.
+    const fields = { mailId: mail.id, kind: mail.kind, tries: mail.tries, ...codesOf(error) }
     if (nextAt === null) {
-      await outbox.giveUp(mail, now(), wordsOf(error))
-      log.warn(told, 'mail given up')
+      await outbox.giveUp(mail, now(), reasonOf(error))
+      log.warn(fields, 'mail delivery failed')
       return
     }
-    await outbox.postpone(mail, nextAt, wordsOf(error))
-    if (refusal !== null && isAboutTheMail(refusal)) log.info(told, 'mail put off')
-    else trouble.is(error, told)
+    await outbox.postpone(mail, nextAt, reasonOf(error))
+    if (refusal !== null && isAboutTheMail(refusal)) log.info(fields, 'mail delivery postponed')
+    else deliveryLog.logFailure(error, fields)
   }
 
   return {
     /**
-     * Sends some of what is due, a few mails at once, and answers how many got out: while it is not none, more may be
-     * due. Throws when the database is away.
+     * Sends some of the mails that are due, a few at a time, and returns how many the server accepted. Unless it
+     * returns 0, more mails may be due. Throws if the database is unavailable.
      */
     async deliverDue(): Promise<number> {
       const leasedAtMs = performance.now()
       const mails = await outbox.leaseDue({ limit: BATCH_MAX, seconds: LEASE_SECONDS, now: now() })
-      const inTurn = pLimit(AT_ONCE_MAX)
+      const limited = pLimit(CONCURRENT_MAX)
       const outcomes = await Promise.allSettled(
-        mails.map((mail) => inTurn(deliver, mail, leasedAtMs))
+        mails.map((mail) => limited(deliver, mail, leasedAtMs))
       )
       for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
       return outcomes.filter((outcome) => outcome.status === 'fulfilled' && outcome.value).length
     },
 
-    /** Begins no more mails, and cuts off what is still under way after a few seconds. */
+    /** Starts no more mails. After a few seconds it cuts off the mails that are still being sent. */
     stop(): void {
       isStopping = true
       setTimeout(() => transport.close(), STOP_GRACE_MS).unref()
@@ -119,28 +122,28 @@ function codesOf({ code, command, responseCode }: NodemailerError) {
   return { code, command, responseCode }
 }
 
-/** For whoever looks at the row. What is said in answer to a login may repeat parts of it, and is left out. */
-function wordsOf({ code, command, response, message }: NodemailerError): string {
-  const said = code === 'EAUTH' ? '' : (response ?? message)
-  return [code, command, said].filter(Boolean).join(' ')
+/** Returns the reason for the outbox row. Leaves out the reply to a login, which may repeat parts of the login. */
+function reasonOf({ code, command, response, message }: NodemailerError): string {
+  const detail = code === 'EAUTH' ? '' : (response ?? message)
+  return [code, command, detail].filter(Boolean).join(' ')
 }
 
-/** Errors whose message names host, port and reason, and nobody's address. */
+/** Errors whose message names host, port and reason, and no recipient. */
 const ABOUT_CONNECTIONS = new Set(['ECONNECTION', 'ESOCKET', 'ETIMEDOUT', 'EDNS', 'ETLS'])
 
-/** One line for each new state of affairs: every mail that waits meets the same trouble, again and again. */
-function createTroubleLog(log: FastifyBaseLogger) {
+/** Writes one line when the reason of a failure changes, because every waiting mail fails for the same reason. */
+function createDeliveryLog(log: FastifyBaseLogger) {
   let last: string | null = null
   return {
-    is(error: NodemailerError, told: object): void {
+    logFailure(error: NodemailerError, fields: object): void {
       const { code = error.message, responseCode } = error
       const reason = ABOUT_CONNECTIONS.has(code) ? error.message : code
       const state = `${reason} ${responseCode}`
-      if (state !== last) log.warn({ ...told, reason }, 'mails are not getting out')
+      if (state !== last) log.warn({ ...fields, reason }, 'mail delivery failing')
       last = state
     },
-    isOver(): void {
-      if (last !== null) log.info('mails are getting out again')
+    logRecovery(): void {
+      if (last !== null) log.info('mail delivery recovered')
       last = null
     }
   }

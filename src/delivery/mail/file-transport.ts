@@ -1,10 +1,10 @@
-// Outside production, without a mail server: each mail becomes a file that a mail program opens.
+// Outside production and without a mail server, each mail becomes a file that mail programs can open.
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createTransport } from 'nodemailer'
 import { asSendMailOptions, type MailTransport, type Message } from './messages.ts'
 
-/** Writes each mail as `.eml` into a folder, which is made with the first. Nobody else on the machine may read them. */
+/** Writes each mail as `.eml` into a folder, which the first mail creates. Only the owner can read the files. */
 export function createFileTransport(folder: string): MailTransport {
   const mailer = createTransport({ streamTransport: true, buffer: true })
   return {
@@ -12,7 +12,7 @@ export function createFileTransport(folder: string): MailTransport {
       const { message: content } = await mailer.sendMail(asSendMailOptions(message))
       await mkdir(folder, { recursive: true, mode: 0o700 })
       const file = join(folder, fileName(message))
-      // Written aside first, so that whoever watches the folder sees whole mails only.
+      // Renamed when it is complete, so that a program that watches the folder sees only whole mails.
       const unfinished = `${file}.unfinished`
       await writeFile(unfinished, content, { mode: 0o600 })
       await rename(unfinished, file)
@@ -21,7 +21,7 @@ export function createFileTransport(folder: string): MailTransport {
   }
 }
 
-// Sorts by time. The same at every try, so that a mail that is sent twice is one file.
+// Names sort by time. A mail has the same name at every try, so that a mail that is sent twice is one file.
 function fileName({ date, kind, id }: Message): string {
   return `${date.toISOString().replaceAll(':', '-')}-${kind}-${id}.eml`
 }

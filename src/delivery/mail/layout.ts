@@ -1,17 +1,17 @@
-// How every mail looks: what happened, the facts one a line, and what to do if it wasn't you. Sentences are ours alone;
-// what other people have chosen (names, tickets) stands apart in the facts, in quotes.
+// The layout of every mail: what happened, the facts one per line, and what to do if it wasn't you. Sentences contain only
+// our own words. Words that other people have chosen (names, tickets) appear only in the facts, in quotes.
 import escapeHtml from 'escape-html'
 
-/** A name for a fact, and what it is. */
+/** The label of a fact, and its value. */
 export type Fact = readonly [label: string, value: string]
 
-/** What a mail says, before it is laid out. */
+/** The content of a mail before layout. */
 export interface MailContent {
   subject: string
-  /** What happened and what it means, a paragraph each. */
+  /** What happened and what it means, one string per paragraph. */
   happened: readonly string[]
   facts: readonly Fact[]
-  /** What to do if the reader had no part in it. */
+  /** What to do if the reader did not do it. */
   unexpected: { heading: string; advice: string }
 }
 
@@ -22,15 +22,15 @@ export interface MailText {
 }
 
 const FOOTER =
-  'This mail was sent automatically, and answers to it are not read. ' +
-  'Nobody will ask you for your password, a code or a recovery code by mail.'
+  'This mail was sent automatically, and replies are not read. ' +
+  'We never ask for your password, a code or a recovery code by mail.'
 
-/** Longer than any name that the API takes; what comes from elsewhere is cut. */
+/** Longer than any name that the API accepts. Longer text from elsewhere is cut. */
 const FOREIGN_MAX_LENGTH = 300
 
 /**
- * What somebody else has chosen, made safe to stand in a mail: on one line, in quotes that it can't close, and without
- * the invisible characters that turn the reading direction or hide text.
+ * Returns words that another person has chosen in a form that is safe in a mail: on one line, in quotes that the words
+ * can't close, and without invisible characters that change the reading direction or hide text.
  */
 export function quoted(foreign: string): string {
   const visible = foreign.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Z}]+/gu, ' ').trim()
@@ -44,7 +44,7 @@ const MONTHS = [
   ...['October', 'November', 'December']
 ]
 
-/** An instant that nobody can misread: `Monday, 5 January 2026, 09:00 UTC`. Throws when it is none. */
+/** Returns an instant in an unambiguous form: `Monday, 5 January 2026, 09:00 UTC`. Throws for an invalid date. */
 export function inWords(instant: Date): string {
   const time = instant.toISOString().slice(11, 16)
   const month = MONTHS[instant.getUTCMonth()]
@@ -52,12 +52,12 @@ export function inWords(instant: Date): string {
   return `${day} ${instant.getUTCFullYear()}, ${time} UTC`
 }
 
-/** Lays a mail out as plain text and as HTML, which say the same. */
+/** Lays out a mail as plain text and as HTML with the same words. */
 export function layOut(content: MailContent): MailText {
   return { subject: content.subject, text: asText(content), html: asHtml(content) }
 }
 
-// A paragraph is one line, so that every reader can wrap it to their screen. No line begins or ends in a way that
+// A paragraph is one line, so that mail programs can wrap it to the screen. No line starts or ends in a way that
 // format=flowed (RFC 3676) or a mailbox file would change.
 function asText({ happened, facts, unexpected }: MailContent): string {
   return [
@@ -74,7 +74,7 @@ const FONT = 'font-family: Arial, Helvetica, sans-serif; font-size: 16px; line-h
 
 function asHtml({ subject, happened, facts, unexpected }: MailContent): string {
   const paragraphs = happened.map((paragraph) => html`<p>${paragraph}</p>`)
-  // Isolated, so that a name in a script from right to left turns nothing around it.
+  // <bdi> isolates the value, so that a right-to-left name does not reorder the text around it.
   const rows = facts.map(
     ([label, value]) => html`<tr>
 <th scope="row" style="padding: 2px 16px 2px 0; text-align: left; font-weight: normal; color: #555555">${label}:</th>
@@ -108,7 +108,7 @@ interface Html {
   markup: string
 }
 
-/** Markup written here; everything put into it is escaped, unless it is markup written here, too. */
+/** Returns markup. Escapes every value except markup that this function has returned. */
 function html(parts: TemplateStringsArray, ...values: (string | Html | Html[])[]): Html {
   const filled = values.map((value) => {
     if (typeof value === 'string') return escapeHtml(value)

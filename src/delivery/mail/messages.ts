@@ -1,38 +1,42 @@
-// What a transport is handed: one message to one recipient, whole.
+// The message that a transport sends: complete, to one recipient.
 import type { SendMailOptions } from 'nodemailer'
 import { isAddress, type Mailbox } from '../../settings/mail.ts'
 import type { MailText } from './layout.ts'
 
 export interface Message extends MailText {
-  /** Of the mail in the outbox. */
+  /** The id of the mail in the outbox. */
   id: string
   kind: string
   from: Mailbox
   recipient: string
-  /** When it was written, which is when it happened. The same at every try, as the Message-ID is. */
+  /** When the event happened. The same at every try, like the Message-ID. */
   date: Date
-  /** Without its angle brackets. */
+  /** Without angle brackets. */
   messageId: string
 }
 
 export interface MailTransport {
-  /** Resolves once somebody else is responsible for the message; rejects when it is not known that they are. */
+  /** Resolves when the receiver has accepted the message. Rejects if that is not certain. */
   send(message: Message, giveUp: AbortSignal): Promise<void>
-  /** Lets go of its connections. */
+  /** Closes the connections. */
   close(): void
 }
 
-/** A message as nodemailer takes it. Throws for a recipient that is not one plain address. */
+/** Returns a message in nodemailer's form. Throws for a recipient that is not one plain address. */
 export function asSendMailOptions(message: Message): SendMailOptions {
   const { from, recipient, subject, text, html, date, messageId } = message
-  // In envelopes as in headers, nodemailer reads "a@b, c@d" as two recipients.
+  // nodemailer reads "a@b, c@d" as two recipients, in envelopes and in headers.
   if (!isAddress(recipient)) throw new Error('the recipient is not one plain address')
   return {
     from: { ...from },
     to: { name: '', address: recipient },
-    ...{ subject, text, html, date, messageId: `<${messageId}>` },
+    subject,
+    text,
+    html,
+    date,
+    messageId: `<${messageId}>`,
     headers: {
-      // RFC 3834 §5: no vacation notice, and no other robot, answers.
+      // RFC 3834 §5: vacation notices and other automatic responders must not reply.
       'Auto-Submitted': 'auto-generated',
       // The same, for Exchange.
       'X-Auto-Response-Suppress': 'All'

@@ -3,21 +3,23 @@ import { createTransport } from 'nodemailer'
 import type { MailServer } from '../../settings/mail.ts'
 import { asSendMailOptions, type MailTransport } from './messages.ts'
 
-/** Connections at once; a mail server counts them, and few are enough for notices. */
+/** Mail servers limit connections, and a few are enough for notices. */
 const CONNECTIONS_MAX = 5
 const CONNECT_TIMEOUT_MS = 10_000
 const GREETING_TIMEOUT_MS = 10_000
-/** Of silence. RFC 5321 §4.5.3.2 allows minutes, which suits a queue of its own; ours tries again. */
+/** Silence of the server. RFC 5321 §4.5.3.2 allows minutes, but the outbox tries again sooner than that. */
 const SOCKET_TIMEOUT_MS = 20_000
 
-/** Hands mails to an SMTP server, over connections that are kept while there is something to send. */
+/** Sends mails to an SMTP server over pooled connections. */
 export function createSmtpTransport({ host, port, isSecure, login }: MailServer): MailTransport {
   const mailer = createTransport({
     pool: true,
     maxConnections: CONNECTIONS_MAX,
-    ...{ host, port, secure: isSecure },
-    // A password goes over TLS or not at all: whoever strips the offer of STARTTLS would read it. To this machine
-    // itself there is nobody in between.
+    host,
+    port,
+    secure: isSecure,
+    // A password is sent only over TLS: an attacker who strips the offer of STARTTLS could otherwise read it. The loopback
+    // interface does not leave this machine.
     requireTLS: login !== null && !isThisMachine(host),
     ...(login && { auth: { user: login.user, pass: login.password } }),
     connectionTimeout: CONNECT_TIMEOUT_MS,
@@ -25,7 +27,7 @@ export function createSmtpTransport({ host, port, isSecure, login }: MailServer)
     dnsTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: SOCKET_TIMEOUT_MS
   })
-  // Trouble of a connection that carries a mail is that mail's error; of any other it is nobody's.
+  // The error of a connection that sends a mail rejects that mail's promise. An idle connection's error needs no action.
   mailer.on('error', () => {})
   return {
     async send(message, giveUp) {

@@ -1,5 +1,5 @@
-// What each mail says. Every kind of notice has its text, and never a link: where people manage their sign-in is the
-// host's business, and a mail that teaches people to follow links helps whoever phishes them.
+// The text of each kind of mail. No mail contains a link: only the host knows the page on which people manage their
+// sign-in, and a mail that teaches people to follow links helps phishing.
 import { isIP } from 'node:net'
 import type { NoticeDetails, NoticeKind, NoticeOf } from '../../core/mail/notices.ts'
 import { inWords, layOut, type MailContent, type MailText, quoted } from './layout.ts'
@@ -8,153 +8,166 @@ type TextOf<Kind extends NoticeKind> = (details: NoticeDetails[Kind]) => MailCon
 
 const NOT_YOU = "If this wasn't you"
 
-const RESET_LOSES =
-  'Your authenticator apps, recovery codes and trusted devices no longer work. Where your account requires two-step ' +
-  'sign-in, your next sign-in leads through a fresh set-up. Go through it soon.'
+const RESET_MEANS =
+  'Your authenticator apps, recovery codes and trusted devices no longer work. If your account requires two-step ' +
+  'sign-in, your next sign-in leads you through a new set-up. Please complete it soon.'
 const RESET_NOT_ASKED_FOR = {
-  heading: "If it wasn't you who asked for this",
+  heading: "If you didn't ask for this",
   advice:
-    'Tell an admin of your account at once, and change your password: whoever has your password could now set up an ' +
-    'authenticator before you do.'
+    'Tell an admin of your account immediately, and change your password. Someone who knows your password could now ' +
+    'set up an authenticator app before you do.'
 }
 
 const TEXTS: { readonly [Kind in NoticeKind]: TextOf<Kind> } = {
   two_factor_enabled: ({ authenticator }) => ({
     subject: 'Two-step sign-in is on',
     happened: [
-      'Two-step sign-in is now on for you: you sign in with your password and a code from your authenticator app.'
+      'Two-step sign-in is now on. You sign in with your password and a code from your authenticator app.'
     ],
     facts: [['Authenticator', quoted(authenticator)]],
     unexpected: {
       heading: NOT_YOU,
       advice:
-        'Somebody who knows your password has set up an authenticator of their own, and you will be asked for codes ' +
-        'that you do not have. Tell an admin of your account at once, so that they reset your two-step sign-in, and ' +
+        'Someone who knows your password has set up their own authenticator app. You will be asked for codes that you ' +
+        'do not have. Tell an admin of your account immediately, so that they can reset your two-step sign-in. Then ' +
         'change your password.'
     }
   }),
 
   two_factor_disabled: () => ({
     subject: 'Two-step sign-in is off',
-    happened: ['Two-step sign-in is now off for you: your password alone lets you in.'],
+    happened: ['Two-step sign-in is now off. You sign in with your password only.'],
     facts: [],
     unexpected: {
       heading: NOT_YOU,
       advice:
-        'Somebody can sign in as you. Change your password at once, turn two-step sign-in on again, and tell an admin ' +
-        'of your account.'
+        'Someone can sign in as you. Change your password immediately, and turn two-step sign-in on again. Then tell ' +
+        'an admin of your account.'
     }
   }),
 
   authenticator_added: ({ authenticator }) => ({
-    subject: 'An authenticator was added',
-    happened: ['One more authenticator app makes codes for your sign-in.'],
+    subject: 'An authenticator app was added',
+    happened: [
+      'An authenticator app was added to your sign-in. You can now also sign in with codes from this app.'
+    ],
     facts: [['Authenticator', quoted(authenticator)]],
     unexpected: {
       heading: NOT_YOU,
       advice:
-        'Somebody can sign in as you. Change your password at once, remove that authenticator, and tell an admin of ' +
-        'your account.'
+        'Someone can sign in as you. Change your password immediately, and remove this authenticator app. Then tell ' +
+        'an admin of your account.'
     }
   }),
 
   authenticator_replaced: ({ authenticator, replaced }) => ({
-    subject: 'Your authenticator was replaced',
+    subject: 'Your authenticator app was replaced',
     happened: [
-      'A new authenticator app makes the codes for your sign-in. Codes from the former one no longer work.'
+      'A new authenticator app replaced your previous one. From now on, you sign in with codes from the new app. Codes ' +
+        'from the previous app no longer work.'
     ],
     facts: [
       ['New authenticator', quoted(authenticator)],
-      ['Former authenticator', quoted(replaced)]
+      ['Previous authenticator', quoted(replaced)]
     ],
     unexpected: {
       heading: NOT_YOU,
       advice:
-        'Somebody can sign in as you, and your own app no longer makes your codes. Tell an admin of your account at ' +
-        'once, so that they reset your two-step sign-in, and change your password.'
+        'Someone can sign in as you, and codes from your own app no longer work. Tell an admin of your account ' +
+        'immediately, so that they can reset your two-step sign-in. Then change your password.'
     }
   }),
 
   authenticator_removed: ({ authenticator }) => ({
-    subject: 'An authenticator was removed',
-    happened: ['Codes from one of your authenticator apps no longer work.'],
+    subject: 'An authenticator app was removed',
+    happened: [
+      'An authenticator app was removed from your sign-in. Codes from this app no longer work.'
+    ],
     facts: [['Authenticator', quoted(authenticator)]],
     unexpected: {
       heading: NOT_YOU,
       advice:
-        'Somebody can sign in as you. Change your password at once, and tell an admin of your account.'
+        'Someone can sign in as you. Change your password immediately. Then tell an admin of your account.'
     }
   }),
 
   recovery_code_used: ({ remaining }) => ({
     subject: 'A recovery code was used',
     happened: [
-      'One of your recovery codes was used to sign in. Each works once.',
-      ...(remaining <= 3 ? ['Make new recovery codes soon, before you run out of them.'] : [])
+      'One of your recovery codes was used to sign in. Each recovery code works only once.',
+      ...(remaining <= 3
+        ? ['Make new recovery codes soon, so that you always have some in reserve.']
+        : [])
     ],
     facts: [['Recovery codes left', String(remaining)]],
     unexpected: {
       heading: NOT_YOU,
       advice:
-        'Somebody knows your password and has recovery codes of yours. Change your password at once, make new recovery ' +
-        'codes, which ends the old ones, and tell an admin of your account.'
+        'Someone knows your password and has your recovery codes. Change your password immediately, and make new ' +
+        'recovery codes, so that the old ones stop working. Then tell an admin of your account.'
     }
   }),
 
   recovery_codes_regenerated: () => ({
     subject: 'You have new recovery codes',
-    happened: ['New recovery codes were made for you. The former ones no longer work.'],
+    happened: [
+      'New recovery codes were made for you. Your previous recovery codes no longer work.'
+    ],
     facts: [],
     unexpected: {
       heading: NOT_YOU,
       advice:
-        'Somebody is signed in as you, and has these recovery codes. Change your password at once, make new recovery ' +
-        'codes yourself, which ends theirs, and tell an admin of your account.'
+        'Someone is signed in as you and has these recovery codes. Change your password immediately, and make new ' +
+        'recovery codes yourself, so that theirs stop working. Then tell an admin of your account.'
     }
   }),
 
   codes_disabled: ({ recoveryCodesRemaining }) => ({
     subject: 'Codes are switched off for your sign-in',
     happened: [
-      'Too many wrong codes were entered in a row, so codes from your authenticator app are not taken any more.',
-      'A recovery code opens your sign-in again, and so does a reset by an admin of your account.'
+      'Codes from your authenticator app are switched off, because too many wrong codes were entered in a row.',
+      'Sign in with a recovery code to switch them on again, or ask an admin of your account to reset your two-step ' +
+        'sign-in.'
     ],
     facts: [['Recovery codes left', String(recoveryCodesRemaining)]],
     unexpected: {
       heading: NOT_YOU,
       advice:
-        'Somebody who knows your password has entered wrong codes; those did not let them in. Change your password at ' +
-        'once, and tell an admin of your account. Then sign in with a recovery code, or ask the admin for a reset.'
+        'Someone who knows your password has entered wrong codes. The wrong codes did not let them in. Change your ' +
+        'password immediately, and tell an admin of your account. Then sign in with a recovery code, or ask the admin ' +
+        'for a reset.'
     }
   }),
 
   device_revoked_after_reuse: () => ({
-    subject: 'A trusted device is trusted no more',
+    subject: 'A device is no longer trusted',
     happened: [
-      'Somebody signed in with your password and with what one of your trusted devices keeps, but an old copy of it. So that device is trusted no more: a code was asked for, and will be there again.',
-      'It may have been you, on a browser that was restored from a backup or lost its connection in the middle of a sign-in. It may also be somebody who has copied it.'
+      'One of your trusted devices is no longer trusted. Someone used your password together with an outdated copy of ' +
+        'the data that identifies this device. That sign-in required a code, and so does the next one on this device.',
+      'It may have been you, in a browser that was restored from a backup or lost its connection during a sign-in. It ' +
+        'may also have been someone who copied the data from your device.'
     ],
     facts: [],
     unexpected: {
       heading: NOT_YOU,
       advice:
-        'Somebody knows your password and has been at one of your devices. Change your password at once, which ends the ' +
-        'trust in all your devices, and tell an admin of your account.'
+        'Someone knows your password and had access to one of your devices. Change your password immediately. After ' +
+        'that, none of your devices is trusted. Then tell an admin of your account.'
     }
   }),
 
   sso_linked: () => ({
-    subject: 'You can sign in by single sign-on',
+    subject: 'You can sign in with single sign-on',
     happened: [
-      "You have signed in through your account's identity provider for the first time. From now on whoever is signed in " +
-        'there as you is signed in here, without a code.'
+      "You signed in through your account's identity provider for the first time. From now on, you can always sign in " +
+        'this way, without a code.'
     ],
     facts: [],
     unexpected: {
       heading: NOT_YOU,
       advice:
-        'Somebody else is known to the identity provider by your e-mail address. Tell an admin of your account at once, ' +
-        'and change your password at the identity provider.'
+        'Another person is registered at your identity provider with your e-mail address, or knows your password ' +
+        'there. Tell an admin of your account immediately, and change your password at the identity provider.'
     }
   }),
 
@@ -164,23 +177,27 @@ const TEXTS: { readonly [Kind in NoticeKind]: TextOf<Kind> } = {
       by === 'admin'
         ? 'An admin of your account has reset your two-step sign-in.'
         : 'The system of your account has reset your two-step sign-in.',
-      RESET_LOSES
+      RESET_MEANS
     ],
     facts: [],
     unexpected: RESET_NOT_ASKED_FOR
   }),
 
   support_reset: ({ ticket }) => ({
-    subject: 'Your two-step sign-in was reset by support',
-    happened: ['The support of the sign-in service has reset your two-step sign-in.', RESET_LOSES],
+    subject: 'Support has reset your two-step sign-in',
+    happened: [
+      'The support team of the sign-in service has reset your two-step sign-in.',
+      RESET_MEANS
+    ],
     facts: [['Ticket', quoted(ticket)]],
     unexpected: RESET_NOT_ASKED_FOR
   }),
 
   support_reset_of_user: ({ ticket, user }) => ({
-    subject: "A user's two-step sign-in was reset by support",
+    subject: "Support has reset a user's two-step sign-in",
     happened: [
-      'The support of the sign-in service has reset the two-step sign-in of a user of your account. You are told because you are an admin.',
+      'The support team of the sign-in service has reset the two-step sign-in of a user of your account. You receive ' +
+        'this mail because you are an admin.',
       "The user's authenticator apps, recovery codes and trusted devices no longer work."
     ],
     facts: [
@@ -188,65 +205,66 @@ const TEXTS: { readonly [Kind in NoticeKind]: TextOf<Kind> } = {
       ['Ticket', quoted(ticket)]
     ],
     unexpected: {
-      heading: 'If nobody of your account asked for this',
+      heading: "If your account didn't ask for this",
       advice:
-        'Tell support at once, with the ticket number, and have the user change their password: whoever has that ' +
-        'password could now set up an authenticator before the user does.'
+        'Tell support immediately, and give the ticket number. Have the user change their password: someone who knows ' +
+        'it could now set up an authenticator app before the user does.'
     }
   }),
 
   two_factor_required: ({ from }) => ({
-    subject: 'Two-step sign-in is required',
+    subject: 'Your account requires two-step sign-in',
     happened: [
-      'Your account requires two-step sign-in: a password, then a code from an authenticator app.',
-      'To set it up, install an authenticator app on your phone, such as Google Authenticator. When you next sign in ' +
-        'with your password, you are shown a QR code: scan it with the app, and enter the six digits that the app ' +
-        'shows. Then keep the recovery codes that you are given in a safe place, apart from the phone.'
+      'Your account requires two-step sign-in: you sign in with your password, then with a code from an authenticator ' +
+        'app.',
+      'To set it up, install an authenticator app on your phone, such as Google Authenticator. The next time you sign ' +
+        'in with your password, you see a QR code. Scan it with the app, and enter the six digits that the app shows. ' +
+        'You then receive recovery codes. Keep them in a safe place, apart from the phone.'
     ],
     facts: [['Required from', from === null ? 'now on' : inWords(new Date(from))]],
     unexpected: {
       heading: "If you didn't expect this",
       advice:
-        'Ask an admin of your account, in person or by phone. Nobody needs your password or a code of yours for this: ' +
-        'you enter them where you always sign in, and nowhere else.'
+        'Ask an admin of your account, in person or by phone. Do not give your password or a code to anyone. Enter ' +
+        'them only on the page where you always sign in.'
     }
   }),
 
   password_changed: () => ({
     subject: 'Your password was changed',
-    happened: ['Your password was changed. The former one no longer works.'],
+    happened: ['Your password was changed. The previous password no longer works.'],
     facts: [],
     unexpected: {
       heading: NOT_YOU,
       advice:
-        'Somebody else has chosen your password, and may be able to sign in as you. Tell an admin of your account at ' +
-        'once.'
+        'Someone else has changed your password, and may be able to sign in as you. Tell an admin of your account ' +
+        'immediately.'
     }
   }),
 
   email_changed: ({ from, to }) => ({
     subject: 'Your e-mail address was changed',
-    happened: ['You now sign in with another e-mail address.'],
+    happened: ['Your e-mail address was changed. From now on, you sign in with the new address.'],
     facts: [
-      ['Former address', quoted(from)],
+      ['Previous address', quoted(from)],
       ['New address', quoted(to)]
     ],
     unexpected: {
       heading: NOT_YOU,
       advice:
-        'Tell an admin of your account at once: whoever changed the address may be able to sign in as you. If you do ' +
-        'not know this account, somebody has mistyped theirs, and you need do nothing.'
+        'Tell an admin of your account immediately: the person who changed the address may be able to sign in as you. ' +
+        'If you do not know this account, someone has mistyped their own address, and you do not need to do anything.'
     }
   })
 }
 
-/** The mail that tells about a notice. Throws for a kind that only another version of the service knows. */
+/** Returns the mail about a notice. Throws for a kind that only another version of the service knows. */
 export function writeMail<Kind extends NoticeKind>(
   notice: Omit<NoticeOf<Kind>, 'accountId' | 'recipient'>,
   accountName: string
 ): MailText {
   const { kind, details, occurredAt, address } = notice
-  if (!Object.hasOwn(TEXTS, kind)) throw new Error(`there is no text for mails of kind ${kind}`)
+  if (!Object.hasOwn(TEXTS, kind)) throw new Error(`no text for mails of kind ${kind}`)
   const content = TEXTS[kind](details)
   return layOut({
     ...content,

@@ -10,7 +10,8 @@ import { buildApp } from '../../app.ts'
 import { formatBearerKey } from '../../core/bearer-keys.ts'
 import { generateBearerKey } from '../../crypto/secrets.ts'
 import { openDatabase } from '../../data/engine/database.ts'
-import { loadConfig } from '../../settings/config.ts'
+import { parseConfig } from '../../settings/config.ts'
+import { readEnvironment } from '../../settings/environment.ts'
 
 export interface Deployment {
   /** Where it listens, which is also its issuer. */
@@ -25,13 +26,14 @@ export async function startDeployment(): Promise<Deployment> {
   const operatorKey = formatBearerKey(generateBearerKey('operator'))
   // Made with the first mail, if there is one; the database itself is in memory.
   const folder = join(tmpdir(), `twostep-demo-${randomBytes(6).toString('hex')}`)
-  const config = loadConfig({
+  const environment = readEnvironment({
     DATABASE_URL: `pglite:${folder}`,
     MASTER_KEYS: `demo:${randomBytes(32).toString('base64')}`,
     OPERATOR_KEY: operatorKey,
     PORT: String(port),
     ISSUER: `http://127.0.0.1:${port}`
   })
+  const config = parseConfig(environment)
   const database = await openDatabase({ url: 'pglite:memory', pglite: new PGlite() })
   try {
     await database.migrate()

@@ -1,4 +1,4 @@
-// From the outbox to a real SMTP server: every mail gets out, whatever is away in between, and no other worker's does twice.
+// From the outbox to a real SMTP server: every mail is delivered despite outages, and two workers send no mail twice.
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import type { Notice } from '../../../src/core/mail/notices.ts'
@@ -22,13 +22,16 @@ const { prisma } = database
 const clock = createClock()
 await prisma.account.create({
   data: {
-    ...{ id: ACCOUNT_ID, slug: 'acme', name: 'Acme "><b>', audience: 'urn:acme' },
+    id: ACCOUNT_ID,
+    slug: 'acme',
+    name: 'Acme "><b>',
+    audience: 'urn:acme',
     createdAt: clock.now()
   }
 })
 t.afterEach(() => prisma.outboxMail.deleteMany())
 
-/** A worker on a database, and what it has logged. */
+/** Starts a worker on a database. Returns it with its log. */
 function startWorker(t: Test, url: string, { prisma }: Database = database) {
   const logged: string[] = []
   const log = pino({ level: 'trace' }, { write: (line: string) => logged.push(line) })
@@ -37,7 +40,11 @@ function startWorker(t: Test, url: string, { prisma }: Database = database) {
   const transport = createSmtpTransport(server)
   t.teardown(() => transport.close())
   const delivery = createMailDelivery({
-    ...{ outbox: createOutbox(prisma), transport, from: FROM, log, now: clock.now },
+    outbox: createOutbox(prisma),
+    transport,
+    from: FROM,
+    log,
+    now: clock.now,
     messageIdDomain: 'auth.twostep.test'
   })
   return { ...delivery, logged }
@@ -54,7 +61,7 @@ function notices(
   })
 }
 
-/** Puts mails into the outbox that are due now. */
+/** Puts mails that are due now into the outbox. */
 async function put(count: number, recipient?: (index: number) => string): Promise<void> {
   await putIntoOutbox(database, notices(count, recipient))
   clock.advance({ seconds: 1 })
@@ -63,7 +70,7 @@ async function put(count: number, recipient?: (index: number) => string): Promis
 const waiting = () => prisma.outboxMail.findMany({ orderBy: { occurredAt: 'asc' } })
 const secondsFromNow = (at: Date) => (at.getTime() - clock.now().getTime()) / 1000
 
-t.test('a mail is what it has to be on the wire', async (t) => {
+t.test('a mail has the required headers, parts and line lengths', async (t) => {
   const mailbox = await openMailbox(t)
   const worker = startWorker(t, mailbox.url)
   const occurredAt = clock.now()
@@ -82,34 +89,37 @@ t.test('a mail is what it has to be on the wire', async (t) => {
   t.match(mail.html, '&quot;Acme &#39;&gt;&lt;b&gt;&quot;')
   t.match(mail.source, /^MIME-Version: 1\.0\r$/m)
   t.match(mail.source, /^Content-Type: text\/plain; charset=utf-8\r$/m)
-  t.notMatch(mail.source, /[^\r]\n|.{999}/, 'lines as RFC 5322 wants them')
+  t.notMatch(mail.source, /[^\r]\n|.{999}/, 'line ends and lengths follow RFC 5322')
   t.notMatch(mail.source, /nodemailer|X-Mailer/i)
   t.notMatch(worker.logged.join(''), 'ada@example.com', 'the log names mails by id and kind')
   t.match(worker.logged.join(''), `"mailId":"${row?.id}","kind":"two_factor_enabled"`)
 })
 
-t.test('what is not one plain address gets no mail, and neither does anybody in it', async (t) => {
-  const mailbox = await openMailbox(t)
-  const worker = startWorker(t, mailbox.url)
-  const hostile = [
-    'ada@example.com\r\nBcc: eve@evil.test',
-    'ada@example.com, eve@evil.test',
-    'ada@example.com> <eve@evil.test',
-    'Eve <eve@evil.test>, ada@example.com',
-    '"eve@evil.test, "@example.com',
-    'group: eve@evil.test;'
-  ]
-  await put(hostile.length, (index) => hostile[index] ?? '')
-  await put(1)
-  t.equal(await worker.deliverDue(), 1)
-  t.same(
-    mailbox.all.map(({ to }) => to),
-    ['user0@example.com']
-  )
-  for (const { lastError } of await waiting()) t.match(lastError, /not one plain address/)
-})
+t.test(
+  'a recipient that is not one plain address gets no mail, nor does any address in it',
+  async (t) => {
+    const mailbox = await openMailbox(t)
+    const worker = startWorker(t, mailbox.url)
+    const hostile = [
+      'ada@example.com\r\nBcc: eve@evil.test',
+      'ada@example.com, eve@evil.test',
+      'ada@example.com> <eve@evil.test',
+      'Eve <eve@evil.test>, ada@example.com',
+      '"eve@evil.test, "@example.com',
+      'group: eve@evil.test;'
+    ]
+    await put(hostile.length, (index) => hostile[index] ?? '')
+    await put(1)
+    t.equal(await worker.deliverDue(), 1)
+    t.same(
+      mailbox.all.map(({ to }) => to),
+      ['user0@example.com']
+    )
+    for (const { lastError } of await waiting()) t.match(lastError, /not one plain address/)
+  }
+)
 
-t.test('a server that is away for a while loses nothing, and is not pressed', async (t) => {
+t.test('a mail server outage loses no mail, and the retries wait longer each time', async (t) => {
   const mailbox = await openMailbox(t)
   const worker = startWorker(t, mailbox.url)
   await mailbox.stop()
@@ -124,14 +134,14 @@ t.test('a server that is away for a while loses nothing, and is not pressed', as
   await worker.deliverDue()
   t.ok(
     (await waiting()).every(({ tries }) => tries === 1),
-    'nothing is tried before its time'
+    'no mail is tried before it is due'
   )
   clock.advance({ seconds: 1 })
   await worker.deliverDue()
   await worker.deliverDue()
   for (const { tries, dueAt } of await waiting()) t.same([tries, secondsFromNow(dueAt)], [2, 10])
-  const complaints = worker.logged.filter((line) => line.includes('mails are not getting out'))
-  t.equal(complaints.length, 1, 'one line tells of it')
+  const complaints = worker.logged.filter((line) => line.includes('mail delivery failing'))
+  t.equal(complaints.length, 1, 'the log has one line about it')
 
   await mailbox.start()
   clock.advance({ seconds: 10 })
@@ -145,10 +155,10 @@ t.test('a server that is away for a while loses nothing, and is not pressed', as
       .map(({ recipient }) => recipient)
       .sort()
   )
-  t.equal(worker.logged.filter((line) => line.includes('getting out again')).length, 1)
+  t.equal(worker.logged.filter((line) => line.includes('mail delivery recovered')).length, 1)
 })
 
-t.test('550: the mail is given up at once, and holds up no other', async (t) => {
+t.test('550: the mail fails immediately, and the others are sent', async (t) => {
   const mailbox = await openMailbox(t)
   const worker = startWorker(t, mailbox.url)
   mailbox.answer('user1@example.com', {
@@ -163,14 +173,14 @@ t.test('550: the mail is given up at once, and holds up no other', async (t) => 
   t.match(refused?.lastError, /^EENVELOPE RCPT TO 550 /)
   clock.advance({ minutes: 60 })
   t.equal(await worker.deliverDue(), 0)
-  t.equal((await waiting())[0]?.tries, 1, 'and is not tried again')
-  const logged = worker.logged.filter((line) => line.includes('mail given up'))
+  t.equal((await waiting())[0]?.tries, 1, 'the mail is not tried again')
+  const logged = worker.logged.filter((line) => line.includes('mail delivery failed'))
   t.equal(logged.length, 1)
   t.match(logged[0], `"mailId":"${refused?.id}"`)
   t.notMatch(worker.logged.join(''), /user1@example|unknown here/)
 })
 
-t.test('4xx, and a 5xx that is our own fault: the mail is tried again', async (t) => {
+t.test('4xx, and 5xx about the sender: the mail is tried again', async (t) => {
   const mailbox = await openMailbox(t)
   const worker = startWorker(t, mailbox.url)
   mailbox.answer('user0@example.com', { code: 451, words: 'greylisted' })
@@ -189,22 +199,25 @@ t.test('4xx, and a 5xx that is our own fault: the mail is tried again', async (t
   t.same(await waiting(), [])
 })
 
-t.test('a wrong login is tried again, and neither kept nor logged', async (t) => {
-  const login = { user: 'acme', password: 'hun:ter/2@' }
-  const mailbox = await openMailbox(t, { login })
-  const wrong = startWorker(t, mailbox.url.replace('%2F2', '%2F3'))
-  await put(1)
-  t.equal(await wrong.deliverDue(), 0)
-  const [mail] = await waiting()
-  t.match(mail, { failedAt: null, tries: 1, lastError: /^EAUTH AUTH / })
-  const kept = JSON.stringify(mail) + wrong.logged.join('')
-  t.notMatch(kept, /hun|aHVu|wrong login/)
-  clock.advance({ seconds: 5 })
-  t.equal(await startWorker(t, mailbox.url).deliverDue(), 1)
-})
+t.test(
+  'a wrong login: the mail is tried again, and the login is neither stored nor logged',
+  async (t) => {
+    const login = { user: 'acme', password: 'hun:ter/2@' }
+    const mailbox = await openMailbox(t, { login })
+    const wrong = startWorker(t, mailbox.url.replace('%2F2', '%2F3'))
+    await put(1)
+    t.equal(await wrong.deliverDue(), 0)
+    const [mail] = await waiting()
+    t.match(mail, { failedAt: null, tries: 1, lastError: /^EAUTH AUTH / })
+    const kept = JSON.stringify(mail) + wrong.logged.join('')
+    t.notMatch(kept, /hun|aHVu|wrong login/)
+    clock.advance({ seconds: 5 })
+    t.equal(await startWorker(t, mailbox.url).deliverDue(), 1)
+  }
+)
 
 t.test(
-  'five days: a mail that nobody takes is given up, and forgotten after a month',
+  'an undeliverable mail fails after five days, and is deleted after another month',
   async (t) => {
     const outbox = createOutbox(prisma)
     const mailbox = await openMailbox(t)
@@ -227,20 +240,20 @@ t.test(
   }
 )
 
-t.test('where nothing is sent, what has waited too long is given up', async (t) => {
+t.test('without a mail server a mail that has waited too long fails', async (t) => {
   const outbox = createOutbox(prisma)
   await put(1)
   const tooOld = clock.now()
   await put(2)
   await outbox.leaseDue({ limit: 1, seconds: 60, now: clock.now() })
-  t.equal(await outbox.giveUpUnsent(tooOld, clock.now()), 0, 'not what somebody is sending')
+  t.equal(await outbox.giveUpUnsent(tooOld, clock.now()), 0, 'not a mail that a worker is sending')
   clock.advance({ seconds: 60 })
   t.equal(await outbox.giveUpUnsent(tooOld, clock.now()), 1)
   const given = (await waiting()).map(({ failedAt }) => failedAt !== null)
   t.same(given, [true, false, false])
 })
 
-t.test('a lease is nobody else’s until it ends, and a late worker spoils nothing', async (t) => {
+t.test('a leased mail belongs to one worker, and a late worker changes nothing', async (t) => {
   const outbox = createOutbox(prisma)
   const lease = () => outbox.leaseDue({ limit: 5, seconds: 60, now: clock.now() })
   await put(3)
@@ -260,10 +273,14 @@ t.test('a lease is nobody else’s until it ends, and a late worker spoils nothi
   t.equal(await outbox.handBack(late, clock.now()), false)
   t.match((await waiting())[0], { failedAt: null, lastError: null, tries: 2 })
   await outbox.removeDelivered(late)
-  t.equal((await waiting()).length, others.length, 'but what it has delivered, it has delivered')
+  t.equal(
+    (await waiting()).length,
+    others.length,
+    'a late worker still removes the mail that it has delivered'
+  )
 })
 
-t.test('what a server says is kept in bounds', async (t) => {
+t.test('a long reply of a mail server is cut before it is stored', async (t) => {
   const outbox = createOutbox(prisma)
   await put(1)
   const [mail] = await outbox.leaseDue({ limit: 1, seconds: 60, now: clock.now() })
@@ -272,7 +289,7 @@ t.test('what a server says is kept in bounds', async (t) => {
   t.equal((await waiting())[0]?.lastError?.length, 300)
 })
 
-t.test('a mail that can’t be written holds up no other', async (t) => {
+t.test('a mail without a text does not stop the others', async (t) => {
   const mailbox = await openMailbox(t)
   const worker = startWorker(t, mailbox.url)
   await put(2)
@@ -281,10 +298,10 @@ t.test('a mail that can’t be written holds up no other', async (t) => {
     data: { kind: 'of_a_later_version' }
   })
   t.equal(await worker.deliverDue(), 1)
-  t.match(await waiting(), [{ failedAt: null, tries: 1, lastError: /there is no text for mails/ }])
+  t.match(await waiting(), [{ failedAt: null, tries: 1, lastError: /no text for mails/ }])
 })
 
-t.test('a worker that is told to stop hands back what it has not begun', async (t) => {
+t.test('a stopped worker returns the mails that it has not started', async (t) => {
   const mailbox = await openMailbox(t)
   const worker = startWorker(t, mailbox.url)
   mailbox.slowBy(100)
@@ -293,12 +310,12 @@ t.test('a worker that is told to stop hands back what it has not begun', async (
   await mailbox.read(1)
   worker.stop()
   const count = await sent
-  t.ok(count >= 1 && count <= 5, 'what was under way is finished')
+  t.ok(count >= 1 && count <= 5, 'the mails that were being sent are finished')
   const left = await waiting()
   t.equal(left.length, BATCH - count)
   t.ok(
     left.every(({ dueAt }) => dueAt <= clock.now()),
-    'the rest is anybody’s at once'
+    'any worker can take the others immediately'
   )
 })
 
@@ -337,6 +354,6 @@ t.test('two replicas send each of 200 mails once', ON_SERVER, async (t) => {
   const counts = await deliverTogether(t, [database, second])
   t.ok(
     counts.every((count) => count > 0),
-    'and both have sent some'
+    'both have sent some'
   )
 })

@@ -1,5 +1,6 @@
-// S24 for mails: `kill -9` of a process that is sending loses none. The built service, on the clock of the machine; on a
-// database server alone, since the outbox is the same on both, and looking into an embedded one takes a start of its own.
+// S24 for mails: `kill -9` of a process that is sending loses no mail. The test runs the built service on the machine's
+// clock. It runs only on a database server: the outbox is the same on both engines, and reading an embedded database
+// would take another start.
 import t from 'tap'
 import { v7 as uuidv7 } from 'uuid'
 import { ON_SERVER } from '../../support/app.ts'
@@ -10,11 +11,11 @@ import { startServer } from '../../support/server.ts'
 
 /** More than one batch. */
 const MAILS = 45
-/** As many as one process has under way at once. */
-const AT_ONCE = 5
+/** As many as one process sends at the same time. */
+const CONCURRENT = 5
 
 t.test(
-  'kill -9 while sending: each mail arrives, and a copy is known by its Message-ID',
+  'kill -9 while sending: each mail arrives, and a copy has the same Message-ID',
   ON_SERVER,
   async (t) => {
     const database = await openTestDatabase(t)
@@ -33,13 +34,13 @@ t.test(
 
     mailbox.slowBy(200)
     const killed = await start()
-    // Some are out, and one at least has been read to its end and not yet acknowledged.
+    // Some have arrived, and the server has read at least one more without acknowledging it.
     await mailbox.arrived(6)
     await mailbox.read(mailbox.all.length + 1)
     await killed.kill()
     const left = await outboxMail.count()
     t.ok(left > 0 && left < MAILS, `${left} of ${MAILS} are left`)
-    // Nobody has them any more; in a minute their leases would be over.
+    // The killed process holds their leases, which would end in a minute.
     await outboxMail.updateMany({ data: { dueAt: new Date() } })
     mailbox.slowBy(0)
     const second = await start()
@@ -50,7 +51,7 @@ t.test(
     const expected = mails.map(({ id, recipient }) => `<${id}@auth.twostep.test> ${recipient}`)
     t.same([...distinct()].sort(), expected.sort())
     const copies = mailbox.all.length - MAILS
-    t.ok(copies >= 1 && copies <= AT_ONCE, `${copies} came twice: those that were under way`)
+    t.ok(copies >= 1 && copies <= CONCURRENT, `${copies} mails that were being sent arrived twice`)
     t.equal(await outboxMail.count(), 0)
   }
 )

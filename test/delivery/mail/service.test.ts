@@ -1,4 +1,4 @@
-// Mails as the running service sends them: to its server, into files, or not at all.
+// The mails of a running service: sent to its mail server, written to files, or kept in the outbox.
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -22,7 +22,7 @@ async function put(accountId: string, recipients: string[]): Promise<void> {
 }
 
 t.test(
-  'what is in the outbox is sent within a second or so, from the issuer’s host',
+  'a mail in the outbox is sent within about a second, from the host of the issuer',
   ON_SERVER,
   async (t) => {
     const mailbox = await openMailbox(t)
@@ -38,7 +38,7 @@ t.test(
 )
 
 t.test(
-  'a service that closes finishes the mails under way, and leaves the rest',
+  'a service that closes finishes the mails that it is sending, and leaves the others',
   ON_SERVER,
   async (t) => {
     const mailbox = await openMailbox(t)
@@ -53,25 +53,25 @@ t.test(
     await mailbox.read(1)
     await service.app.close()
     const sent = mailbox.all.length
-    t.ok(sent >= 1 && sent < 12, `${sent} were under way`)
-    t.equal(await waiting(), 12 - sent, 'no mail that is out is still in the outbox')
+    t.ok(sent >= 1 && sent < 12, `${sent} were being sent`)
+    t.equal(await waiting(), 12 - sent, 'a sent mail is no longer in the outbox')
     const dueLater = await database.prisma.outboxMail.count({
       where: { dueAt: { gt: clock.now() } }
     })
-    t.equal(dueLater, 0, 'and no other is held back')
+    t.equal(dueLater, 0, 'the others are due immediately')
     t.match(mailbox.all[0]?.headerLines.join('\n'), 'From: Acme <hello@acme.test>')
     await database.prisma.outboxMail.deleteMany()
   }
 )
 
 t.test(
-  'without a mail server mails become files that only the owner reads',
+  'without a mail server mails become files that only the owner can read',
   ON_SERVER,
   async (t) => {
     const service = await startApp(t, { database, clock })
     const { folder } = service.config.mail
     if (folder === null) throw new Error('no folder for mails')
-    await t.rejects(stat(folder), 'which is not made before it is needed')
+    await t.rejects(stat(folder), 'the folder does not exist before the first mail')
     const account = await service.createAccount({ slug: 'files' })
     const notices = KINDS.map((kind, index) => {
       const occurredAt = new Date(clock.now().getTime() - index * 1000)
@@ -84,7 +84,7 @@ t.test(
     t.same(
       files.map((file) => file.replace(/^[-0-9TZ.]{24}-(\w+)-[-0-9a-f]{36}\.eml$/, '$1')),
       [...KINDS].reverse(),
-      'whose names sort by time'
+      'the names sort by time'
     )
     for (const [index, file] of files.entries()) {
       t.equal((await stat(join(folder, file))).mode & 0o777, 0o600)
@@ -100,14 +100,14 @@ t.test(
 )
 
 t.test(
-  'production without a mail server says what that means, and keeps the mails',
+  'production without a mail server warns about it and keeps the mails',
   ON_SERVER,
   async (t) => {
     const env = { NODE_ENV: 'production' }
     const service = await startApp(t, { database, clock, env })
     t.equal(service.config.mail.folder, null)
-    const said = service.logged.filter((line) => line.includes('SMTP_URL is not set'))
+    const said = service.logged.filter((line) => line.includes('SMTP_URL not set'))
     t.equal(said.length, 1)
-    t.match(said[0], /nobody is told anything by mail.*given up after five days/)
+    t.match(said[0], /no mail is sent.*discarded after five days/)
   }
 )

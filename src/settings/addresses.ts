@@ -1,0 +1,63 @@
+// URLs, origins and networks. Each is accepted in one exact form, so that no two readers understand it differently.
+import { isIP, isIPv6 } from 'node:net'
+import { ConfigError } from './config-error.ts'
+
+/** Parses ISSUER. Throws `ConfigError`. */
+export function parseIssuer(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : null
+  // Verifiers compare `iss` byte by byte, so the only accepted spelling is the one that URL parsers agree on.
+  const isNormal = url && (url.href === text || url.href === `${text}/`) && !text.endsWith('/')
+  const isIssuer = isNormal && /^https?:\/\/[^?#@]+$/.test(text)
+  if (!isIssuer) {
+    throw new ConfigError(
+      'ISSUER must be an http(s) URL in its normal form, without credentials, a query, a fragment or a slash at its end'
+    )
+  }
+  return text
+}
+
+/** Parses an http(s) URL. Throws `ConfigError`, which names the key. */
+export function parseHttpUrl(key: string, text: string): string {
+  if (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)) return text
+  throw new ConfigError(`${key} must be an http(s) URL`)
+}
+
+/** Parses CORS_ORIGINS, a list of exact origins without wildcards. Throws `ConfigError`. */
+export function parseOrigins(text: string): readonly string[] {
+  const origins = itemsOf(text)
+  for (const origin of origins) {
+    const isExact = URL.canParse(origin) && new URL(origin).origin === origin
+    if (!isExact || !/^https?:\/\/[^*]+$/.test(origin)) {
+      throw new ConfigError('CORS_ORIGINS must list exact origins such as https://app.example.com')
+    }
+  }
+  return Object.freeze(origins)
+}
+
+/** Parses a list of addresses and networks, none of which is nearly the whole internet. Throws `ConfigError`. */
+export function parseNetworks(key: string, text: string): readonly string[] {
+  const networks = itemsOf(text)
+  for (const network of networks) {
+    const [, address = '', bits] = /^([0-9a-f.:]+)(?:\/(\d{1,3}))?$/i.exec(network) ?? []
+    const family = isIP(address)
+    if (family === 0 || Number(bits ?? 0) > (family === 4 ? 32 : 128)) {
+      throw new ConfigError(`${key} must list addresses or networks such as 10.0.0.0/8`)
+    }
+    if (bits !== undefined && (Number(bits) < 8 || isAmongMapped(address))) {
+      throw new ConfigError(`${key} must not trust (nearly) every address`)
+    }
+  }
+  return Object.freeze(networks)
+}
+
+// Every IPv4 address has an IPv6 twin in ::/8: ::ffff:0:0/96 is all of IPv4.
+function isAmongMapped(address: string): boolean {
+  return isIPv6(address) && /^\[(::|[0-9a-f]{1,2}:)/.test(new URL(`http://[${address}]`).hostname)
+}
+
+function itemsOf(list: string): string[] {
+  return list
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '')
+}

@@ -72,7 +72,7 @@ const CHANGE_POLICY = {
     operationId: 'changePolicy',
     summary: 'Change the account policy',
     description:
-      'Applies a merge patch (RFC 7396) to the version of the policy that `If-Match` names. Users who have to set up two-factor are notified by e-mail, and a change of `twoFactor`, `trustedDevices` or `sso.mode` revokes all trusted devices of the account. While a mandate of the operator is in force, `twoFactor`, `requiredFrom` and `graceDays` are locked; the identity provider is never contacted.',
+      'Applies a merge patch (RFC 7396) to the version of the policy that `If-Match` names. Users who have to set up two-factor are notified by e-mail, and a change of `twoFactor`, `trustedDevices` or `sso.mode` revokes all trusted devices. A mandate in force locks `twoFactor`, `requiredFrom` and `graceDays`; the identity provider is never contacted.',
     tags: ['Policy'],
     consumes: PATCH_TYPES,
     headers: Type.Object({ 'if-match': Type.Optional(Type.String()) }),
@@ -206,8 +206,8 @@ function changesOf({ trustedDevices = {}, sso = {}, ...rest }: PolicyBody): Audi
 }
 
 /**
- * Returns the body of a response and its tag, both for the same instant: a date can change what is shown. The tag covers
- * everything that is shown, since a mandate or a date changes it without a new version.
+ * Returns the body of a response and its tag, both for the same instant, because a date can change the body. The tag
+ * covers the whole body, because a mandate or a date changes it without a new version.
  */
 function shownAt(now: Date, stored: StoredPolicy) {
   const body = asAnswer(stored, now)

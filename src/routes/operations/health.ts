@@ -28,7 +28,7 @@ const GET_READINESS = {
     operationId: 'getReadiness',
     summary: 'Check that the service is ready',
     description:
-      'Returns 200 if every dependency responds, and otherwise 503 with the names of the failed dependencies in `detail`. After the service was asked to stop, it returns 503 too, although the service still responds to requests.',
+      'Returns 200 if every dependency responds, and otherwise 503 with the names of the failed dependencies in `detail`. A stopping service returns 503 too, although it still serves other requests.',
     tags: ['Health'],
     response: { 200: Type.Object({ status: Type.Literal('ready') }) }
   }

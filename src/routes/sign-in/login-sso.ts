@@ -46,7 +46,7 @@ const LoginSsoBody = Type.Object(
       minLength: 1,
       maxLength: ID_TOKEN_LENGTH_MAX,
       description:
-        'The ID token, as the identity provider issued it to the client of the account. It is accepted once.'
+        'The ID token, as the identity provider issued it to the client of the account. It is accepted once, within five minutes of its issue.'
     }),
     nonce: Type.Optional(
       Type.String({
@@ -81,7 +81,7 @@ const LOGIN_BY_SSO = {
     operationId: 'loginBySso',
     summary: 'Sign in by single sign-on',
     description:
-      'Verifies an ID token against the issuer and the client of the account policy, and returns an access token without a second step. The token is accepted once, within five minutes of its issue; an unknown account gets the same response as an account without single sign-on. The first sign-in finds the user by the verified e-mail address, links the user to the subject of the token and notifies the user by e-mail; later sign-ins find the user by the subject.',
+      'Verifies an ID token against the issuer and the client of the account policy, and returns an access token without a second step. At the first sign-in, the verified e-mail address links the user to the subject of the token, and the user is notified by e-mail. An unknown account gets the same response as an account without single sign-on.',
     tags: ['Signing in'],
     body: LoginSsoBody,
     response: { 200: refTo(SignIn) }

@@ -73,7 +73,7 @@ const REMOVE_AUTHENTICATOR = {
     operationId: 'removeAuthenticator',
     summary: 'Remove an authenticator',
     description:
-      "Removes an authenticator, notifies the user by e-mail, and revokes all of the user's trusted devices and tokens, including the token in this request: sign in again. Removing the last authenticator turns two-factor off and deletes the recovery codes. The id of a pending authenticator cancels its set-up only, and all tokens stay valid.",
+      "Removes an authenticator and revokes all of the user's tokens, including the one in this request, and all trusted devices: sign in again. The user is notified by e-mail; removing the last authenticator turns two-factor off and deletes the recovery codes. The id of a pending authenticator cancels its set-up only, and all tokens stay valid.",
     tags: ['Users'],
     params: AuthenticatorParams,
     response: { 204: Type.Null() }

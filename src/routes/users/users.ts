@@ -78,7 +78,7 @@ const CHANGE_USER = {
     operationId: 'changeUser',
     summary: 'Change a user',
     description:
-      'Users change their own `password` and must send `currentPassword`; admins change `role` and `disabled` of other users; an API key changes every field except `currentPassword`. A new password or disabling the user revokes all earlier tokens and trusted devices of the user. The user is notified of a new password or e-mail address by e-mail.',
+      'Users change their own `password` with `currentPassword`, admins change `role` and `disabled` of other users, and an API key changes every field without `currentPassword`. A new password or disabling the user revokes all earlier tokens and trusted devices of the user. The user is notified of a new password or e-mail address by e-mail.',
     tags: ['Users'],
     params: UserParams,
     body: UserChangeBody,

@@ -55,8 +55,8 @@ export function matchCode({ secret, code, at, lastTimeStep }: CodeAttempt): Code
 }
 
 /**
- * Returns how many seconds the phone's clock is ahead of the server's (negative: behind), in whole time steps, if the code is right
- * for a time step within ten minutes; otherwise null. For set-up only: the user holds the key anyway there, while an
+ * Returns how many seconds the phone's clock is ahead of the server's (negative: behind), in whole time steps. Returns null
+ * if the code is right for no time step within ten minutes. For set-up only: the user holds the key anyway there, while an
  * attacker who guesses must not learn this.
  */
 export function measureClockSkew({

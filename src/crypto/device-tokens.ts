@@ -26,7 +26,8 @@ const FORM = /^[\w-]{70}\.[\w-]{43}$/
 
 /**
  * Creates the device tokens: HMAC-SHA-256 (RFC 2104) under a service key. The database holds no token, so a copy of the
- * database is not enough to use a device. Tokens of every generation are recognised, so only a real token can use a device or revoke it.
+ * database is not enough to use a device. Tokens of every generation are recognised. So only a real token can use a device
+ * or revoke it.
  */
 export function createDeviceTokens(key: Uint8Array): DeviceTokens {
   return {

@@ -15,8 +15,8 @@ interface RecoveryCodeOwner {
 }
 
 /**
- * Creates the hasher: HMAC-SHA-256 (RFC 2104) under a service key. A copy of the database without the master keys does not
- * even allow a test of a code. The hash covers the owner, so equal codes of two users have different hashes.
+ * Creates the hasher: HMAC-SHA-256 (RFC 2104) under a service key. Without the master keys, an attacker with a copy of the
+ * database cannot even test a guess. The hash covers the owner, so equal codes of two users have different hashes.
  */
 export function createRecoveryCodeHasher(key: Uint8Array): RecoveryCodeHasher {
   return {

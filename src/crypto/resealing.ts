@@ -1,4 +1,4 @@
-// The rotation of the master key: every kind of sealed value that the database holds, and how the newest key seals it again.
+// The rotation of the master key: all kinds of sealed values in the database, and how the newest key seals them again.
 import {
   createSealer,
   type MasterKeys,

@@ -9,7 +9,7 @@ import {
   type PublicJwk
 } from './signing-keys.ts'
 
-/** An unknown `kid` may belong to a new key of another replica. The keys are then loaded, but not for every forged token. */
+/** An unknown `kid` may belong to a new key of another replica, so the keys are loaded, but not for every forged token. */
 const RELOAD_SECONDS = 10
 
 interface Jwk extends PublicJwk {
@@ -21,7 +21,10 @@ interface Jwk extends PublicJwk {
 export interface SigningKeyRing {
   /** Returns the key that signs now. */
   current(): { kid: string; privateKeyPem: string }
-  /** Returns the public key with this id as PEM; null for an unknown key or a key that is no longer trusted. */
+  /**
+   * Returns the public key with this id as PEM; null for an unknown key or a key that is no longer trusted. An unknown id
+   * makes the ring load the stored keys, at most every ten seconds. Rejects if the store is unavailable.
+   */
   publicKeyPem(kid: string): Promise<string | null>
   /** Returns every key whose tokens are valid now or will be soon, as a JWK Set (RFC 7517 §5). The signing key is first. */
   jwks(): { keys: Jwk[] }
@@ -144,7 +147,7 @@ export async function openSigningKeyRing({
   }
 }
 
-/** Returns the signing key, then the retiring keys, then the published ones. Some hosts use only the first key of a JWKS. */
+/** Returns the signing key, then the retiring and the published ones. Some hosts use only the first key of a JWKS. */
 function inUse(schedule: Scheduled<StoredSigningKey>[]): Scheduled<StoredSigningKey>[] {
   return (['signing', 'retiring', 'published'] as const).flatMap((state) =>
     schedule.filter((key) => key.state === state)

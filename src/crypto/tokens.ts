@@ -49,7 +49,7 @@ export interface Tokens {
   readAccessToken(request: FastifyRequest, token: string): Promise<AccessClaims | null>
 }
 
-/** Creates the issuer and reader of tokens. It issues step tokens under the newest master key, and reads them under each. */
+/** Creates the issuer and reader of tokens. The newest master key signs step tokens, and each of the ring verifies them. */
 export function createTokens({ issuer, masterKeys, signingKeys, now }: TokensOptions): Tokens {
   const [newest] = masterKeys
   const signStep = createSigner({

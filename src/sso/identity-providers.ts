@@ -10,7 +10,7 @@ import type { ReadDocument } from './provider-documents.ts'
 const KEYS_KEPT_MS = 10 * 60_000
 /** The same while the provider is unavailable. */
 const KEYS_KEPT_WHILE_DOWN_MS = 24 * 60 * 60_000
-/** The minimum time between two requests to a provider, even if many tokens name keys that it does not have. */
+/** The minimum time between two loads from a provider, even if many tokens name keys that it does not have. */
 const LOADED_AGAIN_AFTER_SECONDS = 10
 /** The time limit for both documents together: a user waits for them to sign in. */
 const LOAD_TIMEOUT_MS = 2000
@@ -18,7 +18,10 @@ const LOAD_TIMEOUT_MS = 2000
 const PROVIDERS_MAX = 1000
 
 export interface IdentityProviders {
-  /** Returns whether a key of the issuer signed the token. Throws `unavailable` if the provider must be asked and cannot be. */
+  /**
+   * Returns whether a key of the issuer signed the token. Loads the issuer's keys if they are missing, old or lack the
+   * token's key. Throws `unavailable` for an unknown key while the provider is down.
+   */
   verifySignature(issuer: string, token: string): Promise<boolean>
 }
 

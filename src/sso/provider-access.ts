@@ -1,11 +1,11 @@
-// The identity providers, and the rule that decides which addresses they may be at.
+// Puts the parts of this folder together under the rule for addresses that the configuration requires.
 import type { FastifyBaseLogger } from 'fastify'
 import type { Config } from '../settings/config.ts'
 import { createIdentityProviders, type IdentityProviders } from './identity-providers.ts'
 import { createProviderDocuments } from './provider-documents.ts'
 import { createAddressRule } from './reachable-addresses.ts'
 
-export interface ProviderAccessOptions {
+interface ProviderAccessOptions {
   config: Pick<Config, 'isProduction' | 'ssoPrivateNetworks'>
   now: () => Date
   log: FastifyBaseLogger

@@ -1,6 +1,6 @@
 // Reads JSON documents of an identity provider. An account's admin has chosen its address, so this client prevents SSRF
-// (OWASP ASVS 5.0 §1.3.6). It uses Node's own client, which connects to the very address that was checked: a second lookup
-// of the name cannot return another one. It follows no redirect, uses no proxy and reads no unbounded body.
+// (OWASP ASVS 5.0 §1.3.6). Node's own client connects to exactly the address that was checked: no second lookup of the name
+// can return another one. It follows no redirect, uses no proxy and reads no unbounded body.
 import { type LookupAddress, lookup } from 'node:dns'
 import { type IncomingMessage, request as requestHttp } from 'node:http'
 import { request as requestHttps } from 'node:https'
@@ -18,8 +18,8 @@ interface ProviderDocumentsOptions {
 }
 
 /**
- * Reads the document at an address. Rejects if the address is not allowed, if the response is not a JSON document of at most
- * 256 KiB, or if the signal aborts first.
+ * Reads the document at an address. Rejects if the address is not allowed, if the response is not a JSON document of
+ * at most 256 KiB, or if the signal aborts first.
  */
 export type ReadDocument = (address: string, signal: AbortSignal) => Promise<unknown>
 

@@ -283,7 +283,7 @@ function malformed({ issued, header, payload, sign, signature }: Parts): Forgeri
   }
 }
 
-/** Returns `refused` if a reader rejects the token within 50 ms in one of three tries. Other work of the machine only slows it. */
+/** Returns `refused` if a reader rejects the token within 50 ms in one of three tries. A busy machine only slows it. */
 async function outcomeOf({ read }: Reader, kind: Kind, token: string) {
   let quickest = Number.POSITIVE_INFINITY
   for (let run = 0; run < 3 && quickest >= 50; run++) {

@@ -17,7 +17,7 @@ export interface ChainLink extends ChainHead {
 }
 
 /** An event without a link. */
-export interface UnchainedEvent {
+interface UnchainedEvent {
   event: StoredAuditEvent
   /** Whether the event is in the queue of the chain. */
   isQueued: boolean

@@ -31,7 +31,7 @@ interface Trail {
   queue: string[]
 }
 
-/** A whole one: so many events chained, and so many that wait. */
+/** Returns an intact trail with this number of chained events and of waiting ones. */
 function trailOf(chained: number, waiting = 0): Trail {
   const events = Array.from({ length: chained + waiting }, () =>
     storedForm(signEvent(KEY, auditEvent()))
@@ -45,7 +45,7 @@ function trailOf(chained: number, waiting = 0): Trail {
   return { events, links, queue: events.slice(chained).map(({ id }) => id) }
 }
 
-/** What verifying finds, in pages of some size. */
+/** Returns the first breach that a verification in pages of this size finds. */
 function verify({ events, links, queue }: Trail, page = 3, noted: ChainHead | null = null) {
   const rows = [...links]
     .sort((one, other) => Number(one.sequence - other.sequence))
@@ -69,14 +69,14 @@ function verify({ events, links, queue }: Trail, page = 3, noted: ChainHead | nu
   return null
 }
 
-/** What is found, and where: a place in the chain, or an event beside it. */
+/** Returns a breach in short, with its place: a sequence number, or the id of an event without a link. */
 const found = (breach: Breach | null) => breach && [breach.what, breach.sequence ?? breach.eventId]
 
 const sizes = fc.record({
   chained: fc.integer({ min: 1, max: 12 }),
   page: fc.integer({ min: 1, max: 5 })
 })
-/** A whole trail, one of its places, and a size of pages. */
+/** An intact trail, the index of one of its links, and a page size. */
 const places = sizes.chain(({ chained, page }) =>
   fc.record({
     trail: fc.integer({ min: 0, max: 3 }).map((waiting) => trailOf(chained, waiting)),
@@ -89,7 +89,7 @@ function property(check: (place: { trail: Trail; at: number; page: number }) => 
   fc.assert(fc.property(places, check))
 }
 
-/** What is at a place that is known to be there. */
+/** Returns the item at an index that must exist. */
 function at<Item>(items: Item[], index: number): Item {
   const item = items[index]
   if (item === undefined) throw new Error(`nothing at ${index}`)
@@ -97,13 +97,13 @@ function at<Item>(items: Item[], index: number): Item {
 }
 
 t.test(
-  'property: a whole record is whole, in pages of any size, and so is each start of it',
+  'property: an intact trail has no breach, in pages of any size, and neither has any start of it',
   async () => {
     property(({ trail, at: index, page }) => {
       deepStrictEqual(verify(trail, page), null)
       const { events, links, queue } = trail
       const start = { events: events.slice(0, index), links: links.slice(0, index), queue }
-      deepStrictEqual(verify(start, page), null, 'so only a noted head tells that the rest is gone')
+      deepStrictEqual(verify(start, page), null, 'only a noted head shows that the rest is missing')
       const noted = at(links, links.length - 1)
       deepStrictEqual(verify(trail, page, noted), null)
       deepStrictEqual(found(verify(start, page, noted)), ['head-missing', noted.sequence])
@@ -111,7 +111,7 @@ t.test(
   }
 )
 
-t.test('property: each event that was altered is named', async () => {
+t.test('property: each altered event is found', async () => {
   const changes = fc.constantFrom<Partial<StoredAuditEvent>>(
     ...[{ reason: 'Another' }, { outcome: 'refused' }, { accountId: '' }, { details: '{}' }],
     ...[{ mac: new Uint8Array(32) }, { mac: new Uint8Array(0) }]
@@ -127,7 +127,7 @@ t.test('property: each event that was altered is named', async () => {
   )
 })
 
-t.test('property: each event that was deleted is named, with or without its link', async () => {
+t.test('property: each deleted event is found, with and without its link', async () => {
   property(({ trail, at: index, page }) => {
     const events = trail.events.toSpliced(index, 1)
     const sequence = BigInt(index + 1)
@@ -137,23 +137,28 @@ t.test('property: each event that was deleted is named, with or without its link
     const expected = isLast ? null : ['link-missing', sequence]
     deepStrictEqual(found(verify({ ...trail, events, links }, page)), expected)
     const noted = at(trail.links, index)
-    const told = isLast ? ['head-missing', sequence] : expected
-    deepStrictEqual(found(verify({ ...trail, events, links }, page, noted)), told)
+    const withNoted = isLast ? ['head-missing', sequence] : expected
+    deepStrictEqual(found(verify({ ...trail, events, links }, page, noted)), withNoted)
   })
 })
 
-t.test('property: each link that was deleted is named, the last one by its event', async () => {
-  property(({ trail, at: index, page }) => {
-    const links = trail.links.toSpliced(index, 1)
-    const isLast = index === links.length
-    deepStrictEqual(
-      found(verify({ ...trail, links }, page)),
-      isLast ? ['event-unchained', at(trail.events, index).id] : ['link-missing', BigInt(index + 1)]
-    )
-  })
-})
+t.test(
+  'property: each deleted link is found, and the last one is reported as its event',
+  async () => {
+    property(({ trail, at: index, page }) => {
+      const links = trail.links.toSpliced(index, 1)
+      const isLast = index === links.length
+      deepStrictEqual(
+        found(verify({ ...trail, links }, page)),
+        isLast
+          ? ['event-unchained', at(trail.events, index).id]
+          : ['link-missing', BigInt(index + 1)]
+      )
+    })
+  }
+)
 
-t.test('property: each link that was altered is named', async () => {
+t.test('property: each altered link is found', async () => {
   const hashes = fc.constantFrom(HASH, Buffer.alloc(0), Buffer.alloc(33))
   fc.assert(
     fc.property(places, hashes, ({ trail, at: index, page }, hash) => {
@@ -165,7 +170,7 @@ t.test('property: each link that was altered is named', async () => {
   )
 })
 
-t.test('property: of two links or two events that changed places, the first is named', async () => {
+t.test('property: if two links or two events change places, the first one is found', async () => {
   fc.assert(
     fc.property(places, fc.nat(), ({ trail, at: one, page }, step) => {
       const other = step % trail.links.length
@@ -185,7 +190,7 @@ t.test('property: of two links or two events that changed places, the first is n
   )
 })
 
-t.test('property: an event that was inserted is named, chained, queued or neither', async () => {
+t.test('property: each inserted event is found: chained, queued, or neither', async () => {
   property(({ trail, at: index, page }) => {
     const forged = { ...at(trail.events, index), id: 'a copy under another id' }
     const events = [...trail.events, forged]
@@ -204,7 +209,7 @@ t.test('property: an event that was inserted is named, chained, queued or neithe
     const zeroth = [{ ...link, sequence: 0n }, ...trail.links]
     deepStrictEqual(found(verify({ ...trail, events, links: zeroth }, page)), ['link-altered', 0n])
 
-    // Between others, with the numbers of those behind it moved on.
+    // Between other links, with the later sequence numbers increased by one.
     const moved = trail.links
       .slice(index)
       .map(({ sequence, ...rest }) => ({ ...rest, sequence: sequence + 1n }))
@@ -217,23 +222,26 @@ t.test('property: an event that was inserted is named, chained, queued or neithe
   })
 })
 
-t.test('property: a link for a genuine event that somebody else made is named', async () => {
-  property(({ trail, page }) => {
-    const late = storedForm(signEvent(KEY, auditEvent()))
-    const events = [...trail.events, late]
-    const sequence = BigInt(trail.links.length + 1)
-    const links = [...trail.links, { sequence, hash: HASH, eventId: late.id }]
-    deepStrictEqual(found(verify({ ...trail, events, links }, page)), ['link-altered', sequence])
-    const far = [...trail.links, { sequence: sequence + 5n, hash: HASH, eventId: late.id }]
-    deepStrictEqual(found(verify({ ...trail, events, links: far }, page)), [
-      'link-missing',
-      sequence
-    ])
-  })
-})
+t.test(
+  'property: a link that was made without the key is found, also for a genuine event',
+  async () => {
+    property(({ trail, page }) => {
+      const late = storedForm(signEvent(KEY, auditEvent()))
+      const events = [...trail.events, late]
+      const sequence = BigInt(trail.links.length + 1)
+      const links = [...trail.links, { sequence, hash: HASH, eventId: late.id }]
+      deepStrictEqual(found(verify({ ...trail, events, links }, page)), ['link-altered', sequence])
+      const far = [...trail.links, { sequence: sequence + 5n, hash: HASH, eventId: late.id }]
+      deepStrictEqual(found(verify({ ...trail, events, links: far }, page)), [
+        'link-missing',
+        sequence
+      ])
+    })
+  }
+)
 
 t.test(
-  'a head that is not in the chain is named, where the chain is whole otherwise',
+  'a noted head that is not in the chain is found, if the chain is otherwise intact',
   async (t) => {
     const trail = trailOf(4)
     const second = at(trail.links, 1)
@@ -241,27 +249,37 @@ t.test(
     const breach = verify(trail, 3, { ...second, hash: HASH })
     t.match(breach, { what: 'head-missing', sequence: 2n, eventId: at(trail.events, 1).id })
     t.same(judgeEnd(null, second), {
-      ...{ what: 'head-missing', sequence: 2n, accountId: null, eventId: null, occurredAt: null }
+      what: 'head-missing',
+      sequence: 2n,
+      accountId: null,
+      eventId: null,
+      occurredAt: null
     })
     t.equal(judgeEnd(null, null), null)
   }
 )
 
-t.test('a breach tells all that is known of the row', async (t) => {
+t.test('a breach contains all known facts about the row', async (t) => {
   const { events, links, queue } = trailOf(2)
   const event = at(events, 1)
   const known = { accountId: event.accountId, eventId: event.id }
   t.same(verify({ events: events.with(1, { ...event, ticket: 'x' }), links, queue }), {
-    ...{ what: 'event-altered', sequence: 2n, occurredAt: '', ...known }
+    what: 'event-altered',
+    sequence: 2n,
+    occurredAt: '',
+    ...known
   })
   t.same(judgeUnchained(KEY, { event, isQueued: false }), {
-    ...{ what: 'event-unchained', sequence: null, occurredAt: event.occurredAt, ...known }
+    what: 'event-unchained',
+    sequence: null,
+    occurredAt: event.occurredAt,
+    ...known
   })
   t.equal(judgeUnchained(KEY, { event, isQueued: true }), null)
   for (const words of Object.values(BREACHES)) t.match(words, /^the [a-z ]+$/)
 })
 
-t.test('property: chaining in parts gives the chain that is whole', async () => {
+t.test('property: chaining in parts gives the same chain', async () => {
   property(({ trail, at: index }) => {
     const macs = trail.events.slice(0, trail.links.length).map(({ mac }) => mac)
     const start = chainOn(KEY, null, macs.slice(0, index))
@@ -271,7 +289,7 @@ t.test('property: chaining in parts gives the chain that is whole', async () => 
   })
 })
 
-t.test('a head is written in one way and read back', async (t) => {
+t.test('a head is formatted in one way and parses to the same head', async (t) => {
   const head = { sequence: 42n, hash: HASH }
   t.equal(formatHead(head), `42:${'cd'.repeat(32)}`)
   t.same(parseHead(formatHead(head)), head)

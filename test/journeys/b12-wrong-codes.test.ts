@@ -14,7 +14,7 @@ t.test('422: the problem names the cure, and the credential stays valid', async 
   const stepToken = await user.stepToken()
   const wrong = await verify(stepToken, user.codeAt(phoneAt(3600)))
   const problem = isProblem(t, wrong, 422, 'code-rejected')
-  t.match(problem['detail'], /works once/)
+  t.match(problem['detail'], /already used/)
   t.match(problem['detail'], /clock of the phone/)
   t.same(
     { attemptsRemaining: problem['attemptsRemaining'], serverTime: problem['serverTime'] },

@@ -107,7 +107,7 @@ const DELETE_USER = {
   }
 } as const satisfies RouteDefinition
 
-const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
+const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
   app,
   { users, policies, passwordHashing, limits, audit, now }
 ) => {
@@ -203,7 +203,7 @@ const usersRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
   }
 }
 
-export default usersRoutes
+export default userRoutes
 
 function refusal({ reason }: Extract<ChangeOutcome, { changed: false }>): Problem {
   if (reason === 'dead-credential') return revokedCredential()

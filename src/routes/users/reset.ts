@@ -58,10 +58,7 @@ const RESET_USER = {
   }
 } as const satisfies RouteDefinition
 
-const resetRoutes: FastifyPluginAsyncTypebox<ResetOptions> = async (
-  app,
-  { resets, audit }
-) => {
+const resetRoutes: FastifyPluginAsyncTypebox<ResetOptions> = async (app, { resets, audit }) => {
   app.post('/v1/users/:userId/reset', RESET_USER, resetUser)
 
   async function resetUser(request: RequestOf<typeof RESET_USER>) {

@@ -74,6 +74,13 @@ function check(
   return { name, stage, plugin, problems }
 }
 
+/** A route keeps the error handler that is set when it is added, and @fastify/cors adds one. So error handlers go first. */
+function inOrderOfRegistration(checks: readonly Check[]): Check[] {
+  const isErrorHandler = ({ stage }: Check) => stage === 'error handler'
+  const others = checks.filter((check) => !isErrorHandler(check))
+  return [...checks.filter(isErrorHandler), ...others]
+}
+
 export interface AppOptions extends Omit<PartsOptions, 'stopping'> {
   logger?: FastifyBaseLogger
   stopping?: AbortSignal
@@ -95,8 +102,9 @@ export async function buildApp({
   const { isDatabaseUnavailable } = parts
   await app.register(tokenVerification, parts)
   await app.register(credentials)
+  for (const { plugin } of inOrderOfRegistration(CHECKS)) await app.register(plugin, parts)
+  // After the checks, because the route that @fastify/cors adds declares nothing.
   await app.register(declarations)
-  for (const { plugin } of CHECKS) await app.register(plugin, parts)
   await registerMetrics(app, parts)
   await app.register(background, { jobs: backgroundJobs(parts), isDatabaseUnavailable })
   await app.register(spec, { version: VERSION })

@@ -1,4 +1,4 @@
-// The composition root: the order in which a request is checked, then what the service is made of.
+// The composition root: the order of checks as a table, then the parts, then the routes.
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginCallback } from 'fastify'
 import { createFastify } from './fastify.ts'
 import { backgroundJobs } from './jobs.ts'
@@ -19,7 +19,7 @@ import { peerAndHost } from './plugins/peer-and-host.ts'
 import { problemHandling } from './plugins/problem-handling.ts'
 import { responseHeaders } from './plugins/response-headers.ts'
 import { spec } from './plugins/spec.ts'
-import { jsonBodies, validation } from './plugins/validation.ts'
+import { bodies, validation } from './plugins/validation.ts'
 import { registerRoutes } from './routes.ts'
 import { VERSION } from './settings/version.ts'
 import type { ProblemCode } from './wire/problems.ts'
@@ -31,13 +31,13 @@ export interface Check {
   name: string
   stage: Stage
   plugin: FastifyPluginCallback<Parts>
-  /** What it answers. A check that reads the database or Redis may also answer `unavailable`. */
+  /** The problems that it throws. A check that reads the database or Redis can also throw `unavailable`. */
   problems: readonly ProblemCode[]
 }
 
 /**
- * Every request meets these checks in this order, and the first one that objects answers. A route's handler runs after
- * the schema. The order is part of the contract; test/house/checks.test.ts holds the service to it.
+ * The checks of every request, in their order. The response comes from the first check that fails. The route's handler
+ * runs between the schema and the audit. The order is part of the contract, and test/house/checks.test.ts proves it.
  */
 export const CHECKS: readonly Check[] = [
   check('response headers', 'onRequest', responseHeaders),
@@ -52,14 +52,7 @@ export const CHECKS: readonly Check[] = [
   check('kind and scope', 'onRequest', kindAndScope, 'invalid-credential', 'insufficient-scope'),
   check('role', 'onRequest', role, 'limited-access'),
   check('freshness', 'onRequest', freshness, 'step-up-required'),
-  check(
-    'body',
-    'parsing',
-    jsonBodies,
-    'body-too-large',
-    'unsupported-media-type',
-    'invalid-request'
-  ),
+  check('body', 'parsing', bodies, 'body-too-large', 'unsupported-media-type', 'invalid-request'),
   check('late body', 'preValidation', lateBodies, 'invalid-credential', 'limited-access'),
   check('schema', 'validation', validation, 'invalid-request'),
   check('audit of a refusal', 'error handler', problemHandling, 'unavailable')

@@ -1,4 +1,4 @@
-// Creates the Fastify instance: how large and how slow a request may be, and what is rejected before any check.
+// Creates the Fastify instance: how large and how slow a request may be, and which requests it rejects itself.
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import { generateId } from './crypto/ids.ts'
 import { rejectMalformed, sendProblem } from './plugins/problem-handling.ts'

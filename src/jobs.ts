@@ -1,5 +1,4 @@
-// All that the service does of itself, and how often.
-
+// The background jobs of the service, and how often they run.
 import type { Chaining } from './audit/chaining.ts'
 import { tooOldToTell } from './core/mail/retries.ts'
 import type { SigningKeyRing } from './crypto/signing-key-ring.ts'
@@ -17,13 +16,14 @@ export interface BackgroundJobsOptions {
   trustedDevices: TrustedDevices
   ssoIdentities: SsoIdentities
   outbox: Outbox
-  /** Null: there is nowhere to send mails to. */
+  /** Null if no mail server and no folder for mails is configured. */
   mail: MailDelivery | null
   chaining: Chaining
   signingKeys: SigningKeyRing
   now: () => Date
 }
 
+/** Returns the jobs. Every replica runs every job, so each one is safe to run concurrently. */
 export function backgroundJobs({
   verdicts,
   enrollments,
@@ -37,33 +37,33 @@ export function backgroundJobs({
 }: BackgroundJobsOptions): Job[] {
   return [
     {
-      name: 'forgetting step tokens',
+      name: 'deleting expired step tokens',
       everySeconds: 60,
       run: () => verdicts.forgetExpiredStepTokens(now())
     },
     {
-      name: 'forgetting enrolments',
+      name: 'deleting expired enrollments',
       everySeconds: 60,
       run: () => enrollments.forgetExpired(now())
     },
     {
-      name: 'forgetting ID tokens',
+      name: 'deleting expired ID tokens',
       everySeconds: 60,
       run: () => ssoIdentities.forgetExpiredIdTokens(now())
     },
     {
-      name: 'forgetting trusted devices',
+      name: 'deleting expired trusted devices',
       everySeconds: 3600,
       run: () => trustedDevices.forgetExpired(now())
     },
-    { name: 'forgetting failed mails', everySeconds: 3600, run: () => outbox.forgetFailed(now()) },
+    { name: 'deleting failed mails', everySeconds: 3600, run: () => outbox.forgetFailed(now()) },
     { name: 'chaining audit events', everySeconds: 1, run: (stop) => chaining.chainDue({ stop }) },
-    // Often, since a key that has leaked is trusted until then.
-    { name: 'keeping up with signing keys', everySeconds: 2, run: () => signingKeys.keepUp() },
+    // Often, because a leaked key is trusted until this replica has read that it was replaced.
+    { name: 'reading signing keys', everySeconds: 2, run: () => signingKeys.keepUp() },
     mail
       ? { name: 'sending mails', everySeconds: 1, run: async () => (await mail.deliverDue()) > 0 }
       : {
-          name: 'giving up mails',
+          name: 'discarding unsent mails',
           everySeconds: 3600,
           run: () => outbox.giveUpUnsent(tooOldToTell(now()), now())
         }

@@ -1,4 +1,4 @@
-// Makes the parts of the service, in reading order, and gives each one what it needs.
+// Creates the parts of the service and gives each one the parts that it needs.
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { Redis } from 'ioredis'
 import { createAudit } from './audit/audit.ts'
@@ -52,7 +52,7 @@ export interface PartsOptions {
 
 export type Parts = Awaited<ReturnType<typeof createParts>>
 
-/** Makes every part over an open, migrated database. The parts that must be closed are closed with the app. */
+/** Creates every part over an open, migrated database. Hooks of the app close the parts that hold connections. */
 export async function createParts(
   app: FastifyInstance,
   { config, database, now, stopping }: PartsOptions
@@ -92,7 +92,7 @@ export async function createParts(
   }
 }
 
-/** What is in the database, one store for each subject. */
+/** Creates the stores: one for each subject in the database. */
 function createStores(database: Database, { mandateFrom }: Config) {
   const { prisma, query } = database
   return {
@@ -119,7 +119,7 @@ function createStores(database: Database, { mandateFrom }: Config) {
 
 type Stores = ReturnType<typeof createStores>
 
-/** What holds keys. Keys of the service itself are made at the first start. */
+/** Opens the parts that hold keys. The first start creates the service's own keys. */
 async function openKeys(
   { serviceKeys, storedSigningKeys }: Stores,
   { issuer, masterKeys }: Config,
@@ -149,7 +149,7 @@ interface SequencesOptions {
   now: () => Date
 }
 
-/** What several routes do alike. */
+/** Creates the sequences that several routes share. */
 function createSequences({ stores, keys, audit, config, now }: SequencesOptions) {
   const { recoveryCodes, subjects, trustedDevices, users, verdicts } = stores
   const { deviceTokens, recoveryCodeHasher, secretSealer, tokens } = keys

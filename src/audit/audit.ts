@@ -18,17 +18,17 @@ import type { Credential } from '../plugins/credentials.ts'
 import { Problem, type ProblemOptions } from '../wire/problem.ts'
 import { type ProblemCode, problemKind } from '../wire/problems.ts'
 
-/** What the request alone doesn't tell about an act. */
+/** Facts about an act that the request alone does not contain. */
 export interface Act {
-  /** Where the request leads to more than the act that it is. */
+  /** If the request causes another act in addition to its own. */
   type?: AuditType
-  /** Where the credential has none. */
+  /** If the credential belongs to no account. */
   accountId?: string
-  /** Where the credential is not the one who acts: before a sign-in. */
+  /** If the request has no credential that names the actor, as before a sign-in. */
   actor?: AuditActor
-  /** Where it is not the one that the path names. */
+  /** If it differs from the target that the path names. */
   target?: AuditTarget | null
-  /** The user whom it is about, where neither the target nor the credential tells. */
+  /** The user whom the act concerns, if neither the target nor the credential is that user. */
   userId?: string
   reason?: string | null
   ticket?: string | null
@@ -53,7 +53,7 @@ export interface Audit {
   recordRefusal(request: FastifyRequest, problem: Problem): Promise<void>
 }
 
-/** What is refused for its form or its number has tried nothing yet. */
+/** Problems about the form or the number of requests. Such a request has not tried an act yet. */
 const NO_REFUSALS_OF_ACTS: ReadonlySet<ProblemCode> = new Set([
   'invalid-request',
   'body-too-large',
@@ -75,13 +75,18 @@ export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
   ): SignedAuditEvent {
     const { credential } = request
     const type = act.type ?? request.act ?? request.routeOptions.config.act
-    if (!type) throw new Error(`${request.routeOptions.url} must say which act it is (config.act)`)
+    if (!type) throw new Error(`${request.routeOptions.url} must declare its act (config.act)`)
     const target = act.target === undefined ? targetOf(request) : act.target
     const event = signEvent(key, {
       accountId: act.accountId ?? accountOf(credential),
       id: generateId(),
       occurredAt: now(),
-      ...{ type, outcome, target, reason, ticket, details },
+      type,
+      outcome,
+      target,
+      reason,
+      ticket,
+      details,
       actor: act.actor ?? actorOf(credential),
       userId: act.userId ?? concernedUser(request, target),
       address: request.ip,
@@ -118,7 +123,7 @@ export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
 function isRefusalOfAct({ method }: FastifyRequest, { code }: Problem): boolean {
   const { status } = problemKind(code)
   if (status >= 500 || NO_REFUSALS_OF_ACTS.has(code)) return false
-  // To look for what is not there is no act; to look where one may not is.
+  // A read of a missing object is no act. A read without permission is one.
   return !['GET', 'HEAD'].includes(method) || status === 401 || status === 403
 }
 
@@ -141,7 +146,7 @@ function actorOf(credential: Credential | null): AuditActor {
   }
 }
 
-/** What the path names last: of a user's authenticator, the authenticator. */
+/** The parameters that name a target, the most specific first: of a user's authenticator, the authenticator. */
 const TARGETS = [
   ['authenticatorId', 'authenticator'],
   ['deviceId', 'device'],
@@ -152,7 +157,7 @@ const TARGETS = [
 
 const OF_NO_USER: ReadonlySet<AuditTarget['kind']> = new Set(['account', 'api_key', 'policy'])
 
-/** Every id of ours. A refusal may come before the path was checked, and what else stands there is not kept. */
+/** The form of all our ids. A refusal can come before the path is validated, and no other text of it is stored. */
 const ID_FORM = /^[0-9a-z-]{12,36}$/
 
 function targetOf(request: FastifyRequest): AuditTarget | null {

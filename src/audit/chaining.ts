@@ -1,34 +1,34 @@
-// Chains the record, piece by piece. Every replica tries; the database gives one of them the turn.
+// Links new audit events into the hash chain, batch by batch. Every replica tries, and a database lock lets one proceed.
 import type { AuditLinks } from '../data/trail/links.ts'
 
 export interface ChainingOptions {
   links: AuditLinks
   key: Uint8Array
   log: { error(details: object, message: string): void }
-  /** Waits so many seconds, or until `stop` is aborted. */
+  /** Waits for that many seconds, or until `stop` is aborted. */
   pause(seconds: number, stop?: AbortSignal): Promise<void>
   now: () => Date
 }
 
 export interface ChainDue {
-  /** Events in one batch at most; by itself it takes as many as its pace asks for. */
+  /** The maximum size of a batch. By default it depends on how late the chain is. */
   limit?: number
   stop?: AbortSignal
 }
 
-/** Some 5 ms of work for the process, which has requests to answer meanwhile. */
+/** About 5 ms of work, because the process also serves requests. */
 const BATCH_MAX = 100
-/** So many times as long as a batch took it rests afterwards. */
+/** The pause after a batch, as a multiple of the time that the batch took. */
 const REST = 4
-/** Events that have waited longer are to be caught up with: no rest, and larger batches, in which each costs less. */
+/** If events have waited longer, the job catches up: no pause, and larger batches, in which each event costs less. */
 const LATE_MS = 2000
 const LATE_BATCH_MAX = 500
 
 export type Chaining = ReturnType<typeof createChaining>
 
 /**
- * The job of the background: chains the waiting events and logs those it rejects. Returns how many events it chained. What has
- * piled up may take minutes; told to stop, it leaves the rest in the queue after the batch under way.
+ * Returns the job that chains the waiting events. It logs the events that the chain rejects, and returns how many it chained.
+ * A long queue can take minutes. After `stop` is aborted, the job finishes its batch and leaves the rest in the queue.
  */
 export function createChaining({ links, key, log, pause, now }: ChainingOptions) {
   return {
@@ -39,9 +39,11 @@ export function createChaining({ links, key, log, pause, now }: ChainingOptions)
         const limit = given ?? (isBehind ? LATE_BATCH_MAX : BATCH_MAX)
         const startedAt = performance.now()
         const { chained, refused, upTo } = await links.chainNext({ key, limit })
-        for (const { event, why } of refused) log.error({ ...event, why }, 'an event got no seal')
+        for (const { event, why } of refused) {
+          log.error({ ...event, why }, 'audit event rejected by the chain')
+        }
         total += chained
-        // What is not full was the last there is.
+        // A batch that is not full has emptied the queue.
         if (chained + refused.length < limit) break
         isBehind = isLate(upTo, now())
         if (!isBehind) await pause(((performance.now() - startedAt) / 1000) * REST, stop)

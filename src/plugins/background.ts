@@ -1,15 +1,15 @@
-// What the service does by itself, beside answering. Every replica does all of it, so a job must bear company.
+// Runs the background jobs. Every replica runs every job, so jobs must be safe to run concurrently.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 
 export interface Job {
-  /** As the log says it: `sending mails`. */
+  /** The name in the log, such as `sending mails`. */
   name: string
   everySeconds: number
   /**
-   * Resolves to true when there is more to do: it runs again at once. What it throws is logged, and forgiven. The
-   * service closes once it has resolved, so what takes long heeds `stop`.
+   * Resolves to true if more work is waiting: the job then runs again immediately. Errors are logged, and the job runs
+   * again later. The service waits for the run before it closes, so a long run must end when `stop` is aborted.
    */
   run(stop: AbortSignal): Promise<unknown>
 }
@@ -19,13 +19,13 @@ export interface BackgroundOptions {
   isDatabaseUnavailable: (error: unknown) => boolean
 }
 
-/** Runs each job from time to time, from when the service is ready until it closes; then a run under way is awaited. */
+/** Runs each job at its interval from when the service is ready until it closes, and then waits for the current runs. */
 export const background = fastifyPlugin<BackgroundOptions>(
   async (app, { jobs, isDatabaseUnavailable }) => {
     const stop = new AbortController()
     let running: Promise<void>[] = []
     const stateOf = (error: unknown) => {
-      return isDatabaseUnavailable(error) ? 'the database is away' : String(error)
+      return isDatabaseUnavailable(error) ? 'database unavailable' : String(error)
     }
     app.addHook('onReady', async () => {
       running = jobs.map((job) => keepRunning(job, { stop: stop.signal, log: app.log, stateOf }))
@@ -42,30 +42,30 @@ export const background = fastifyPlugin<BackgroundOptions>(
 interface Surroundings {
   stop: AbortSignal
   log: FastifyBaseLogger
-  /** In which state of affairs an error leaves us: one line is logged for each new one. */
+  /** Returns the state that an error indicates. Only a new state is logged. */
   stateOf: (error: unknown) => string
 }
 
 async function keepRunning({ name, everySeconds, run }: Job, { stop, log, stateOf }: Surroundings) {
-  let trouble: string | null = null
+  let failure: string | null = null
   let isMoreToDo = false
   while (!stop.aborted) {
     if (!isMoreToDo) await pause(everySeconds, stop)
     if (stop.aborted) return
     try {
       isMoreToDo = (await run(stop)) === true
-      if (trouble !== null) log.info({ job: name }, 'a background job works again')
-      trouble = null
+      if (failure !== null) log.info({ job: name }, 'background job recovered')
+      failure = null
     } catch (error) {
       isMoreToDo = false
       const state = stateOf(error)
-      if (state !== trouble) log.warn({ job: name, err: error }, 'a background job fails')
-      trouble = state
+      if (state !== failure) log.warn({ job: name, err: error }, 'background job failed')
+      failure = state
     }
   }
 }
 
-/** Waits, or until it is told to stop; the process may end meanwhile. */
+/** Waits, or until `stop` is aborted. The wait does not keep the process running. */
 export async function pause(seconds: number, stop?: AbortSignal): Promise<void> {
   await sleep(seconds * 1000, undefined, { signal: stop, ref: false }).catch(() => {})
 }

@@ -1,4 +1,4 @@
-// Who is calling. Each route declares in `config.credentials` which credentials it accepts. The plugins in credentials/
+// The credentials of callers. Each route declares in `config.credentials` which ones it accepts. The plugins in credentials/
 // are the only code that reads `Authorization`. They run before the body is parsed.
 import type { FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
@@ -50,7 +50,7 @@ export type Credential =
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Who may call; `none` if anyone may. Every route declares it. */
+    /** The credentials that the route accepts; `none` if it requires none. Every route declares it. */
     credentials?: CredentialRule | 'none'
   }
   interface FastifyRequest {

@@ -7,7 +7,7 @@ export interface CrossOriginOptions {
   corsOrigins: readonly string[]
 }
 
-/** The headers that a page may read, in addition to the few that every page may. */
+/** The response headers that a page may read, in addition to the few that browsers always show. */
 const EXPOSED_HEADERS = [
   'ETag',
   'Retry-After',
@@ -18,7 +18,7 @@ const EXPOSED_HEADERS = [
   'x-request-id'
 ]
 
-/** Answers preflight requests, and allows the listed origins. Without origins it adds nothing. */
+/** Responds to preflight requests, and allows the listed origins. Adds nothing if no origin is listed. */
 export const crossOrigin = fastifyPlugin<CrossOriginOptions>(
   async (app, { corsOrigins }) => {
     if (corsOrigins.length === 0) return

@@ -11,7 +11,7 @@ export interface DeadlineOptions {
 }
 
 /**
- * Answers `unavailable` if no response has begun in time. Whether the act was done is not known then. Fastify's own
+ * Sends `unavailable` if no response has begun in time. It is then unknown whether the act was done. Fastify's own
  * `handlerTimeout` would abort a signal after every request, which costs a tenth of the request.
  */
 export const deadline = fastifyPlugin<DeadlineOptions>(

@@ -1,4 +1,4 @@
-// What every route declares in its `config`. The service does not start while a route is silent about one of them.
+// The declarations that every route makes in its `config`. The service does not start if a route lacks one.
 import type { FastifyContextConfig, RouteOptions } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import type { AuditType, SignedAuditEvent } from '../core/audit/events.ts'
@@ -16,7 +16,7 @@ declare module 'fastify' {
   }
 }
 
-/** Stops the start with an error that names the routes that declare too little. */
+/** Stops the start with an error that names the routes that lack a declaration. */
 export const declarations = fastifyPlugin(
   async (app) => {
     app.decorateRequest('act', null)
@@ -26,9 +26,9 @@ export const declarations = fastifyPlugin(
       routes.push(route)
     })
     app.addHook('onReady', async () => {
-      const silent = routes.filter(({ config }) => !isDeclared(config))
-      if (silent.length === 0) return
-      const names = silent.map(({ method, url }) => `${method} ${url}`).join(', ')
+      const incomplete = routes.filter(({ config }) => !isDeclared(config))
+      if (incomplete.length === 0) return
+      const names = incomplete.map(({ method, url }) => `${method} ${url}`).join(', ')
       throw new Error(
         `${names} must declare who may call (config.credentials), how often (config.limit) and the act to audit (config.act)`
       )

@@ -1,15 +1,15 @@
-// A stop that waits for answers, and for nothing else.
+// A stop that waits for current requests, and not for idle connections.
 import fastifyPlugin from 'fastify-plugin'
 
 export interface DrainingOptions {
-  /** Aborted once the service is told to stop, be it that it goes on answering for a while. */
+  /** Aborted when the stop begins. The service may still serve requests for a while. */
   stopping: AbortSignal
 }
 
 /**
- * Once the service is told to stop, every answer ends its connection: whoever sends more asks another replica then. A
- * connection that is kept alive would be closed in the middle of a request that has just been sent, and one that was
- * busy would hold up the stop until it times out.
+ * Closes every connection with its next response once the stop has begun, so that clients connect to another replica. A
+ * connection that stays open could be closed just when a client sends a request, and a busy one would delay the stop until
+ * it times out.
  */
 export const draining = fastifyPlugin<DrainingOptions>(
   async (app, { stopping }) => {

@@ -1,4 +1,4 @@
-// Turns whatever goes wrong into a problem document for the caller and a cause in the log, and keeps the two apart.
+// Turns every error into a problem document for the caller and a cause for the log, and keeps the two apart.
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
@@ -8,21 +8,21 @@ import { type ProblemCode, problemKind } from '../wire/problems.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** What the request was answered with; null where that was no failure. */
+    /** The problem that was sent; null if the request did not fail. */
     problem: Problem | null
   }
 }
 
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json'
 
-/** Set here too, since what Fastify refuses before routing has met no hook. */
+/** Set here too, because no hook runs for a request that Fastify rejects before routing. */
 const PROBLEM_HEADERS = {
   'content-type': PROBLEM_MEDIA_TYPE,
   'cache-control': 'no-store',
   'x-content-type-options': 'nosniff'
 }
 
-/** What Fastify refuses by itself, as problems of ours. */
+/** The problems for requests that Fastify itself rejects, by Fastify's error codes. */
 const FASTIFY_PROBLEMS: Record<string, ProblemCode> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'body-too-large',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported-media-type',
@@ -30,7 +30,7 @@ const FASTIFY_PROBLEMS: Record<string, ProblemCode> = {
 }
 
 export interface ProblemHandlingOptions {
-  /** Whether an error says that the database can't be reached or can't take more. */
+  /** Returns whether an error means that the database can't be reached or is overloaded. */
   isDatabaseUnavailable(error: unknown): boolean
   /** Writes the audit event of a refusal, before the caller gets the response. */
   audit: { recordRefusal(request: FastifyRequest, problem: Problem): Promise<void> }
@@ -40,18 +40,18 @@ export const problemHandling = fastifyPlugin<ProblemHandlingOptions>(
   async (app, { isDatabaseUnavailable, audit }) => {
     app.decorateRequest('problem', null)
     app.setErrorHandler(async (error: FastifyError, request, reply) => {
-      const problem = await onRecord(request, asProblem(error, isDatabaseUnavailable))
+      const problem = await audited(request, asProblem(error, isDatabaseUnavailable))
       log(request, problem, error)
       return sendProblem(request, reply, problem)
     })
 
-    /** A refusal that can't be put on record is not told either: the answer is then what stood in the way. */
-    async function onRecord(request: FastifyRequest, problem: Problem): Promise<Problem> {
+    /** Audits a refusal. Returns the problem to send, which is another one if the audit failed. */
+    async function audited(request: FastifyRequest, problem: Problem): Promise<Problem> {
       try {
         await audit.recordRefusal(request, problem)
         return problem
       } catch (error) {
-        request.log.error(error, 'a refusal could not be recorded')
+        request.log.error(error, 'refusal not audited')
         return asProblem(error as FastifyError, isDatabaseUnavailable)
       }
     }
@@ -75,7 +75,7 @@ export function sendProblem(
     .send(JSON.stringify(problemDocument(problem, request.id)))
 }
 
-/** Answers a message that is not HTTP, such as a broken request line or endless headers, and closes the connection. */
+/** Rejects a message that is not HTTP, such as a broken request line or endless headers, and closes the connection. */
 export function rejectMalformed(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
@@ -101,10 +101,10 @@ function asProblem(
   const known = FASTIFY_PROBLEMS[error.code]
   if (known) return new Problem(known)
   if (isDatabaseUnavailable(error)) return unavailable()
-  // What remains of Fastify's own refusals (bad JSON, bad URL, poisoned keys) is about the request's form.
+  // Fastify's other rejections are about the form of the request: invalid JSON, an invalid URL, or dangerous keys.
   if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {
     return new Problem('invalid-request', {
-      extras: { errors: [{ pointer: '', message: 'can’t be read' }] }
+      extras: { errors: [{ pointer: '', message: 'can’t be parsed' }] }
     })
   }
   return new Problem('internal')
@@ -113,15 +113,15 @@ function asProblem(
 function invalidRequest({ validation, validationContext }: FastifyError): Problem {
   const errors = (validation ?? []).map(({ keyword, instancePath, params, message }) => ({
     pointer: `${instancePath}${pointerBeyond(keyword, params)}`,
-    message: message ?? 'is not as expected'
+    message: message ?? 'is invalid'
   }))
   return new Problem('invalid-request', {
-    detail: `The ${validationContext ?? 'request'} is not of the expected form.`,
+    detail: `The ${validationContext ?? 'request'} is invalid.`,
     extras: { errors }
   })
 }
 
-/** Ajv reports a missing or unknown member at its parent; the caller wants the member named. */
+/** Returns the rest of a pointer. Ajv reports a missing or unknown field at its parent, but the caller needs the field. */
 function pointerBeyond(keyword: string, params: Record<string, unknown>): string {
   const member = keyword === 'required' ? params['missingProperty'] : params['additionalProperty']
   if (typeof member !== 'string') return ''

@@ -1,4 +1,4 @@
-// openapi.yaml, made from the routes: what a route declares once (schema, credentials, problems) is all there is.
+// Generates openapi.yaml from the routes. Each route declares its schema, credentials and problems once, and nothing is added.
 import { STATUS_CODES } from 'node:http'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
@@ -12,7 +12,7 @@ import { PROBLEM_MEDIA_TYPE } from './problem-handling.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** What this route answers beside what its credentials and its body imply. */
+    /** The problems of the route, without the ones that its credentials and its body imply. */
     problems?: readonly ProblemCode[]
   }
 }
@@ -21,7 +21,7 @@ export interface SpecOptions {
   version: string
 }
 
-/** A response as routes declare it: its schema, and the headers that belong to it. */
+/** A response as routes declare it: its schema with its headers. */
 interface ResponseSchema {
   type?: string
   headers?: object
@@ -109,7 +109,7 @@ async function documentRoutes(app: FastifyInstance): Promise<void> {
   )
 
   await app.register(async (docs) => {
-    // The reference page's own routes; they hold nothing that is not in the spec.
+    // The routes of the reference page. They contain nothing but the spec.
     docs.addHook('onRoute', (route) => {
       route.config = { ...route.config, limit: 'address', credentials: 'none' }
     })
@@ -177,7 +177,7 @@ function describeRule({ operator, apiKey, step, accessToken }: CredentialRule): 
   return `Requires ${taken.filter(Boolean).join(', or ')}.`
 }
 
-/** Every answer needs a description in OpenAPI; the reason phrase will do. */
+/** OpenAPI requires a description for every response. The reason phrase is enough. */
 function successResponses(responses: Record<string, ResponseSchema>): Record<string, object> {
   return Object.fromEntries(
     Object.entries(responses).map(([status, { headers, ...schema }]) => {
@@ -189,7 +189,7 @@ function successResponses(responses: Record<string, ResponseSchema>): Record<str
   )
 }
 
-/** One response for each status; its schema is the problem, or the choice among those that share the status. */
+/** Returns one response for each status. Its schema is the problem, or a choice if several problems share the status. */
 function problemResponses(codes: ProblemCode[]): Record<string, unknown> {
   const statuses = [...new Set(codes.map((code) => problemKind(code).status))].sort()
   return Object.fromEntries(

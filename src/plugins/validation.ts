@@ -5,11 +5,11 @@ import type { FastifySchemaCompiler } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 
 /** Leaves JSON as the only media type of a body. Fastify also reads plain text by default, which no route expects. */
-export const jsonBodies = fastifyPlugin(
+export const bodies = fastifyPlugin(
   async (app) => {
     app.removeContentTypeParser('text/plain')
   },
-  { name: 'json-bodies' }
+  { name: 'bodies' }
 )
 
 /** Validates every request by the schema of its route. */

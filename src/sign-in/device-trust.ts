@@ -1,4 +1,4 @@
-// Sign-ins by a trusted device: what its token leads to, and what stays on record of it.
+// Sign-ins by a trusted device: judges its token, replaces it, and audits its use.
 import type { FastifyRequest } from 'fastify'
 import type { Act, Audit } from '../audit/audit.ts'
 import { noticeTo } from '../core/mail/notices.ts'
@@ -7,7 +7,7 @@ import type { DeviceClaims, DeviceTokens } from '../crypto/device-tokens.ts'
 import type { Subject, UserKey } from '../data/sign-in/subjects.ts'
 import type { TrustedDevices } from '../data/sign-in/trusted-devices.ts'
 
-/** What the device keeps from now on. */
+/** The token that the device keeps from now on. */
 export interface DeviceAnswer {
   deviceToken: string
   deviceTokenExpiresAt: string
@@ -15,8 +15,8 @@ export interface DeviceAnswer {
 
 export interface DeviceTrust {
   /**
-   * Puts a sign-in by the token of a trusted device on record, and replaces the token. Null: the token is worth nothing
-   * here. An old one costs its device the trust.
+   * Audits a sign-in by the token of a trusted device, and replaces the token. Returns null if the token is invalid. A token
+   * that was replaced earlier revokes its device, because it shows that a copy exists.
    */
   signIn(
     request: FastifyRequest,
@@ -24,11 +24,11 @@ export interface DeviceTrust {
     deviceToken: string,
     act: Act
   ): Promise<DeviceAnswer | null>
-  /** The token of a device as it is. */
+  /** Returns the current token of a device. */
   answerFor(user: UserKey, device: Omit<DeviceState, 'rotatedAt'>): DeviceAnswer
 }
 
-/** Whoever loses the race for a device finds it moved on, and its token still good as the one before. */
+/** A request that loses the race finds a newer token stored, and its own is still accepted as the previous one. */
 const RACES_MAX = 5
 
 export function createDeviceTrust({
@@ -69,7 +69,7 @@ export function createDeviceTrust({
     await trustedDevices.revokeReused(subject, id, { event, notice })
   }
 
-  /** What a token says; null where it is none of ours, or another user's. */
+  /** Returns the claims of a token; null if the service did not issue it to this user. */
   function readOwn({ accountId, userId }: UserKey, deviceToken: string): DeviceClaims | null {
     const claims = deviceTokens.read(deviceToken)
     return claims?.accountId === accountId && claims.userId === userId ? claims : null

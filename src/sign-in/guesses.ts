@@ -19,7 +19,7 @@ import type { AcceptedCode, StepTokenKey, Verdicts } from '../data/sign-in/verdi
 import type { ActRecord } from '../data/trail/act-records.ts'
 import type { RecoveryCodes } from '../data/users/recovery-codes.ts'
 
-/** The user who guesses, and the request that brings the guess. */
+/** The user who guesses, and the request that contains the guess. */
 export interface Guesser {
   request: FastifyRequest
   subject: Subject
@@ -29,7 +29,7 @@ export interface Guesser {
   deviceId: string | null
 }
 
-/** A budget of attempts, and where a user's state of it is. */
+/** A budget of attempts, and how to read a user's use of it. */
 export interface Path {
   limits: AttemptLimits
   stateOf(subject: Subject): PathState
@@ -52,6 +52,7 @@ export interface Paths {
   recovery: Path
 }
 
+/** Creates the paths. A closed path never closes the other one. */
 export function createPaths(codeAttempts: AttemptLimits): Paths {
   return {
     code: {

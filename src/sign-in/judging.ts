@@ -1,5 +1,5 @@
-// Judges codes and recovery codes. No verdict leaves the process before its attempt is recorded: a request that loses the
-// race for the record reads the user again and judges again, so concurrent guesses gain nothing.
+// Judges codes and recovery codes. No verdict leaves the process before its attempt is recorded. A request that loses the
+// race reads the user again and judges again, so concurrent guesses gain nothing.
 import {
   type AttemptInput,
   type AttemptLimits,
@@ -53,7 +53,7 @@ export function createJudging(options: JudgingOptions): Judging {
   const { subjects, audit, codeAttempts, now } = options
   const paths = createPaths(codeAttempts)
 
-  /** Judges and records in turn until the record is written for the state that was judged: a compare-and-set. */
+  /** Judges the guess and records the verdict, until no other request has changed the user in between: a compare-and-set. */
   async function settle<Match>(guesser: Guesser, guess: Guess<Match>): Promise<Accepted> {
     const { stepToken } = guesser
     let judged = guesser.subject

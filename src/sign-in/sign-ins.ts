@@ -1,4 +1,4 @@
-// The answers that end a step: one union, made in one place, so that every route says the same.
+// The response of a step. It is built in one place, so that all routes return the same union.
 import type { FastifyRequest } from 'fastify'
 import type { Act, Audit } from '../audit/audit.ts'
 import type { Authentication } from '../core/claims.ts'
@@ -11,23 +11,23 @@ import type { DeviceTrust } from './device-trust.ts'
 
 type Authenticated = Extract<SignIn, { status: 'authenticated' }>
 
-/** How somebody came in, and what they brought. */
+/** How the user completed the first step. */
 export interface FirstStep {
   authentication: Authentication
   arrival: Arrival
-  /** Of a browser or phone that may be trusted; heeded where a code would be asked for. */
+  /** The token of a browser or phone that may be trusted. It is used only if a code would be required. */
   deviceToken?: string | undefined
 }
 
 export interface SignIns {
-  /** What a right first step leads to, by the account's policy: an access token, or a step token. Puts it on record. */
+  /** Returns an access token or a step token after a right first step, as the account's policy decides. Audits the step. */
   afterFirstStep(
     request: FastifyRequest,
     subject: Subject,
     firstStep: FirstStep,
     act: Act
   ): Promise<SignIn>
-  /** The end of a sign-in. */
+  /** Returns the response that ends a sign-in. */
   authenticated(
     subject: Subject,
     authentication: Authentication,
@@ -63,7 +63,7 @@ export function createSignIns({
     }
   }
 
-  /** Null: no device is trusted here, or not this one. */
+  /** Returns null if the account trusts no devices, or not this one. */
   async function signInByDevice(
     request: FastifyRequest,
     subject: Subject,
@@ -77,8 +77,12 @@ export function createSignIns({
     return device && { ...authenticated(subject, authentication, reason), ...device }
   }
 
-  /** The answer that a decision is told by. */
-  function answerTo(decision: Decision, subject: Subject, authentication: Authentication): SignIn {
+  /** Returns the response that a decision leads to. */
+  function responseTo(
+    decision: Decision,
+    subject: Subject,
+    authentication: Authentication
+  ): SignIn {
     const { outcome: status, reason } = decision
     if (status === 'authenticated') {
       return { ...authenticated(subject, authentication, reason), ...recommendationOf(decision) }
@@ -86,7 +90,9 @@ export function createSignIns({
     const { amr } = authentication
     return status === 'verification_required'
       ? {
-          ...{ status, reason, ...tokens.issueStepToken(subject, 'verify', amr) },
+          status,
+          reason,
+          ...tokens.issueStepToken(subject, 'verify', amr),
           methods: ['totp', 'recovery_code']
         }
       : { status, reason, ...tokens.issueStepToken(subject, 'enroll', amr) }
@@ -98,7 +104,10 @@ export function createSignIns({
     async afterFirstStep(request, subject, firstStep, act) {
       const { authentication, arrival } = firstStep
       const input = {
-        ...{ policy: subject.policy, mandate: subject.mandate, arrival, now: now() },
+        policy: subject.policy,
+        mandate: subject.mandate,
+        arrival,
+        now: now(),
         user: { hasAuthenticator: subject.authenticators.length > 0 }
       }
       const decision = decide({ ...input, hasTrustedDevice: false })
@@ -113,7 +122,7 @@ export function createSignIns({
       await (next === 'authenticated'
         ? users.noteSignIn(subject, audit.succeeded(request, decided))
         : audit.recordSuccess(request, decided))
-      return answerTo(decision, subject, authentication)
+      return responseTo(decision, subject, authentication)
     }
   }
 }

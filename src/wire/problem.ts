@@ -1,10 +1,10 @@
-// The failures that the API answers, as errors to throw and as RFC 9457 documents to send.
+// Problems, as errors to throw and as RFC 9457 documents to send.
 import { type ProblemCode, problemKind } from './problems.ts'
 
 export interface ProblemOptions {
-  /** What a person may read about this occurrence; never anything internal. */
+  /** A text for people about this occurrence. It never describes internal errors. */
   detail?: string
-  /** The members that the table lists for the code. */
+  /** The fields that the table lists for the code. */
   extras?: Record<string, unknown>
   headers?: Record<string, string>
   /** For the log only. */
@@ -13,7 +13,7 @@ export interface ProblemOptions {
   isAudited?: boolean
 }
 
-/** A failure that the caller is told about, thrown from wherever it is found. */
+/** A failure to report to the caller, thrown by the code that finds it. */
 export class Problem extends Error {
   override name = 'Problem'
   readonly code: ProblemCode
@@ -34,7 +34,7 @@ export class Problem extends Error {
   }
 }
 
-/** Builds `unavailable`: a dependency is away, or the service is overloaded. `Retry-After` is in seconds. */
+/** Builds `unavailable`: a dependency is unavailable, or the service is overloaded. `Retry-After` is in seconds. */
 export function unavailable({
   retryAfterSeconds = 1,
   ...options
@@ -49,7 +49,7 @@ export function unavailable({
   })
 }
 
-/** `invalid-request` for a member that the schema alone can't judge. */
+/** Builds `invalid-request` for a field that the schema alone can't check. */
 export function invalidMember(pointer: string, message: string): Problem {
   return new Problem('invalid-request', { extras: { errors: [{ pointer, message }] } })
 }
@@ -61,7 +61,7 @@ export function revokedCredential(): Problem {
   })
 }
 
-/** The RFC 9457 document of a problem. */
+/** Returns the RFC 9457 document of a problem. */
 export function problemDocument(problem: Problem, requestId: string) {
   const { status, title } = problemKind(problem.code)
   return {

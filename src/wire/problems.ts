@@ -1,34 +1,35 @@
-// Every failure the API can answer, in one table: code -> status, title, what the caller can do about it.
-// Answers are RFC 9457 problem documents; what went wrong inside is the log's business alone.
+// Every problem of the API, in one table: code, status, title, and what the caller can do about it. Problems are sent as
+// RFC 9457 documents. They never describe internal errors, which only the log does.
 import { type TSchema, Type } from 'typebox'
 
 interface ProblemKind {
   status: number
   title: string
-  /** What a caller does about it; `GET /docs/problems` shows it. */
+  /** What the caller can do. `GET /docs/problems` shows it. */
   cure: string
-  /** Members beside the standard ones, by name. */
+  /** Fields in addition to the standard ones, by name. */
   extras?: Record<string, TSchema>
 }
 
 const attemptsRemaining = Type.Integer({
   minimum: 0,
-  description: 'Guesses left before the next limit.'
+  description: 'How many more wrong codes are judged before the next limit.'
 })
 const serverTime = Type.String({
   format: 'date-time',
-  description: 'The clock that judged the code; a phone that shows another time shows other codes.'
+  description:
+    'The time by which the service judged the code. A phone with another time shows other codes.'
 })
 
 const PROBLEMS = {
   'invalid-request': {
     status: 400,
-    title: 'The request is not of the expected form',
-    cure: 'Mend the members that `errors` points at. Nothing is coerced and unknown members are refused.',
+    title: 'The request is invalid',
+    cure: 'Fix the fields listed in `errors`. Values are not coerced, and unknown fields are rejected.',
     extras: {
       errors: Type.Array(
         Type.Object({
-          pointer: Type.String({ description: 'JSON Pointer (RFC 6901) to what is wrong.' }),
+          pointer: Type.String({ description: 'JSON Pointer (RFC 6901) to the invalid field.' }),
           message: Type.String()
         })
       )
@@ -36,41 +37,41 @@ const PROBLEMS = {
   },
   'invalid-credential': {
     status: 401,
-    title: 'The credential is not good here',
-    cure: 'Sign in again, or send a live key. A step token is good on its own routes only, and once.'
+    title: 'The credential is invalid, expired or not accepted on this route',
+    cure: 'Sign in again, or send a valid key. A step token is accepted only on its own routes, and only until its first success.'
   },
   'invalid-credentials': {
     status: 401,
-    title: 'The account, e-mail or password is wrong',
-    cure: 'Let the person try again. The answer is the same whichever of the three is wrong.'
+    title: 'The account, e-mail address or password is wrong',
+    cure: 'Let the user try again. The response is the same, whichever of the three is wrong.'
   },
   'invalid-sso-token': {
     status: 401,
-    title: 'The ID token is not good here',
-    cure: 'Send the person to the identity provider again: an ID token is good once, for five minutes, for the account’s own client, with the nonce that was asked for. The audit trail says what is wrong.'
+    title: 'The ID token is invalid, expired or already used',
+    cure: 'Send the user to the identity provider again. An ID token is accepted once and for five minutes, only from the account’s own client and with the requested nonce. The audit event contains the reason.'
   },
   'step-up-required': {
     status: 401,
-    title: 'A fresher or stronger sign-in is needed',
-    cure: 'Do what `next` says, then repeat the request: `verify` a code with the same access token, `enroll` an authenticator, or `login` again.',
+    title: 'A fresher or stronger sign-in is required',
+    cure: 'Do what `next` says, then repeat the request. `verify`: send a code with the same access token. `enroll`: set up an authenticator. `login`: sign in again.',
     extras: {
       next: Type.Enum(['verify', 'enroll', 'login'])
     }
   },
   'insufficient-scope': {
     status: 403,
-    title: 'This credential is of another kind, or lacks the scope',
+    title: 'The credential is of the wrong kind, or lacks the scope',
     cure: 'Use a credential that the operation lists, with the scope that it names.'
   },
   'limited-access': {
     status: 403,
     title: 'Limited access',
-    cure: "Ask an admin of the account: this person's role does not allow it."
+    cure: 'Ask an admin of the account. The role of this user does not allow the request.'
   },
   'policy-locked': {
     status: 403,
-    title: 'The operator requires two-factor of this account',
-    cure: 'Leave `twoFactor`, `requiredFrom` and `graceDays` out; `GET /v1/policy` shows the mandate with its reason.',
+    title: 'The operator requires two-factor for this account',
+    cure: 'Omit `twoFactor`, `requiredFrom` and `graceDays`. `GET /v1/policy` shows the mandate and its reason.',
     extras: {
       mandate: Type.Object({
         requiredFrom: Type.String({ format: 'date-time' }),
@@ -81,58 +82,58 @@ const PROBLEMS = {
   },
   'sso-required': {
     status: 403,
-    title: 'The account signs in by single sign-on alone',
-    cure: 'Send the person to the account’s identity provider, then `POST /v1/login/sso`.'
+    title: 'The account requires single sign-on',
+    cure: 'Send the user to the account’s identity provider, then use `POST /v1/login/sso`.'
   },
   'self-reset-forbidden': {
     status: 403,
-    title: 'Nobody resets their own two-factor',
+    title: 'Users can’t reset their own two-factor',
     cure: 'Ask another admin of the account, or the operator’s support.'
   },
   'sso-managed': {
     status: 403,
-    title: 'Single sign-on stands in for two-factor in this account',
-    cure: 'Set nothing up here: the account’s identity provider asks for what it wants to see.'
+    title: 'The account uses single sign-on instead of two-factor',
+    cure: 'Set up nothing here. The account’s identity provider decides which factors it asks for.'
   },
   'sso-not-enabled': {
     status: 403,
-    title: 'The account has no single sign-on',
-    cure: 'Turn single sign-on on in the account policy first.'
+    title: 'Single sign-on is not enabled for this account',
+    cure: 'Turn single sign-on on in the policy of the account first.'
   },
   'authenticator-disabled': {
     status: 403,
-    title: 'Codes are switched off for this user after too many wrong ones',
+    title: 'Codes are disabled for this user after too many wrong ones',
     cure: 'Sign in with a recovery code, or ask an admin for a reset.'
   },
   'not-found': {
     status: 404,
-    title: 'Nothing is here',
-    cure: 'Check the path and the id. What belongs to another account is not here either.'
+    title: 'Nothing was found',
+    cure: 'Check the path and the id. Objects of other accounts are reported as not found too.'
   },
   'account-not-found': {
     status: 404,
-    title: 'No such account',
+    title: 'The account was not found',
     cure: 'Check the id against `GET /v1/accounts`.'
   },
   'user-not-found': {
     status: 404,
-    title: 'No such user in this account',
+    title: 'The user was not found in this account',
     cure: 'Check the id against `GET /v1/users`.'
   },
   'authenticator-not-found': {
     status: 404,
-    title: 'No such authenticator',
+    title: 'The authenticator was not found',
     cure: 'Check the id against the list of the user’s authenticators.'
   },
   'device-not-found': {
     status: 404,
-    title: 'No such trusted device',
-    cure: 'Check the id against the list of the user’s devices; one that has expired is gone.'
+    title: 'The trusted device was not found',
+    cure: 'Check the id against the list of the user’s devices. Expired devices are deleted.'
   },
   'enrollment-not-found': {
     status: 404,
-    title: 'No such enrolment',
-    cure: 'Start a new one with `POST /v1/enroll`; a newer enrolment discards the earlier one.'
+    title: 'The enrollment was not found',
+    cure: 'Start a new one with `POST /v1/enroll`. A new enrollment replaces the previous one.'
   },
   'slug-taken': {
     status: 409,
@@ -146,33 +147,33 @@ const PROBLEMS = {
   },
   'name-taken': {
     status: 409,
-    title: 'The user has an authenticator of this name',
+    title: 'The user already has an authenticator with this name',
     cure: 'Choose another name.'
   },
   'too-many-authenticators': {
     status: 409,
-    title: 'The user has five authenticators',
+    title: 'The user already has five authenticators',
     cure: 'Remove one, or replace one by naming it in `replaces`.'
   },
   'policy-requires-authenticator': {
     status: 409,
-    title: 'Two-factor is required of this user, so one authenticator has to stay',
+    title: 'Two-factor is required for this user, so the last authenticator must stay',
     cure: 'Set up another one first, or replace this one by naming it in `replaces`.'
   },
   'last-admin': {
     status: 409,
     title: 'The account would be left without an admin',
-    cure: 'Make somebody else an admin first.'
+    cure: 'Make another user an admin first.'
   },
   'nothing-to-reset': {
     status: 409,
     title: 'The user has nothing to reset',
-    cure: 'The next sign-in leads to the set-up already, where the account requires it.'
+    cure: 'Let the user sign in. If the account requires two-factor, the next sign-in leads to the set-up.'
   },
   'enrollment-expired': {
     status: 410,
-    title: 'The enrolment has run out',
-    cure: 'Start a new one with `POST /v1/enroll`: an enrolment lasts ten minutes or ten wrong codes.'
+    title: 'The enrollment has expired',
+    cure: 'Start a new one with `POST /v1/enroll`. An enrollment expires after ten minutes or ten wrong codes.'
   },
   'etag-mismatch': {
     status: 412,
@@ -182,49 +183,51 @@ const PROBLEMS = {
   'body-too-large': {
     status: 413,
     title: 'The body is larger than 16 KiB',
-    cure: 'Send less.'
+    cure: 'Send a smaller body.'
   },
   'unsupported-media-type': {
     status: 415,
-    title: 'The body is of a media type that is not read here',
+    title: 'The media type of the body is not supported',
     cure: 'Send `Content-Type: application/json`.'
   },
   'code-rejected': {
     status: 422,
-    title: 'The code is not good',
-    cure: 'Enter the code that the app shows now: each works once, and the clock of the phone must be right.',
+    title: 'The code is wrong, expired or already used',
+    cure: 'Wait for the next code and try again. Check that the clock of the phone is right.',
     extras: {
       attemptsRemaining,
       serverTime,
       clockSkewSeconds: Type.Optional(
-        Type.Integer({ description: 'At set-up only: by how much the phone’s clock is ahead.' })
+        Type.Integer({
+          description: 'Only during set-up: how many seconds the clock of the phone is ahead.'
+        })
       )
     }
   },
   'password-rejected': {
     status: 422,
     title: 'The current password is wrong',
-    cure: 'Let the person enter it again.'
+    cure: 'Let the user enter it again.'
   },
   'weak-password': {
     status: 422,
     title: 'The password is too easy to guess',
-    cure: 'Choose a longer one; `detail` says what is wrong.'
+    cure: 'Choose a longer one. `detail` says what is wrong.'
   },
   'precondition-required': {
     status: 428,
-    title: 'The request must say which version it changes',
+    title: 'The request must name the version that it changes',
     cure: 'Send the `ETag` of the last read in `If-Match`.'
   },
   'rate-limited': {
     status: 429,
     title: 'Too many requests',
-    cure: 'Wait for `Retry-After`. `RateLimit-Remaining` shows beforehand how many are left.'
+    cure: 'Wait for `Retry-After`. `RateLimit-Remaining` shows in advance how many requests are left.'
   },
   'too-many-attempts': {
     status: 429,
     title: 'Too many attempts',
-    cure: 'Wait for `Retry-After`, sign in again where only the step token is spent, or use a recovery code where `recoveryOpen` says so.',
+    cure: 'Wait for `Retry-After`. If `scope` is `step_token`, sign in again. If `recoveryOpen` is true, a recovery code works now.',
     extras: {
       scope: Type.Optional(Type.Enum(['step_token', 'user'])),
       recoveryOpen: Type.Optional(Type.Boolean())
@@ -232,12 +235,12 @@ const PROBLEMS = {
   },
   internal: {
     status: 500,
-    title: 'Something is wrong on our side',
-    cure: 'Report the `requestId`; the log of that request says what happened.'
+    title: 'The service has an internal error',
+    cure: 'Report the `requestId`. The log of this request contains the cause.'
   },
   unavailable: {
     status: 503,
-    title: 'The service can’t answer just now',
+    title: 'The service is temporarily unavailable',
     cure: 'Try again after `Retry-After`.'
   }
 } as const satisfies Record<string, ProblemKind>
@@ -246,7 +249,7 @@ export type ProblemCode = keyof typeof PROBLEMS
 
 export const PROBLEM_CODES = Object.keys(PROBLEMS) as ProblemCode[]
 
-/** One entry of the table, seen through the type that all share. */
+/** Returns one entry of the table, with the type that all entries share. */
 export function problemKind(code: ProblemCode): ProblemKind {
   return PROBLEMS[code]
 }

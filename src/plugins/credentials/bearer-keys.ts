@@ -34,7 +34,9 @@ export const bearerKeys = fastifyPlugin<BearerKeysOptions>(
       if (!stored || !isSecretOf(key.secret, stored.secretHash)) return null
       if (stored.expiresAt && stored.expiresAt <= now()) return null
       // Not awaited: noting that a key was used must not slow down its use.
-      apiKeys.noteUse(stored, now()).catch((error) => request.log.warn(error, 'key use not noted'))
+      apiKeys
+        .noteUse(stored, now())
+        .catch((error) => request.log.warn(error, 'key use not recorded'))
       const { accountId, id, scopes } = stored
       return { kind: 'apiKey', accountId, id, scopes }
     }

@@ -13,7 +13,10 @@ declare module '@fastify/jwt' {
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The JWT that is looked at: the bearer token, or the one an introspection asks about. */
+    /**
+     * The JWT to verify: the bearer token, or the one that an introspection asks about. @fastify/jwt takes no token as an
+     * argument. It reads the token from the request, so crypto/tokens sets it here before each verification.
+     */
     presentedToken: string
     stepJwtVerify(): Promise<unknown>
     accessJwtVerify(): Promise<unknown>
@@ -31,12 +34,12 @@ export interface TokenVerificationOptions {
 
 export const tokenVerification = fastifyPlugin<TokenVerificationOptions>(
   async (app, { issuer, stepKeys, signingKeys }) => {
-    // Expiry is judged by core/claims on the injected clock, together with every other claim.
     app.decorateRequest('presentedToken', '')
     const shared = {
       extractToken: ({ presentedToken }: FastifyRequest) => presentedToken,
       allowedIss: issuer,
       requiredClaims: REQUIRED_CLAIMS,
+      // core/claims judges expiry by the injected clock, together with every other claim.
       ignoreExpiration: true,
       ignoreNotBefore: true,
       cache: false
@@ -79,7 +82,7 @@ class UnknownKey extends Error {
   readonly code = 'FST_JWT_UNKNOWN_KEY'
 }
 
-// An empty key would verify what was signed with an empty key: an unknown kid has to end here.
+// With an empty key, the library would accept a token that was signed with an empty key. So an unknown `kid` throws.
 function keyFor(key: string | null | undefined): string {
   if (!key) throw new UnknownKey('no such key')
   return key

@@ -1,50 +1,50 @@
-// Every metric of ours, declared once: name, meaning, labels. docs/metrics.md lists the same, and a test compares them.
-// A label takes one of a few words that stand in the code: never what a caller has chosen, and nothing of a person.
+// Declares every metric of the service: name, meaning, labels. docs/metrics.md lists the same, and a test compares the two.
+// The value of a label is one of a few words in the code, never a text from a caller and never personal data.
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 
-/** From a cached document to beyond the deadline of a request (plugins/deadline). */
+/** From the time of a cached document to more than the deadline of a request (plugins/deadline). */
 const DURATION_BUCKETS_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
 
 export type Instruments = ReturnType<typeof createInstruments>
 
-/** Makes them all, on a registry of their own: two services in one process count apart. */
+/** Creates all metrics on their own registry, so that two services in one process count separately. */
 export function createInstruments(registry: Registry) {
   const registers = [registry]
   return {
     info: new Gauge({
       name: 'twostep_info',
-      help: 'Always 1; the version that runs.',
+      help: 'Always 1; the label is the running version.',
       labelNames: ['version'],
       registers
     }),
     requestDuration: new Histogram({
       name: 'twostep_http_request_duration_seconds',
-      help: 'Time from the arrival of a request to its answer.',
+      help: 'Time from the arrival of a request to its response.',
       labelNames: ['method', 'route', 'status'],
       buckets: DURATION_BUCKETS_SECONDS,
       registers
     }),
     signInSteps: new Counter({
       name: 'twostep_sign_in_steps_total',
-      help: 'Steps of sign-ins that were answered, by what they led to and why.',
+      help: 'Steps of sign-ins, by outcome and reason.',
       labelNames: ['step', 'outcome', 'reason'],
       registers
     }),
     codeVerdicts: new Counter({
       name: 'twostep_code_verdicts_total',
-      help: 'Codes and recovery codes that were entered, by verdict.',
+      help: 'Verdicts on codes and recovery codes that users entered.',
       labelNames: ['path', 'verdict'],
       registers
     }),
     pathClosings: new Counter({
       name: 'twostep_code_path_closings_total',
-      help: 'Times that wrong guesses locked or disabled a path of a user.',
+      help: 'How often wrong guesses locked or disabled the codes or recovery codes of a user.',
       labelNames: ['path', 'state'],
       registers
     }),
     acts: new Counter({
       name: 'twostep_acts_total',
-      help: 'Acts that were done, refused, or failed for a fault of ours.',
+      help: 'Acts that succeeded, were refused, or failed because of an internal error.',
       labelNames: ['act', 'outcome', 'reason'],
       registers
     }),
@@ -56,24 +56,24 @@ export function createInstruments(registry: Registry) {
     }),
     passwordHashes: new Gauge({
       name: 'twostep_password_hashes',
-      help: 'Passwords that are being hashed, and that wait for it.',
+      help: 'Passwords that are being hashed or wait in the queue.',
       labelNames: ['state'],
       registers
     }),
     passwordHashesShed: new Counter({
       name: 'twostep_password_hashes_shed_total',
-      help: 'Passwords that were turned away because too many waited.',
+      help: 'Passwords that were rejected because the queue was full.',
       registers
     }),
     connections: new Gauge({
       name: 'twostep_database_connections',
-      help: 'Connections of the pool to the database server.',
+      help: 'Database connections in the pool.',
       labelNames: ['state'],
       registers
     }),
     connectionsMax: new Gauge({
       name: 'twostep_database_connections_max',
-      help: 'Connections that the pool may have.',
+      help: 'Maximum number of connections in the pool.',
       registers
     }),
     connectionsWaiting: new Gauge({
@@ -83,7 +83,7 @@ export function createInstruments(registry: Registry) {
     }),
     dependencyUp: new Gauge({
       name: 'twostep_dependency_up',
-      help: 'Whether a dependency answered the scrape in time.',
+      help: 'Whether the dependency responded within the time of the scrape.',
       labelNames: ['dependency'],
       registers
     }),
@@ -95,17 +95,17 @@ export function createInstruments(registry: Registry) {
     }),
     oldestMail: new Gauge({
       name: 'twostep_mail_oldest_waiting_seconds',
-      help: 'How long ago happened what the oldest mail that waits tells about.',
+      help: 'Age of the oldest waiting mail, counted from the event that it reports.',
       registers
     }),
-    unsealedEvents: new Gauge({
+    unchainedEvents: new Gauge({
       name: 'twostep_audit_events_unsealed',
-      help: 'Audit events of the whole deployment that are not chained yet.',
+      help: 'Audit events of the whole deployment that are not linked into the hash chain yet.',
       registers
     }),
-    oldestUnsealedEvent: new Gauge({
+    oldestUnchainedEvent: new Gauge({
       name: 'twostep_audit_oldest_unsealed_seconds',
-      help: 'How long the oldest of them has waited.',
+      help: 'How long the oldest audit event without a link has waited for it.',
       registers
     })
   }

@@ -1,5 +1,5 @@
-// The door for Prometheus, on a port of its own: what it tells is for those who run the service, and a proxy that leads
-// the public to the API does not lead them here.
+// Listens for Prometheus on a separate port. The metrics are for the operator, and a proxy that forwards public requests to
+// the API does not forward them here.
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 
@@ -13,21 +13,21 @@ export interface Exposition {
 const REQUEST_TIMEOUT_MS = 5000
 const HEADERS_LIMIT_BYTES = 8 * 1024
 
-/** Answers `GET /metrics` and nothing else. Throws when the address can't be listened on. */
+/** Serves `GET /metrics` and nothing else. Throws if it can't listen on the address. */
 export async function listenForScrapes(
   { port, host }: { port: number; host: string },
   exposition: Exposition
 ): Promise<Server> {
   const server = createServer(
     { requestTimeout: REQUEST_TIMEOUT_MS, maxHeaderSize: HEADERS_LIMIT_BYTES },
-    (request, response) => void answer(request, response, exposition)
+    (request, response) => void respond(request, response, exposition)
   )
   server.listen(port, host)
   await once(server, 'listening')
   return server
 }
 
-async function answer(
+async function respond(
   { method, url }: IncomingMessage,
   response: ServerResponse,
   { contentType, render }: Exposition

@@ -1,4 +1,4 @@
-// Numbers for Prometheus: what was answered, what waits, what is up. Loaded only where METRICS_PORT is set.
+// Metrics for Prometheus: responses, queues, and the state of dependencies. Loaded only if METRICS_PORT is set.
 import type { Server } from 'node:http'
 import fastifyPlugin from 'fastify-plugin'
 import { createInstruments } from './instruments.ts'
@@ -13,7 +13,7 @@ export interface MetricsOptions extends StatesOptions {
   version: string
 }
 
-/** Counts what every route answers, and tells it on a port of its own from when the service is ready until it has closed. */
+/** Counts the responses of every route, and serves the metrics on a separate port until the service has closed. */
 export const metrics = fastifyPlugin<MetricsOptions>(
   async (app, { port, host, version, ...options }) => {
     const registry = createRegistry()
@@ -22,7 +22,7 @@ export const metrics = fastifyPlugin<MetricsOptions>(
     countRequests(app, instruments)
     const states = createStates(instruments, options)
 
-    // However many ask at once, and however slow the database is, the states are read by one of them for all.
+    // Concurrent scrapes share one read of the states, so that a slow database is not asked more often.
     let reading: Promise<void> | null = null
     async function render(): Promise<string> {
       reading ??= states.read().finally(() => {
@@ -33,10 +33,10 @@ export const metrics = fastifyPlugin<MetricsOptions>(
     }
 
     let server: Server | null = null
-    // A port that can't be had stops the start; Fastify would forgive it after the service listens.
+    // If the port is in use, the start fails. After the service listens, Fastify would ignore the error.
     app.addHook('onReady', async () => {
       server = await listenForScrapes({ port, host }, { contentType: registry.contentType, render })
-      app.log.info({ host, port }, 'metrics are told at /metrics')
+      app.log.info({ host, port, path: '/metrics' }, 'metrics listening')
     })
     app.addHook('onClose', async () => {
       server?.close()

@@ -1,5 +1,5 @@
-// What an answered request counts as, read off what the request says of itself: its act, the event that went on record,
-// and the problem that it was answered with. Routes know nothing of this.
+// Decides how a request is counted: by its act, its audit event and the problem in its response. Routes do not know that
+// they are counted.
 import type { FastifyRequest } from 'fastify'
 import type { AuditType, SignedAuditEvent } from '../../core/audit/events.ts'
 import type { Problem } from '../../wire/problem.ts'
@@ -8,7 +8,7 @@ type Path = 'code' | 'recovery_code' | 'enrollment'
 
 interface Step {
   step: string
-  /** Why a success is one, where the event does not say. */
+  /** The reason of a success, if the audit event contains none. */
   reason?: string
   path?: Path
 }
@@ -27,7 +27,7 @@ const STEPS: Partial<Record<AuditType, Step>> = {
   'authenticator.confirm': { step: 'enrollment', reason: 'enrolled', path: 'enrollment' }
 }
 
-/** The problems that are verdicts on a code. What is not judged was not looked at: the path was closed, or spent. */
+/** The problems that are verdicts on a code. A code is not judged if its path is closed or its budget is spent. */
 const VERDICTS: Record<string, string> = {
   'code-rejected': 'rejected',
   'too-many-attempts': 'not_judged',
@@ -42,10 +42,10 @@ export interface Counts {
   pathClosing?: { path: Path; state: 'locked' | 'disabled' }
 }
 
-type Answered = Pick<FastifyRequest, 'act' | 'auditEvent' | 'problem' | 'routeOptions'>
+type Counted = Pick<FastifyRequest, 'act' | 'auditEvent' | 'problem' | 'routeOptions'>
 
-/** What to count for a request that was answered with this status; nothing where it was no act. */
-export function countsOf(request: Answered, status: number): Counts {
+/** Returns the counts for a request with this status of its response; none if the request was no act. */
+export function countsOf(request: Counted, status: number): Counts {
   const { auditEvent, problem } = request
   const tried = request.act ?? request.routeOptions.config.act
   if (!tried) return {}
@@ -75,7 +75,7 @@ function successOf(
   return { outcome: String(next), reason: String(why) }
 }
 
-// A lock of the past stays in the state, and so in the event, until the next success.
+// A lock that has ended stays in the user's state, and so in the event, until the next success.
 function closingBy({ details, occurredAt }: SignedAuditEvent): 'locked' | 'disabled' | null {
   if (details?.['isDisabled'] === true) return 'disabled'
   const lockedUntil = details?.['lockedUntil']

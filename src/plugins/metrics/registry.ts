@@ -1,9 +1,9 @@
 import { collectDefaultMetrics, Registry } from 'prom-client'
 
-/** Of what prom-client tells of any Node process: load, memory, files and delays. The rest is long, and watched by nobody. */
+/** The metrics of a Node process to keep: load, memory, files and delays. prom-client has more, which no operator watches. */
 const OF_THE_PROCESS = /^(process_|nodejs_(eventloop_lag|gc|heap_size|external_memory)_)/
 
-/** A registry of its own, never the one of the process, with the numbers of the process. */
+/** Creates a registry with the metrics of the process. It is not prom-client's global registry. */
 export function createRegistry(): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })

@@ -1,10 +1,10 @@
-// Counts each request when its answer is made. Whoever hangs up before it is sent is counted, too: Fastify's onResponse
-// would not hear of them, and guesses could be hidden so.
+// Counts each request when its response is built. That includes clients that hang up before it is sent. Fastify's onResponse
+// does not run for them, so an attacker could hide guesses.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Instruments } from './instruments.ts'
 import { countsOf } from './outcomes.ts'
 
-/** Where no route is: one word for all that may be asked for. */
+/** The label of all paths that have no route. */
 const UNKNOWN_ROUTE = 'unknown'
 const METHODS: ReadonlySet<string> = new Set([
   'GET',
@@ -43,7 +43,7 @@ function labelsOf({ method, routeOptions }: FastifyRequest, { statusCode: status
   }
 }
 
-// A counter that appears with its first event has no rise that a rate could see.
+// `rate` sees no increase in a counter that appears with its first event. So counters start with zero.
 function startFromZero({ codeVerdicts, pathClosings }: Counters): void {
   for (const path of ['code', 'recovery_code', 'enrollment']) {
     for (const verdict of ['accepted', 'rejected', 'not_judged']) {

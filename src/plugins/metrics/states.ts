@@ -1,4 +1,4 @@
-// What is looked up when somebody asks: the state of queues, pool and dependencies at the moment of the scrape.
+// Reads the state of queues, pool and dependencies at the moment of a scrape.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { PasswordHashing } from '../../crypto/password-hashing.ts'
 import type { PoolUse } from '../../data/engine/engine.ts'
@@ -10,17 +10,17 @@ import type { Instruments } from './instruments.ts'
 export interface StatesOptions {
   limits: Pick<Limits, 'rejections'>
   passwordHashing: Pick<PasswordHashing, 'queue'>
-  /** Null where there is no pool. */
+  /** Returns null if there is no pool. */
   poolUse(): PoolUse | null
   mails: { backlog(): Promise<MailBacklog> }
   links: { backlog(): Promise<ChainBacklog> }
-  /** Each dependency by name; its probe throws when it can't serve. */
+  /** Each dependency by name. Its probe throws if the dependency is unavailable. */
   dependencies: Record<string, () => Promise<void>>
   now: () => Date
 }
 
-/** Prometheus gives up after ten seconds; what has not answered in one is down, or as good as. */
-const ANSWER_WITHIN_MS = 1000
+/** Prometheus waits ten seconds for a scrape. A dependency that needs more than one second counts as down. */
+const RESPOND_WITHIN_MS = 1000
 
 export type States = ReturnType<typeof createStates>
 
@@ -65,8 +65,8 @@ export function createStates(instruments: Instruments, options: StatesOptions) {
 
   async function readLinks(): Promise<void> {
     const backlog = await inTime(links.backlog())
-    instruments.unsealedEvents.set(backlog?.waiting ?? Number.NaN)
-    instruments.oldestUnsealedEvent.set(backlog ? secondsSince(backlog.oldestAt) : Number.NaN)
+    instruments.unchainedEvents.set(backlog?.waiting ?? Number.NaN)
+    instruments.oldestUnchainedEvent.set(backlog ? secondsSince(backlog.oldestAt) : Number.NaN)
   }
 
   function secondsSince(at: Date | null): number {
@@ -74,7 +74,7 @@ export function createStates(instruments: Instruments, options: StatesOptions) {
   }
 
   return {
-    /** Brings them up to date. Never throws, and takes a second at most: what could not be known is NaN. */
+    /** Updates the metrics. Never throws, and takes at most one second. An unknown value becomes NaN. */
     async read(): Promise<void> {
       readPool()
       readQueues()
@@ -83,12 +83,12 @@ export function createStates(instruments: Instruments, options: StatesOptions) {
   }
 }
 
-/** Null: it failed, or has not answered in time. */
-async function inTime<T>(answer: Promise<T>): Promise<T | null> {
+/** Returns null if the promise rejects or takes too long. */
+async function inTime<T>(result: Promise<T>): Promise<T | null> {
   const late = new AbortController()
-  const tooLate = sleep(ANSWER_WITHIN_MS, null, { signal: late.signal }).catch(() => null)
+  const tooLate = sleep(RESPOND_WITHIN_MS, null, { signal: late.signal }).catch(() => null)
   try {
-    return await Promise.race([answer.catch(() => null), tooLate])
+    return await Promise.race([result.catch(() => null), tooLate])
   } finally {
     late.abort()
   }

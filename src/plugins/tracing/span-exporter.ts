@@ -1,11 +1,11 @@
-// What of a span leaves the house. Instrumentation adds to spans what it finds, the query of a URL and the words of an
-// error among it, and its next version may find more: so spans are cut down to a list of what is known to be harmless.
+// Reduces spans to harmless attributes before they are sent. The instrumentation adds much to spans, such as the query of a
+// URL and the text of an error, and its next version may add more. So only a fixed list of attributes is kept.
 import { SpanStatusCode } from '@opentelemetry/api'
 import { ExportResultCode } from '@opentelemetry/core'
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace-node'
 import type { FastifyBaseLogger } from 'fastify'
 
-/** Words of ours, numbers and our own ids. The path is not among them: somebody may have put a credential into it. */
+/** Words of the code, numbers and ids of the service. The path is not among them, because it may contain a credential. */
 const ATTRIBUTES = [
   'http.request.method',
   'http.route',
@@ -17,16 +17,16 @@ const ATTRIBUTES = [
   'hook.callback.name'
 ]
 
-/** Sends what is harmless of each span, and logs once when the collector goes away, and once when it is back. */
+/** Exports the harmless part of each span. Logs once when the collector fails and once when it recovers. */
 export function createSpanExporter(exporter: SpanExporter, log: FastifyBaseLogger): SpanExporter {
-  let isTroubled = false
+  let isFailing = false
   return {
     export(spans, done) {
       exporter.export(spans.map(harmlessPartOf), (result) => {
         const hasFailed = result.code === ExportResultCode.FAILED
-        if (hasFailed && !isTroubled) log.warn({ err: result.error }, 'traces are not taken')
-        if (!hasFailed && isTroubled) log.info('traces are taken again')
-        isTroubled = hasFailed
+        if (hasFailed && !isFailing) log.warn({ err: result.error }, 'trace export failed')
+        if (!hasFailed && isFailing) log.info('trace export recovered')
+        isFailing = hasFailed
         done(result)
       })
     },
@@ -40,7 +40,7 @@ function harmlessPartOf(span: ReadableSpan): ReadableSpan {
     const value = span.attributes[name]
     return value === undefined ? [] : [[name, value] as const]
   })
-  // That a code was refused is no error of the service (OpenTelemetry's conventions for HTTP server spans).
+  // A rejected code is no error of the service (OpenTelemetry's conventions for HTTP server spans).
   const isFault = Number(span.attributes['http.response.status_code']) >= 500
   const status = { code: isFault ? SpanStatusCode.ERROR : SpanStatusCode.UNSET }
   return Object.create(span, {

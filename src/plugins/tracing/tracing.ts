@@ -1,4 +1,4 @@
-// Traces for OpenTelemetry: a span for each request and one for its handler. Loaded only where the environment asks for it.
+// Traces for OpenTelemetry: a span for each request and one for its handler. Loaded only if a collector is configured.
 import { FastifyOtelInstrumentation } from '@fastify/otel'
 import { context, propagation, type Span, trace } from '@opentelemetry/api'
 import { W3CTraceContextPropagator } from '@opentelemetry/core'
@@ -16,15 +16,15 @@ import fastifyPlugin from 'fastify-plugin'
 import { createSpanExporter } from './span-exporter.ts'
 
 export interface TracingOptions {
-  /** Where spans are sent, by OTLP over HTTP. */
+  /** The collector's URL for OTLP over HTTP. */
   url: string
   version: string
 }
 
-/** A stop does not wait longer for a collector that takes nothing. */
+/** How long a stop waits for a collector that does not respond. */
 const FLUSH_TIMEOUT_MS = 2000
 
-/** Traces every route that is registered after it, but for the probes, and puts the trace into their log lines. */
+/** Traces every route that is registered after it, except the probes, and adds the trace id to their log lines. */
 export const tracing = fastifyPlugin<TracingOptions>(
   async (app, { url, version }) => {
     const exporter = createSpanExporter(new OTLPTraceExporter({ url }), app.log)
@@ -32,10 +32,10 @@ export const tracing = fastifyPlugin<TracingOptions>(
       resource: resourceOf(version),
       spanProcessors: [new BatchSpanProcessor(exporter)]
     })
-    // No baggage: what a caller writes into it is none of our business.
+    // No baggage, because callers could put anything into it.
     provider.register({ propagator: new W3CTraceContextPropagator() })
     const instrumentation = new FastifyOtelInstrumentation({
-      // The hooks take microseconds, and a span for each would bury the rest.
+      // Hooks take microseconds, and a span for each one would hide the others.
       instrumentHooks: false,
       recordExceptions: false,
       ignorePaths: ({ url: path }) => path.startsWith('/health/'),
@@ -68,7 +68,7 @@ function nameSpan(span: Span, { id, method, routeOptions }: FastifyRequest): voi
   span.setAttribute('twostep.request_id', id)
 }
 
-/** OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have the last word. */
+/** OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override our own attributes. */
 function resourceOf(version: string): Resource {
   const ours = resourceFromAttributes({ 'service.name': 'twostep', 'service.version': version })
   return ours.merge(detectResources({ detectors: [serviceInstanceIdDetector, envDetector] }))

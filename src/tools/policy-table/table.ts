@@ -1,4 +1,4 @@
-// The decision as a table: every combination of who demands what of whom, and what follows.
+// The decision as a table: every combination of mandate, policy, user and way of sign-in, with its outcome.
 import { type AccountPolicy, decide, type Mandate } from '../../core/policy.ts'
 
 const NOW = new Date('2026-06-15T12:00:00.000Z')
@@ -6,7 +6,10 @@ const PAST = new Date('2026-06-10T12:00:00.000Z')
 const FUTURE = new Date('2026-06-20T12:00:00.000Z')
 
 const OPTIONAL: AccountPolicy = {
-  ...{ twoFactor: 'optional', requiredFrom: null, requiredSince: null, graceDays: 0 },
+  twoFactor: 'optional',
+  requiredFrom: null,
+  requiredSince: null,
+  graceDays: 0,
   trustedDevices: { allowed: true, days: 30 },
   sso: { mode: 'optional', issuer: 'https://login.example.com', clientId: 'client' }
 }
@@ -35,7 +38,7 @@ export const ARRIVALS = ['password', 'trusted device', 'single sign-on'] as cons
 
 const HEAD = ['mandate', 'account', 'authenticator', 'came by', 'outcome', 'reason', 'set-up']
 
-/** The table in Markdown. */
+/** Returns the table in Markdown. */
 export function policyTable(): string {
   const rows = cases().map(({ names, decision }) => {
     const recommended = 'recommended' in decision && decision.recommended !== null
@@ -45,7 +48,7 @@ export function policyTable(): string {
   return `${lines.join('\n')}\n`
 }
 
-/** Every combination, by its names, with what follows. */
+/** Returns every combination by its names, with the decision. */
 export function cases() {
   return MANDATES.flatMap(([mandateName, mandate]) =>
     POLICIES.flatMap(([policyName, policy]) =>
@@ -53,7 +56,10 @@ export function cases() {
         ARRIVALS.map((came) => ({
           names: [mandateName, policyName, userName, came],
           decision: decide({
-            ...{ mandate, policy, user: { hasAuthenticator }, now: NOW },
+            mandate,
+            policy,
+            user: { hasAuthenticator },
+            now: NOW,
             arrival: came === 'single sign-on' ? 'sso' : 'password',
             hasTrustedDevice: came === 'trusted device'
           })

@@ -1,4 +1,4 @@
-# The service and what it needs at run time: no compiler, no Prisma CLI, no test, no root.
+# An image with only what the service needs at run time: no compiler, no Prisma CLI, no tests, no root user.
 
 FROM node:22-bookworm-slim AS build
 WORKDIR /app
@@ -17,8 +17,8 @@ COPY --from=build /production ./
 USER node
 EXPOSE 3000
 STOPSIGNAL SIGTERM
-# Alive, not ready: a database that is away is no reason to restart the process.
+# Checks liveness, not readiness: a restart does not help if the database is unavailable.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/health/live`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
-# A young generation of 16 MiB instead of 32: as fast here, and less memory for as long as the process lives.
+# A young generation of 16 MiB instead of 32: the service is as fast and uses less memory.
 CMD ["node", "--max-semi-space-size=8", "dist/server.js"]

@@ -1,10 +1,11 @@
-// Bare argon2id: so many passwords verified, as many at once as in the service, and nothing else. Prints how many a second.
+// Measures argon2id alone: verifies a number of passwords with the concurrency of the service, and nothing else. Prints
+// passwords per second.
 import { verify } from '@node-rs/argon2'
 import pLimit from 'p-limit'
-import { HASHES_AT_ONCE } from '../src/crypto/password-hashing.ts'
+import { CONCURRENT_HASHES_MAX } from '../src/crypto/password-hashing.ts'
 
 const [hash = '', password = '', count = '0'] = process.argv.slice(2)
-const limit = pLimit(HASHES_AT_ONCE)
+const limit = pLimit(CONCURRENT_HASHES_MAX)
 const verifyAll = (times: number) =>
   Promise.all(Array.from({ length: times }, () => limit(() => verify(hash, password))))
 

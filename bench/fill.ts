@@ -1,31 +1,31 @@
-// A database with so many enrolled users, as the service itself would have left it, and the same people for the floor.
+// Creates a database with enrolled users, in the form in which the service stores them, and the same users for the floor.
 import pg from 'pg'
 import { createSealer } from '../src/crypto/sealing.ts'
 import { openDatabase } from '../src/data/engine/database.ts'
-import { sealedForFloor } from './floor-secrets.ts'
+import { sealForFloor } from './floor-secrets.ts'
 import { MASTER_KEYS } from './keys.ts'
-import { accountIds, personAt } from './people.ts'
+import { accountIds, userAt } from './users.ts'
 
-/** Of people. Each stays within the time limit of a statement. */
+/** Users per statement, so that each stays within the time limit of a statement. */
 const CHUNK = 5000
 const sealer = createSealer(MASTER_KEYS, 'authenticator-secret')
 
 export interface Population {
-  /** With an authenticator and ten recovery codes. */
-  people: number
-  /** Without; their numbers come after the others. */
-  newcomers: number
-  /** Everybody's. */
+  /** Users with an authenticator and ten recovery codes. */
+  enrolled: number
+  /** Users without an authenticator; their numbers follow those of the enrolled users. */
+  notEnrolled: number
+  /** The same for all users. */
   passwordHash: string
 }
 
-/** Makes the database, migrates and fills it, and answers its URL. Drops one of the same name first. */
-export async function makeDatabase(
+/** Creates, migrates and fills the database, and returns its URL. Drops a database with the same name first. */
+export async function createDatabase(
   serverUrl: string,
   name: string,
   population: Population
 ): Promise<string> {
-  await onServer(serverUrl, async (client) => {
+  await withClient(serverUrl, async (client) => {
     await client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)
     await client.query(`CREATE DATABASE ${name}`)
   })
@@ -34,32 +34,32 @@ export async function makeDatabase(
   const database = await openDatabase({ url: url.href })
   await database.migrate()
   await database.close()
-  await onServer(url.href, (client) => fill(client, population))
+  await withClient(url.href, (client) => fill(client, population))
   return url.href
 }
 
 export async function dropDatabase(serverUrl: string, name: string): Promise<void> {
-  await onServer(serverUrl, (client) =>
+  await withClient(serverUrl, (client) =>
     client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)
   )
 }
 
-/** Codes work once: this makes everybody's current one good again. */
-export async function forgetTimeSteps(databaseUrl: string): Promise<void> {
-  await onServer(databaseUrl, async (client) => {
+/** Makes the current code of every user valid again; otherwise a code is accepted only once. */
+export async function resetTimeSteps(databaseUrl: string): Promise<void> {
+  await withClient(databaseUrl, async (client) => {
     await client.query('UPDATE "Authenticator" SET "lastTimeStep" = 0')
     await client.query('UPDATE floor SET "lastTimeStep" = 0')
   })
 }
 
-/** What a server does by itself in time: the measurement should not depend on when it comes to it. */
+/** Vacuums now, so that the measurement does not depend on when autovacuum runs. */
 export async function vacuum(databaseUrl: string): Promise<void> {
-  await onServer(databaseUrl, (client) => client.query('VACUUM (ANALYZE)'))
+  await withClient(databaseUrl, (client) => client.query('VACUUM (ANALYZE)'))
 }
 
 async function fill(
   client: pg.Client,
-  { people, newcomers, passwordHash }: Population
+  { enrolled, notEnrolled, passwordHash }: Population
 ): Promise<void> {
   await client.query(`CREATE TABLE floor (account uuid, id uuid, secret bytea NOT NULL,
     epoch int NOT NULL DEFAULT 0, "lastTimeStep" int NOT NULL DEFAULT 0, PRIMARY KEY (account, id))`)
@@ -71,48 +71,48 @@ async function fill(
      INSERT INTO "Policy" ("accountId", "updatedAt") SELECT id, now() FROM account`,
     [accountIds()]
   )
-  for (let from = 0; from < people; from += CHUNK) {
-    const chunk = Array.from({ length: Math.min(CHUNK, people - from) }, (_, n) =>
-      personAt(from + n)
+  for (let from = 0; from < enrolled; from += CHUNK) {
+    const chunk = Array.from({ length: Math.min(CHUNK, enrolled - from) }, (_, n) =>
+      userAt(from + n)
     )
-    const column = (read: (person: (typeof chunk)[number]) => unknown) => chunk.map(read)
+    const column = (read: (user: (typeof chunk)[number]) => unknown) => chunk.map(read)
     await client.query(
-      `WITH person AS (
+      `WITH seed AS (
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bytea[])
-           AS p("accountId", "userId", id, email, sealed, secret)
+           AS s("accountId", "userId", id, email, sealed, secret)
        ), users AS (
          INSERT INTO "User" ("accountId", id, email, "passwordHash", "createdAt")
-         SELECT "accountId", "userId", email, $7, now() FROM person
+         SELECT "accountId", "userId", email, $7, now() FROM seed
        ), authenticators AS (
          INSERT INTO "Authenticator" ("accountId", "userId", id, name, "sealedSecret", "createdAt",
            "confirmedAt", "lastTimeStep")
-         SELECT "accountId", "userId", id, 'Phone', sealed, now(), now(), 0 FROM person
+         SELECT "accountId", "userId", id, 'Phone', sealed, now(), now(), 0 FROM seed
        ), codes AS (
          INSERT INTO "RecoveryCode" ("accountId", "userId", hash)
-         SELECT "accountId", "userId", sha256((id::text || n)::bytea) FROM person, generate_series(1, 10) n
+         SELECT "accountId", "userId", sha256((id::text || n)::bytea) FROM seed, generate_series(1, 10) n
        )
-       INSERT INTO floor (account, id, secret) SELECT "accountId", "userId", secret FROM person`,
+       INSERT INTO floor (account, id, secret) SELECT "accountId", "userId", secret FROM seed`,
       [
-        column((person) => person.accountId),
-        column((person) => person.userId),
-        column((person) => person.authenticatorId),
-        column((person) => person.email),
+        column((user) => user.accountId),
+        column((user) => user.userId),
+        column((user) => user.authenticatorId),
+        column((user) => user.email),
         column(({ accountId, userId, authenticatorId, secret }) =>
           sealer.seal(secret, [accountId, userId, authenticatorId])
         ),
-        column((person) => sealedForFloor(person.secret)),
+        column((user) => sealForFloor(user.secret)),
         passwordHash
       ]
     )
   }
-  const rest = Array.from({ length: newcomers }, (_, n) => personAt(people + n))
+  const rest = Array.from({ length: notEnrolled }, (_, n) => userAt(enrolled + n))
   await client.query(
     `INSERT INTO "User" ("accountId", id, email, "passwordHash", "createdAt")
      SELECT *, $4, now() FROM unnest($1::uuid[], $2::uuid[], $3::text[])`,
     [
-      rest.map((person) => person.accountId),
-      rest.map((person) => person.userId),
-      rest.map((person) => person.email),
+      rest.map((user) => user.accountId),
+      rest.map((user) => user.userId),
+      rest.map((user) => user.email),
       passwordHash
     ]
   )
@@ -120,7 +120,10 @@ async function fill(
   await client.query('CHECKPOINT')
 }
 
-async function onServer(url: string, work: (client: pg.Client) => Promise<unknown>): Promise<void> {
+async function withClient(
+  url: string,
+  work: (client: pg.Client) => Promise<unknown>
+): Promise<void> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   try {

@@ -1,15 +1,15 @@
-// The floor: the least that a second step can do with the same guarantees for the code itself, and nothing around it. One
-// file, Fastify and `pg` alone: verify a JWT, read the row, open the secret, compare three codes, claim the time step in one
-// conditional write, sign an access token. No limits, attempts, policy, audit, mail, epochs or revocation. And the least that
-// a login can do: argon2id behind a route.
+// The floor: a minimal implementation of the second step, with the same guarantees for the code itself and nothing else. It
+// is one file with Fastify and `pg`. It verifies a JWT, reads the row, decrypts the secret, compares three codes, claims the
+// time step in one conditional write and signs an access token. It has no limits, attempts, policy, audit, mail, epochs or
+// revocation. It also has a minimal login: argon2id behind a route.
 import { createHmac, generateKeyPairSync, randomUUID } from 'node:crypto'
 import { availableParallelism } from 'node:os'
-import { verify as isPassword } from '@node-rs/argon2'
+import { verify as verifyPassword } from '@node-rs/argon2'
 import { createSigner, createVerifier } from 'fast-jwt'
 import Fastify, { type FastifyReply } from 'fastify'
 import pLimit from 'p-limit'
 import pg from 'pg'
-import { openedForFloor } from './floor-secrets.ts'
+import { openForFloor } from './floor-secrets.ts'
 
 const PERIOD_SECONDS = 30
 const ACCESS_TOKEN_TTL_SECONDS = 900
@@ -64,7 +64,7 @@ app.post(
     })
     const [row] = rows
     if (!row) return reply.code(401).send()
-    const timeStep = matching(openedForFloor(row.secret), code)
+    const timeStep = matchTimeStep(openForFloor(row.secret), code)
     if (timeStep === undefined || timeStep <= row.lastTimeStep) return reply.code(422).send()
     const { rowCount } = await pool.query({
       name: 'claim',
@@ -90,7 +90,7 @@ app.post(
 const hashing = pLimit(Math.min(3, availableParallelism()))
 app.post('/v1/login', async (request) => {
   const { password } = request.body as { password: string }
-  return { isRight: await hashing(() => isPassword(PASSWORD_HASH, password)) }
+  return { isRight: await hashing(() => verifyPassword(PASSWORD_HASH, password)) }
 })
 
 app.get('/health/ready', async () => ({ status: 'ready' }))
@@ -101,8 +101,8 @@ process.once('SIGTERM', async () => {
   await pool.end()
 })
 
-/** The time step that the code is right for, one step on each side included (RFC 6238 §5.2). */
-function matching(secret: Buffer, code: string): number | undefined {
+/** Returns the time step of the code: the current one or one on each side (RFC 6238 §5.2). */
+function matchTimeStep(secret: Buffer, code: string): number | undefined {
   const current = Math.floor(Date.now() / 1000 / PERIOD_SECONDS)
   const codes = [current - 1, current, current + 1].map((step) => ({
     step,
@@ -111,7 +111,7 @@ function matching(secret: Buffer, code: string): number | undefined {
   return codes.find((one) => one.code === code)?.step
 }
 
-/** RFC 4226 §5.3. */
+/** Returns the code for a counter (RFC 4226 §5.3). */
 function hotp(secret: Buffer, counter: number): string {
   const moving = Buffer.alloc(8)
   moving.writeBigUInt64BE(BigInt(counter))

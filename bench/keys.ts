@@ -1,5 +1,5 @@
-// The keys of a deployment that exists only to be measured, and what they make: nobody signs in with a password here, since
-// that would take an hour for as many people.
+// The keys of the benchmark's own deployment, and the step tokens and secrets derived from them. The benchmark signs step
+// tokens itself, because password sign-ins for so many users would take an hour.
 import { createHmac, randomBytes } from 'node:crypto'
 import { createSigner } from 'fast-jwt'
 import { formatBearerKey } from '../src/core/bearer-keys.ts'
@@ -7,7 +7,7 @@ import { STEP_TOKEN_TYPE, type StepPurpose, stepClaims } from '../src/core/claim
 import { generateId } from '../src/crypto/ids.ts'
 import { deriveKey, type MasterKeys } from '../src/crypto/sealing.ts'
 import { generateBearerKey } from '../src/crypto/secrets.ts'
-import type { Person } from './people.ts'
+import type { BenchUser } from './users.ts'
 
 export const ISSUER = 'https://auth.bench.example'
 export const OPERATOR_KEY = formatBearerKey(generateBearerKey('operator'))
@@ -25,14 +25,14 @@ const signStep = createSigner({
   header: { alg: 'HS256', typ: STEP_TOKEN_TYPE }
 })
 
-/** A step token as a right password just now would have led to. */
-export function stepTokenOf({ accountId, userId }: Person, purpose: StepPurpose): string {
+/** Returns a step token like the one that the service issues after a right password. */
+export function signStepToken({ accountId, userId }: BenchUser, purpose: StepPurpose): string {
   const subject = { accountId, userId, epoch: 0, audience: '', email: '', role: 'member' as const }
-  const made = { issuer: ISSUER, jti: generateId(), amr: ['pwd'], now: new Date() }
-  return signStep({ ...stepClaims(subject, purpose, made) })
+  const issue = { issuer: ISSUER, jti: generateId(), amr: ['pwd'], now: new Date() }
+  return signStep({ ...stepClaims(subject, purpose, issue) })
 }
 
-/** 160 bits that are the same for the same name in this run, so that they need not be kept. */
-export function secretNamed(name: string): Buffer {
+/** Returns 160 bits that depend only on the name during one run, so the benchmark does not have to store them. */
+export function secretFor(name: string): Buffer {
   return createHmac('sha256', masterKey.key).update(name).digest().subarray(0, 20)
 }

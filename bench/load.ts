@@ -1,8 +1,8 @@
-// Requests by a number of connections that each send the next one as soon as they have their answer.
+// Sends requests over a number of connections. Each connection sends the next request as soon as it has its response.
 import { Pool } from 'undici'
 import type { Server } from './servers.ts'
 
-export interface Shot {
+export interface LoadRequest {
   method: 'GET' | 'POST'
   path: string
   credential?: string
@@ -12,11 +12,11 @@ export interface Shot {
 export interface Load {
   count: number
   connections: number
-  /** The request of that number, made when its turn comes. */
-  shot(index: number): Shot
+  /** Creates the request with this number, just before it is sent. */
+  request(index: number): LoadRequest
 }
 
-export interface Measured {
+export interface Measurement {
   count: number
   seconds: number
   cpuSeconds: number
@@ -24,19 +24,19 @@ export interface Measured {
   latenciesMs: number[]
 }
 
-/** Sends them all, and throws at the first answer that is not a success. */
+/** Sends all requests. Throws at the first response that is not a success. */
 export async function measure(
   server: Server,
-  { count, connections, shot }: Load
-): Promise<Measured> {
+  { count, connections, request }: Load
+): Promise<Measurement> {
   const pool = new Pool(server.url, { connections, pipelining: 1 })
   const latenciesMs: number[] = []
   let next = 0
-  const sendOn = async () => {
+  const sendRequests = async () => {
     while (next < count) {
-      const { method, path, credential, body } = shot(next++)
+      const { method, path, credential, body } = request(next++)
       const sentAt = performance.now()
-      const answer = await pool.request({
+      const response = await pool.request({
         method,
         path,
         headers: {
@@ -45,23 +45,23 @@ export async function measure(
         },
         body: body === undefined ? null : JSON.stringify(body)
       })
-      const text = await answer.body.text()
+      const text = await response.body.text()
       latenciesMs.push(performance.now() - sentAt)
-      if (answer.statusCode >= 300) throw new Error(`${path}: ${answer.statusCode} ${text}`)
+      if (response.statusCode >= 300) throw new Error(`${path}: ${response.statusCode} ${text}`)
     }
   }
   const cpuBefore = server.cpuSeconds()
   const startedAt = performance.now()
-  await Promise.all(Array.from({ length: connections }, sendOn))
+  await Promise.all(Array.from({ length: connections }, sendRequests))
   const seconds = (performance.now() - startedAt) / 1000
   const cpuSeconds = server.cpuSeconds() - cpuBefore
   await pool.close()
   return { count, seconds, cpuSeconds, latenciesMs: latenciesMs.toSorted((a, b) => a - b) }
 }
 
-/** Several measurements as one. */
-export function joined(parts: Measured[]): Measured {
-  const sum = (read: (part: Measured) => number) =>
+/** Combines several measurements into one. */
+export function combine(parts: Measurement[]): Measurement {
+  const sum = (read: (part: Measurement) => number) =>
     parts.reduce((total, part) => total + read(part), 0)
   return {
     count: sum((part) => part.count),

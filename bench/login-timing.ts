@@ -1,5 +1,5 @@
-// Does the time of a refused sign-in tell whether the account or the user exists? Prints the medians side by side; they
-// should lie within a tenth of each other. Run it on a quiet machine: npm run timing
+// Does the response time of a rejected sign-in reveal whether the account or the user exists? Prints the medians side by
+// side. They should differ by less than a tenth. Run it on a machine without other load: npm run timing
 import { randomBytes } from 'node:crypto'
 import { PGlite } from '@electric-sql/pglite'
 import type { FastifyInstance } from 'fastify'
@@ -10,11 +10,11 @@ import { openDatabase } from '../src/data/engine/database.ts'
 import { parseConfig } from '../src/settings/config.ts'
 import { readEnvironment } from '../src/settings/environment.ts'
 
-const TRIES = 200
+const ATTEMPTS = 200
 const WARM_UP = 20
 const PASSWORD = 'correct horse battery staple'
 
-interface Tried {
+interface Attempt {
   account: string
   email: string
 }
@@ -30,13 +30,13 @@ const database = await openDatabase({ url: 'pglite:', pglite: await PGlite.creat
 await database.migrate()
 const app = await buildApp({ config, database, now: () => new Date() })
 
-const cases = await prepare(app)
+const cases = await createCases(app)
 const times: Record<string, number[]> = {}
-let made = 0
-// Interleaved, so that a drift of the machine's speed hits every case alike.
-for (let round = -WARM_UP; round < TRIES; round += 1) {
-  for (const [name, tried] of Object.entries(cases)) {
-    const elapsedMs = await timeRefusal(tried)
+let attempts = 0
+// Interleaved, so that a drift of the machine's speed affects all cases equally.
+for (let round = -WARM_UP; round < ATTEMPTS; round += 1) {
+  for (const [name, attempt] of Object.entries(cases)) {
+    const elapsedMs = await timeRejection(attempt)
     if (round >= 0) times[name] = [...(times[name] ?? []), elapsedMs]
   }
 }
@@ -44,7 +44,7 @@ print(times)
 await app.close()
 await database.close()
 
-async function prepare(app: FastifyInstance): Promise<Record<string, Tried>> {
+async function createCases(app: FastifyInstance): Promise<Record<string, Attempt>> {
   const { apiKey } = await send(app, 'POST', '/v1/accounts', operatorKey, {
     slug: 'acme',
     name: 'Acme'
@@ -55,22 +55,25 @@ async function prepare(app: FastifyInstance): Promise<Record<string, Tried>> {
   const { id } = await user('disabled@example.com')
   await send(app, 'PATCH', `/v1/users/${id}`, apiKey.key, { disabled: true })
   return {
-    'unknown account': { account: 'nobody', email: 'ada@example.com' },
-    'unknown user': { account: 'acme', email: 'nobody@example.com' },
+    'unknown account': { account: 'unknown', email: 'ada@example.com' },
+    'unknown user': { account: 'acme', email: 'unknown@example.com' },
     'wrong password': { account: 'acme', email: 'ada@example.com' },
     'disabled user': { account: 'acme', email: 'disabled@example.com' }
   }
 }
 
-// Each try comes from an address of its own: the delay after failures is by address and would be all there is to see.
-async function timeRefusal({ account, email }: Tried): Promise<number> {
-  made += 1
-  const remoteAddress = `10.${made >> 16}.${(made >> 8) & 255}.${made & 255}`
+// Each attempt comes from a different address. Otherwise the delay after failures, which counts per address, would hide any
+// difference.
+async function timeRejection({ account, email }: Attempt): Promise<number> {
+  attempts += 1
+  const remoteAddress = `10.${attempts >> 16}.${(attempts >> 8) & 255}.${attempts & 255}`
   const payload = { account, email, password: 'wrong horse battery staple' }
   const startedAt = performance.now()
-  const answer = await app.inject({ method: 'POST', url: '/v1/login', remoteAddress, payload })
+  const response = await app.inject({ method: 'POST', url: '/v1/login', remoteAddress, payload })
   const elapsedMs = performance.now() - startedAt
-  if (answer.statusCode !== 401) throw new Error(`answered ${answer.statusCode}: ${answer.body}`)
+  if (response.statusCode !== 401) {
+    throw new Error(`expected 401, got ${response.statusCode}: ${response.body}`)
+  }
   return elapsedMs
 }
 
@@ -81,19 +84,21 @@ async function send(
   bearer: string,
   payload: object
 ) {
-  const answer = await app.inject({
+  const response = await app.inject({
     method,
     url,
     payload,
     headers: { authorization: `Bearer ${bearer}` }
   })
-  if (answer.statusCode >= 300) throw new Error(`answered ${answer.statusCode}: ${answer.body}`)
-  return answer.json()
+  if (response.statusCode >= 300) {
+    throw new Error(`${url}: ${response.statusCode} ${response.body}`)
+  }
+  return response.json()
 }
 
 function print(measured: Record<string, number[]>): void {
   const overall = quantile(Object.values(measured).flat(), 0.5)
-  console.log(`${TRIES} tries each, milliseconds\n`)
+  console.log(`${ATTEMPTS} attempts per case, in milliseconds\n`)
   console.log('| case | median | p95 | median / overall median |')
   console.log('|---|---|---|---|')
   for (const [name, values] of Object.entries(measured)) {

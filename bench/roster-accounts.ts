@@ -1,8 +1,8 @@
-// A deployment to measure the roster on: ten accounts of 10,000 users beside each other, and one of 100.
+// Fills the database for the benchmark of the roster: ten accounts of 10,000 users and one of 100.
 import type { Database } from '../src/data/engine/database.ts'
 
 const LARGE = 10_000
-/** Of each account. All of them stay within the time limit of a statement. */
+/** Users per account and statement, so that each statement stays within its time limit. */
 const CHUNK = 500
 
 export const MIXED_100 = accountId(0)
@@ -11,7 +11,7 @@ export const FEW_ENABLED = accountId(2)
 export const FEW_DISABLED = accountId(3)
 const OTHERS = [4, 5, 6, 7, 8, 9, 10].map(accountId)
 
-/** Of every thousand users one is `few`, one pending, the rest `most`; without them the states are mixed. */
+/** Of every thousand users one has the state `few`, one is pending, and the rest have `most`. Without both, states are mixed. */
 const ACCOUNTS = [
   { id: MIXED_100, users: 100 },
   { id: MIXED_10000, users: LARGE },
@@ -20,7 +20,7 @@ const ACCOUNTS = [
   ...OTHERS.map((id) => ({ id, users: LARGE }))
 ]
 
-/** Fills a migrated, empty database. The users of all accounts come in turn, as they do in life. */
+/** Fills a migrated, empty database. The users of all accounts are interleaved, as in a real deployment. */
 export async function fill({ prisma, engine }: Database, now: Date): Promise<void> {
   await prisma.account.createMany({
     data: ACCOUNTS.map(({ id }) => ({ id, slug: id, name: id, audience: id, createdAt: now }))
@@ -63,7 +63,7 @@ export async function fill({ prisma, engine }: Database, now: Date): Promise<voi
       SELECT "accountId", id, sha256((id::text || code)::bytea)
       FROM seed, generate_series(1, 10) code WHERE state = 'enabled'`
   }
-  // What a server does by itself in time; nobody does it for the embedded database.
+  // Autovacuum would do this later. The embedded database has no autovacuum.
   if (engine === 'postgresql') await prisma.$executeRaw`VACUUM (ANALYZE)`
 }
 

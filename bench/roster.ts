@@ -1,6 +1,6 @@
-// Does a page of the roster take the same time in an account of 10,000 users as in one of 100, whatever it is filtered by?
-// Prints medians as a Markdown table, on the embedded database and, given TEST_DATABASE_URL, on that server, whose role
-// must be allowed to create databases. Run it on a quiet machine: npm run bench:roster
+// Does a page of the roster take the same time in an account of 10,000 users as in one of 100, with any filter? Prints
+// medians as a Markdown table, for the embedded database and, if TEST_DATABASE_URL is set, for that server. Its role must
+// be allowed to create databases. Run it on a machine without other load: npm run bench:roster
 import { PGlite } from '@electric-sql/pglite'
 import pg from 'pg'
 import type { AccountPolicy } from '../src/core/policy.ts'
@@ -10,12 +10,15 @@ import { createRoster } from '../src/data/users/roster.ts'
 import { FEW_DISABLED, FEW_ENABLED, fill, MIXED_100, MIXED_10000 } from './roster-accounts.ts'
 
 const ROUNDS = 30
-// A server settles on the plan of a prepared statement at its sixth run.
+// PostgreSQL chooses the final plan of a prepared statement at its sixth run.
 const WARM_UP = 8
 const NOW = new Date('2026-01-05T09:00:00.000Z')
-/** With single sign-on that not everybody uses: who is exempt is looked up. */
+/** Single sign-on is optional, so that the roster has to look up which users are exempt. */
 const POLICY: AccountPolicy = {
-  ...{ twoFactor: 'optional', requiredFrom: null, requiredSince: null, graceDays: 0 },
+  twoFactor: 'optional',
+  requiredFrom: null,
+  requiredSince: null,
+  graceDays: 0,
   trustedDevices: { allowed: false, days: 30 },
   sso: { mode: 'optional', issuer: 'https://login.acme.example', clientId: 'twostep' }
 }
@@ -47,12 +50,12 @@ const CASES: Case[] = [
   { name: 'q, all of 10,000', accountId: MIXED_10000, q: 'example' },
   { name: 'q, one of 100', accountId: MIXED_100, q: 'user77@' },
   { name: 'q, one of 10,000', accountId: MIXED_10000, q: 'crm-7777' },
-  { name: 'q, none of 10,000', accountId: MIXED_10000, q: 'nobody' },
+  { name: 'q, none of 10,000', accountId: MIXED_10000, q: 'unknown' },
   { name: 'q and locked, one of 10,000', accountId: MIXED_10000, q: 'r7770@', twoFactor: 'locked' }
 ]
 
-/** One page that is read again and again. */
-interface Measured {
+/** A page of the roster that is read repeatedly. */
+interface Page {
   column: string
   times: number[]
   read(): Promise<unknown>
@@ -80,9 +83,9 @@ async function measureOn(serverUrl: string): Promise<void> {
 async function measure(database: Database): Promise<void> {
   await database.migrate()
   await fill(database, NOW)
-  const rows: { name: string; pages: Measured[] }[] = []
+  const rows: { name: string; pages: Page[] }[] = []
   for (const one of CASES) rows.push({ name: one.name, pages: await pagesOf(database, one) })
-  // Interleaved, so that a drift of the machine's speed hits every case alike.
+  // Interleaved, so that a drift of the machine's speed affects all cases equally.
   for (let round = -WARM_UP; round < ROUNDS; round += 1) {
     for (const { read, times } of rows.flatMap(({ pages }) => pages)) {
       const startedAt = performance.now()
@@ -94,22 +97,24 @@ async function measure(database: Database): Promise<void> {
   print(database.engine, rows)
 }
 
-async function pagesOf({ prisma }: Database, one: Case): Promise<Measured[]> {
+async function pagesOf({ prisma }: Database, one: Case): Promise<Page[]> {
   const roster = createRoster(prisma)
   const { accountId, twoFactor = null, q = null } = one
-  const pages: Measured[] = []
+  const pages: Page[] = []
   for (const limit of [50, 200]) {
     const page = (after: string | null) =>
       roster.list(accountId, { limit, after, twoFactor, q, policy: POLICY, now: NOW })
-    const lastAfter = await walk(page)
+    const lastAfter = await startOfLastPage(page)
     pages.push({ column: `first ${limit}`, times: [], read: () => page(null) })
     pages.push({ column: `last ${limit}`, times: [], read: () => page(lastAfter) })
   }
   return pages
 }
 
-/** Where the last page starts. */
-async function walk(page: (after: string | null) => Promise<{ next: string | null }>) {
+/** Returns the cursor of the last page. */
+async function startOfLastPage(
+  page: (after: string | null) => Promise<{ next: string | null }>
+): Promise<string | null> {
   let after: string | null = null
   let { next } = await page(after)
   while (next !== null) {
@@ -119,10 +124,10 @@ async function walk(page: (after: string | null) => Promise<{ next: string | nul
   return after
 }
 
-function print(engine: string, rows: { name: string; pages: Measured[] }[]): void {
+function print(engine: string, rows: { name: string; pages: Page[] }[]): void {
   const columns = rows[0]?.pages.map(({ column }) => column) ?? []
-  console.log(`\n${engine}: medians of ${ROUNDS}, milliseconds\n`)
-  console.log(`| found | ${columns.join(' | ')} |`)
+  console.log(`\n${engine}: medians of ${ROUNDS} reads, in milliseconds\n`)
+  console.log(`| matching users | ${columns.join(' | ')} |`)
   console.log(`|---|${columns.map(() => '---|').join('')}`)
   for (const { name, pages } of rows) {
     const cells = pages.map(({ times }) => median(times).toFixed(1))

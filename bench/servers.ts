@@ -1,5 +1,5 @@
-// Servers in processes of their own, each pinned to the first core where `taskset` exists, and what the operating system
-// says of them.
+// Starts servers in separate processes, pinned to the first core if `taskset` is installed, and reads their CPU time and
+// memory from the operating system.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -7,41 +7,42 @@ import { availableParallelism } from 'node:os'
 import { freePort, isReady } from '../test/support/processes.ts'
 
 const READY_WITHIN_MS = 30_000
-/** Linux counts CPU time in these (`getconf CLK_TCK`), on every architecture that Node runs on. */
+/** The unit of CPU time in Linux (`getconf CLK_TCK`), the same on every architecture that Node supports. */
 const TICKS_PER_SECOND = 100
 
 export const IS_PINNED = availableParallelism() > 1 && isInstalled('taskset')
 
 export interface Server {
   url: string
-  /** From the start of the process until it said that it is ready. */
+  /** From the start of the process until its readiness probe succeeds. */
   startedInMs: number
-  /** User and system time of all its threads so far. */
+  /** User and system time of all threads so far. */
   cpuSeconds(): number
   memory(): { nowMiB: number; peakMiB: number }
   stop(): Promise<void>
 }
 
-/** Load and measurement stay on the last core, away from the servers. */
+/** Pins load generation and measurement to the last core, away from the servers. */
 export function pinThisProcess(): void {
   if (!IS_PINNED) return
   const last = String(availableParallelism() - 1)
   execFileSync('taskset', ['-a', '-cp', last, String(process.pid)], { stdio: 'ignore' })
 }
 
-/** The command that runs Node so, away from the load. */
+/** Returns the command that runs Node on the first core, away from the load. */
 export function pinned(args: string[]): [string, ...string[]] {
   const node = [process.execPath, ...args] as [string, ...string[]]
   return IS_PINNED ? ['taskset', '-c', '0', ...node] : node
 }
 
+/** Starts a server and resolves when it is ready. */
 export async function startServer(args: string[], env: NodeJS.ProcessEnv): Promise<Server> {
   const port = await freePort()
   const [command, ...rest] = pinned(args)
   const startedAt = performance.now()
   const child = spawn(command, rest, {
     env: { PATH: process.env['PATH'], ...env, PORT: String(port) },
-    // Logs are written, as everywhere; what becomes of them is not what is measured.
+    // The server writes its logs as in production. Where they go is not part of the measurement.
     stdio: ['ignore', 'ignore', 'inherit']
   })
   const url = `http://127.0.0.1:${port}`
@@ -52,16 +53,16 @@ export async function startServer(args: string[], env: NodeJS.ProcessEnv): Promi
     cpuSeconds: () => cpuSecondsOf(child),
     memory: () => memoryOf(child),
     async stop() {
-      const gone = once(child, 'exit')
+      const exited = once(child, 'exit')
       child.kill('SIGTERM')
-      await gone
+      await exited
     }
   }
 }
 
 function cpuSecondsOf({ pid }: ChildProcess): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  // The command's name, in parentheses, may hold spaces: proc(5).
+  // The command's name, in parentheses, may contain spaces: proc(5).
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
 }

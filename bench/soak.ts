@@ -1,20 +1,20 @@
-// Half an hour under half of what the service can do: npm run soak -- <verifications a second> [<minutes>]
+// Measures the service under constant load for half an hour: npm run soak -- <verifications per second> [<minutes>]
 //
-// Each request is another person's fresh code, sent when its time has come, whether the others have their answer or not.
-// Wants what npm run bench wants, and autovacuum on. Writes docs/soak.md.
+// Each request verifies a fresh code of a different user. It is sent at its scheduled time, even if earlier responses are
+// missing. Needs the same as npm run bench, and autovacuum switched on. Writes docs/soak.md.
 import { createHmac } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Pool } from 'undici'
-import { startOurs } from './deployments.ts'
-import { dropDatabase, makeDatabase } from './fill.ts'
-import { stepTokenOf } from './keys.ts'
-import { codeOf, personAt } from './people.ts'
+import { startTwostep } from './deployments.ts'
+import { createDatabase, dropDatabase } from './fill.ts'
+import { signStepToken } from './keys.ts'
 import { machine } from './report.ts'
 import { pinThisProcess } from './servers.ts'
+import { currentCode, userAt } from './users.ts'
 
-/** Enough that nobody has a second turn within a time step. */
-const PEOPLE = 200_000
+/** Enough that no user verifies twice within a time step. */
+const USERS = 200_000
 const CONNECTIONS = 64
 const TICK_MS = 5
 const SERVER_URL =
@@ -28,27 +28,28 @@ interface Minute {
   max: number
   rssMiB: number
   cpuSeconds: number
-  /** Of the same work every time, done when the minute was over: the speed of a machine drifts. */
+  /** Time for a fixed piece of work after the minute, because the speed of a machine drifts. */
   yardstickMs: number
 }
 
 const [rate = 0, minutes = 30] = process.argv.slice(2).map(Number)
-if (!Number.isInteger(rate) || rate < 1) throw new Error('how many verifications a second?')
+if (!Number.isInteger(rate) || rate < 1)
+  throw new Error('give the number of verifications per second')
 pinThisProcess()
-const url = await makeDatabase(SERVER_URL, 'twostep_soak', {
-  people: PEOPLE,
-  newcomers: 0,
-  passwordHash: 'nobody signs in with a password here'
+const url = await createDatabase(SERVER_URL, 'twostep_soak', {
+  enrolled: USERS,
+  notEnrolled: 0,
+  passwordHash: 'not used: no user signs in with a password'
 })
-const server = await startOurs(url)
+const server = await startTwostep(url)
 const pool = new Pool(server.url, { connections: CONNECTIONS, pipelining: 1 })
 try {
-  const soaked: Minute[] = []
+  const results: Minute[] = []
   for (let minute = 0; minute < minutes; minute += 1) {
-    soaked.push(await oneMinute(minute * rate * 60))
-    console.error(JSON.stringify(soaked.at(-1)))
+    results.push(await runMinute(minute * rate * 60))
+    console.error(JSON.stringify(results.at(-1)))
   }
-  const text = page(soaked)
+  const text = report(results)
   await writeFile('docs/soak.md', text)
   console.log(text)
 } finally {
@@ -57,44 +58,48 @@ try {
   await dropDatabase(SERVER_URL, 'twostep_soak')
 }
 
-async function oneMinute(first: number): Promise<Minute> {
+async function runMinute(first: number): Promise<Minute> {
   const latencies: number[] = []
-  const under: Promise<void>[] = []
+  const requests: Promise<void>[] = []
   let failed = 0
   const cpuBefore = server.cpuSeconds()
   const startedAt = performance.now()
   for (let sent = 0; sent < rate * 60; ) {
     const due = Math.min(rate * 60, ((performance.now() - startedAt) / 1000) * rate)
     while (sent < due) {
-      const shot = verify(first + sent, startedAt + (sent / rate) * 1000).catch((error) => {
+      const request = verify(first + sent, startedAt + (sent / rate) * 1000).catch((error) => {
         failed += 1
         if (failed === 1) console.error(error)
       })
-      under.push(shot)
+      requests.push(request)
       sent += 1
     }
     await sleep(TICK_MS)
   }
-  await Promise.all(under)
+  await Promise.all(requests)
   const sorted = latencies.sort((one, other) => one - other)
   const quantile = (share: number) => sorted[Math.floor(sorted.length * share)] ?? Number.NaN
   return {
-    ...{ sent: under.length, failed, p50: quantile(0.5), p99: quantile(0.99) },
-    ...{ max: sorted.at(-1) ?? Number.NaN, rssMiB: server.memory().nowMiB },
+    sent: requests.length,
+    failed,
+    p50: quantile(0.5),
+    p99: quantile(0.99),
+    max: sorted.at(-1) ?? Number.NaN,
+    rssMiB: server.memory().nowMiB,
     cpuSeconds: server.cpuSeconds() - cpuBefore,
     yardstickMs: yardstickMs()
   }
 
   async function verify(index: number, dueAt: number): Promise<void> {
-    const person = personAt(index % PEOPLE)
+    const user = userAt(index % USERS)
     const { statusCode, body } = await pool.request({
       method: 'POST',
       path: '/v1/verify',
       headers: {
-        authorization: `Bearer ${stepTokenOf(person, 'verify')}`,
+        authorization: `Bearer ${signStepToken(user, 'verify')}`,
         'content-type': 'application/json'
       },
-      body: JSON.stringify({ code: codeOf(person) })
+      body: JSON.stringify({ code: currentCode(user) })
     })
     const text = await body.text()
     latencies.push(performance.now() - dueAt)
@@ -102,9 +107,9 @@ async function oneMinute(first: number): Promise<Minute> {
   }
 }
 
-/** The fastest of five: what else runs here can only make it slower. */
+/** Returns the fastest of five runs, because other load on the machine can only make a run slower. */
 function yardstickMs(): number {
-  const text = JSON.stringify(Array.from({ length: 200 }, (_, index) => personAt(index)))
+  const text = JSON.stringify(Array.from({ length: 200 }, (_, index) => userAt(index)))
   const times = [1, 2, 3, 4, 5].map(() => {
     const startedAt = performance.now()
     for (let round = 0; round < 50; round += 1) {
@@ -117,19 +122,22 @@ function yardstickMs(): number {
   return Math.min(...times)
 }
 
-function page(soaked: Minute[]): string {
-  const rows = soaked.map((minute, index) => {
+function report(results: Minute[]): string {
+  const rows = results.map((minute, index) => {
     const { sent, failed, p50, p99, max, rssMiB, cpuSeconds, yardstickMs } = minute
     const times = [p50, p99, max].map((ms) => ms.toFixed(1)).join(' | ')
     return `| ${index + 1} | ${sent.toLocaleString('en-US')} | ${failed} | ${times} | ${Math.round(rssMiB)} | ${((cpuSeconds / sent) * 1000).toFixed(2)} | ${yardstickMs.toFixed(1)} |`
   })
   return `# Soak
 
-Made by \`npm run soak -- ${rate} ${minutes}\` on ${machine()}.
-${rate.toLocaleString('en-US')} verifications a second, each another person's of ${PEOPLE.toLocaleString('en-US')}, sent when its time had come, whether the others had their answer or not.
-The yardstick is what the machine takes for the same piece of work after each minute.
+Does twostep stay fast under constant load? The table shows ${minutes} minutes with ${rate.toLocaleString('en-US')} requests per second. Each request is the second step of a
+sign-in: it verifies a code.
 
-| minute | requests | failed | p50 ms | p99 ms | longest ms | memory MiB | CPU s per 1,000 | yardstick ms |
+\`npm run soak -- ${rate} ${minutes}\` measured the table on ${machine()}.
+The requests go through ${USERS.toLocaleString('en-US')} users in turn. Each request is sent at its scheduled time, even if earlier responses are missing.
+The *yardstick* is the time that the machine takes for a fixed piece of work after each minute. It shows how fast the machine is.
+
+| minute | requests | failed | p50 ms | p99 ms | longest ms | memory MiB | CPU s per 1,000 requests | yardstick ms |
 |---|---|---|---|---|---|---|---|---|
 ${rows.join('\n')}
 `

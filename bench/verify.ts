@@ -1,23 +1,26 @@
-// The second step: each request is another person's fresh code, fired once.
-import { forgetTimeSteps, vacuum } from './fill.ts'
-import { stepTokenOf } from './keys.ts'
-import { joined, type Measured, measure } from './load.ts'
-import { codeOf, personAt } from './people.ts'
+// Measures the second step. Each request verifies a fresh code of a different user and is sent once.
+import { resetTimeSteps, vacuum } from './fill.ts'
+import { signStepToken } from './keys.ts'
+import { combine, type Measurement, measure } from './load.ts'
 import type { Server } from './servers.ts'
+import { currentCode, userAt } from './users.ts'
 
 const CONNECTIONS = 32
 
 export interface Deployment {
   databaseUrl: string
-  people: number
+  users: number
 }
 
-/** A fresh process: as many requests to warm up as are measured then. `first` is the number of the first person. */
+/**
+ * Measures `count` verifications in a new process, after the same number to warm up. `first` is the number of the first
+ * user.
+ */
 export async function measureVerify(
   start: (databaseUrl: string) => Promise<Server>,
   deployment: Deployment,
   { first, count }: { first: number; count: number }
-): Promise<Measured & { peakMiB: number }> {
+): Promise<Measurement & { peakMiB: number }> {
   await vacuum(deployment.databaseUrl)
   const server = await start(deployment.databaseUrl)
   try {
@@ -29,26 +32,31 @@ export async function measureVerify(
   }
 }
 
-/** Where there are fewer people than requests, everybody's code is made good again each time that all have had a turn. */
+/** If there are fewer users than requests, resets the time steps each time that every user has verified once. */
 async function verifyAll(
   server: Server,
-  { databaseUrl, people }: Deployment,
+  { databaseUrl, users }: Deployment,
   { first, count }: { first: number; count: number }
-): Promise<Measured> {
-  const parts: Measured[] = []
-  for (let done = 0; done < count; done += people) {
-    if (count > people) await forgetTimeSteps(databaseUrl)
+): Promise<Measurement> {
+  const parts: Measurement[] = []
+  for (let done = 0; done < count; done += users) {
+    if (count > users) await resetTimeSteps(databaseUrl)
     parts.push(
       await measure(server, {
-        count: Math.min(people, count - done),
+        count: Math.min(users, count - done),
         connections: CONNECTIONS,
-        shot(index) {
-          const person = personAt((first + done + index) % people)
-          const credential = stepTokenOf(person, 'verify')
-          return { method: 'POST', path: '/v1/verify', credential, body: { code: codeOf(person) } }
+        request(index) {
+          const user = userAt((first + done + index) % users)
+          const credential = signStepToken(user, 'verify')
+          return {
+            method: 'POST',
+            path: '/v1/verify',
+            credential,
+            body: { code: currentCode(user) }
+          }
         }
       })
     )
   }
-  return joined(parts)
+  return combine(parts)
 }

@@ -7,7 +7,7 @@ const require = createRequire(import.meta.url)
 const prisma = require('prisma/package.json')
 const schema = readFileSync(new URL('schema.prisma', import.meta.url), 'utf8')
 
-/** The client carries its schema and version inside, so it tells by itself whether it is current. */
+/** Returns whether the generated client is current. The client contains its schema and version. */
 function isCurrent(file) {
   if (!existsSync(file)) return false
   const client = readFileSync(file, 'utf8')
@@ -17,14 +17,14 @@ function isCurrent(file) {
   )
 }
 
-// Half of `npm test`'s start would go into writing the same files again.
+// Writing the same files again would take half of the start-up time of `npm test`.
 if (!isCurrent(new URL('../src/generated/prisma/internal/class.ts', import.meta.url))) {
   const cli = require.resolve('prisma/build/index.js')
   const { status } = spawnSync(process.execPath, [cli, 'generate', '--no-hints'], {
     env: {
       ...process.env,
-      // Prisma insists on a schema engine, which this command never runs, and downloads one when
-      // there is none. The variable must name a file that exists; Node's own binary does.
+      // Prisma requires a schema engine, although this command never runs it, and downloads one if
+      // it is missing. The variable must name a file that exists, so Node's own binary is enough.
       PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,
       CHECKPOINT_DISABLE: '1'
     },

@@ -1,8 +1,8 @@
 // All that the service does of itself, and how often.
 
-import type { Sealing } from './audit/chaining.ts'
+import type { Chaining } from './audit/chaining.ts'
 import { tooOldToTell } from './core/mail/retries.ts'
-import type { SigningKeys } from './crypto/signing-key-ring.ts'
+import type { SigningKeyRing } from './crypto/signing-key-ring.ts'
 import type { SsoIdentities } from './data/sign-in/sso-identities.ts'
 import type { TrustedDevices } from './data/sign-in/trusted-devices.ts'
 import type { Verdicts } from './data/sign-in/verdicts.ts'
@@ -19,8 +19,8 @@ export interface BackgroundJobsOptions {
   outbox: Outbox
   /** Null: there is nowhere to send mails to. */
   mail: MailDelivery | null
-  sealing: Sealing
-  signingKeys: SigningKeys
+  chaining: Chaining
+  signingKeys: SigningKeyRing
   now: () => Date
 }
 
@@ -31,7 +31,7 @@ export function backgroundJobs({
   ssoIdentities,
   outbox,
   mail,
-  sealing,
+  chaining,
   signingKeys,
   now
 }: BackgroundJobsOptions): Job[] {
@@ -57,7 +57,7 @@ export function backgroundJobs({
       run: () => trustedDevices.forgetExpired(now())
     },
     { name: 'forgetting failed mails', everySeconds: 3600, run: () => outbox.forgetFailed(now()) },
-    { name: 'sealing audit events', everySeconds: 1, run: (stop) => sealing.sealDue({ stop }) },
+    { name: 'chaining audit events', everySeconds: 1, run: (stop) => chaining.chainDue({ stop }) },
     // Often, since a key that has leaked is trusted until then.
     { name: 'keeping up with signing keys', everySeconds: 2, run: () => signingKeys.keepUp() },
     mail

@@ -1,5 +1,5 @@
-// Who did what, or was refused: puts together the events of the record. An act's own event is written with the act, by
-// `data`; refusals are written here, before the caller hears of them.
+// Builds audit events. The event of an act is written by `data`, in the transaction of the act. The event of a refusal
+// is written here, before the caller gets the response.
 import type { FastifyRequest } from 'fastify'
 import {
   type AuditActor,
@@ -11,25 +11,12 @@ import {
   type SignedAuditEvent,
   signEvent
 } from '../core/audit/events.ts'
-import { UUID_FORM } from '../core/lists/pages.ts'
+import { UUID_FORM } from '../core/ids.ts'
 import { generateId } from '../crypto/ids.ts'
 import type { AuditEvents } from '../data/trail/audit-events.ts'
 import type { Credential } from '../plugins/credentials.ts'
-import type { Problem } from '../wire/problem.ts'
+import { Problem, type ProblemOptions } from '../wire/problem.ts'
 import { type ProblemCode, problemKind } from '../wire/problems.ts'
-
-declare module 'fastify' {
-  interface FastifyContextConfig {
-    /** What a request here tries to do, as it goes on record. Every route that takes a credential says it. */
-    act?: AuditType
-  }
-  interface FastifyRequest {
-    /** The act, where the body tells it more exactly than the route. */
-    act: AuditType | null
-    /** What was put together last of what goes on record; after a success or a refusal, what is on record. */
-    auditEvent: SignedAuditEvent | null
-  }
-}
 
 /** What the request alone doesn't tell about an act. */
 export interface Act {
@@ -49,11 +36,20 @@ export interface Act {
 }
 
 export interface Audit {
-  /** The event of an act that is about to be done; whoever does it writes it in the same transaction. */
+  /** Returns the event of an act that is about to be done. The act writes it in its own transaction. */
   succeeded(request: FastifyRequest, act?: Act): SignedAuditEvent
-  /** The event of an act that is refused, for a write that comes with the refusal; `reason` is a problem code. */
-  refused(request: FastifyRequest, reason: ProblemCode, act?: Act): SignedAuditEvent
-  /** Puts a refusal on record, unless it is there already or says nothing of the caller. */
+  /** Writes the event of a success that changes nothing else. */
+  recordSuccess(request: FastifyRequest, act?: Act): Promise<void>
+  /** Writes the event of a refusal and returns the problem to throw, marked as audited. */
+  refuse(
+    request: FastifyRequest,
+    code: ProblemCode,
+    act?: Act,
+    options?: Omit<ProblemOptions, 'isAudited'>
+  ): Promise<Problem>
+  /** Returns the event of a refusal, for a statement that records the refusal and its event together. */
+  refusalOf(request: FastifyRequest, code: ProblemCode, act?: Act): SignedAuditEvent
+  /** Writes the event of a problem that was thrown, unless it is already audited or refuses no act. */
   recordRefusal(request: FastifyRequest, problem: Problem): Promise<void>
 }
 
@@ -95,15 +91,26 @@ export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
     return event
   }
 
+  function refusalOf(request: FastifyRequest, code: ProblemCode, act: Act = {}): SignedAuditEvent {
+    return eventOf(request, 'refused', { ...act, reason: code })
+  }
+
   return {
     succeeded: (request, act = {}) => eventOf(request, 'succeeded', act),
 
-    refused: (request, reason, act = {}) => eventOf(request, 'refused', { ...act, reason }),
+    recordSuccess: (request, act = {}) => auditEvents.record(eventOf(request, 'succeeded', act)),
+
+    async refuse(request, code, act, options) {
+      await auditEvents.record(refusalOf(request, code, act))
+      return new Problem(code, { ...options, isAudited: true })
+    },
+
+    refusalOf,
 
     async recordRefusal(request, problem) {
-      if (problem.isOnRecord || !request.credential || !request.routeOptions.config.act) return
+      if (problem.isAudited || !request.credential || !request.routeOptions.config.act) return
       if (!isRefusalOfAct(request, problem)) return
-      await auditEvents.record(eventOf(request, 'refused', { reason: problem.code }))
+      await auditEvents.record(refusalOf(request, problem.code))
     }
   }
 }

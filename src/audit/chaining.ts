@@ -1,8 +1,8 @@
 // Chains the record, piece by piece. Every replica tries; the database gives one of them the turn.
-import type { AuditSeals } from '../data/trail/links.ts'
+import type { AuditLinks } from '../data/trail/links.ts'
 
-export interface SealingOptions {
-  seals: AuditSeals
+export interface ChainingOptions {
+  links: AuditLinks
   key: Uint8Array
   log: { error(details: object, message: string): void }
   /** Waits so many seconds, or until `stop` is aborted. */
@@ -10,7 +10,7 @@ export interface SealingOptions {
   now: () => Date
 }
 
-export interface SealDue {
+export interface ChainDue {
   /** Events in one batch at most; by itself it takes as many as its pace asks for. */
   limit?: number
   stop?: AbortSignal
@@ -24,25 +24,25 @@ const REST = 4
 const LATE_MS = 2000
 const LATE_BATCH_MAX = 500
 
-export type Sealing = ReturnType<typeof createSealing>
+export type Chaining = ReturnType<typeof createChaining>
 
 /**
- * The job of the background: seals whatever waits, and says what it refuses. Returns how many events it sealed. What has
+ * The job of the background: chains the waiting events and logs those it rejects. Returns how many events it chained. What has
  * piled up may take minutes; told to stop, it leaves the rest in the queue after the batch under way.
  */
-export function createSealing({ seals, key, log, pause, now }: SealingOptions) {
+export function createChaining({ links, key, log, pause, now }: ChainingOptions) {
   return {
-    async sealDue({ limit: given, stop }: SealDue = {}): Promise<number> {
+    async chainDue({ limit: given, stop }: ChainDue = {}): Promise<number> {
       let total = 0
       let isBehind = false
       do {
         const limit = given ?? (isBehind ? LATE_BATCH_MAX : BATCH_MAX)
         const startedAt = performance.now()
-        const { sealed, refused, upTo } = await seals.sealNext({ key, limit })
+        const { chained, refused, upTo } = await links.chainNext({ key, limit })
         for (const { event, why } of refused) log.error({ ...event, why }, 'an event got no seal')
-        total += sealed
+        total += chained
         // What is not full was the last there is.
-        if (sealed + refused.length < limit) break
+        if (chained + refused.length < limit) break
         isBehind = isLate(upTo, now())
         if (!isBehind) await pause(((performance.now() - startedAt) / 1000) * REST, stop)
       } while (!stop?.aborted)

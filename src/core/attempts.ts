@@ -1,21 +1,21 @@
-// Who may still guess. A guess is an attempt on a path: the code path, or the recovery path, each with its own
-// state, so that closing one never closes the other. Pure: state and instant in, state out; that no
-// verdict leaves before its attempt is on record is the compare-and-set's business (data/verdicts.ts).
+// Decides which guesses are still judged. A guess is an attempt on a path: the code path or the recovery path. Each path
+// has its own state, so closing one never closes the other. These functions are pure: a state and an instant go in, a
+// state comes out. The compare-and-set in data/sign-in/verdicts.ts records each attempt before its verdict is sent.
 
 export interface AttemptLimits {
   /** Attempts on one path under one step token. */
   perStepToken: number
-  /** Failures in a row, over all step tokens and routes, that lock the path; and each as many again. */
+  /** Failures in a row, over all step tokens and routes, that lock the path. The same number again locks it again. */
   beforeLock: number
   lockSeconds: number
-  /** Failures in a row that disable the path until a reset or a recovery code; null where none do. */
+  /** Failures in a row that disable the path until a reset or a recovery code; null if none do. */
   beforeDisabled: number | null
 }
 
 /**
- * Five tries forgive the usual slips. Ten before a lock of a quarter of an hour leave a guesser 3 × 10 of 10^6
- * codes (three steps are good at a time) in 15 minutes, and 50 in a row before the path is disabled stay
- * under the 100 that NIST SP 800-63B-4 §3.2.2 allows: in all a chance of 1 in 6,667.
+ * Five tries forgive the usual slips. Ten tries before a lock of 15 minutes let an attacker test 3 × 10 of 10^6 codes in
+ * that time, because three time steps are accepted at any moment. The path is disabled after 50 failures in a row, below
+ * the 100 that NIST SP 800-63B-4 §3.2.2 allows. Before that, an attacker's total chance is 1 in 6,667.
  */
 export const CODE_ATTEMPTS = {
   perStepToken: 5,
@@ -24,7 +24,7 @@ export const CODE_ATTEMPTS = {
   beforeDisabled: 50
 } as const satisfies AttemptLimits
 
-/** A recovery code has 120 bits: the lock only bounds the work, and nothing is gained by disabling. */
+/** Returns the limits for recovery codes. They have 120 bits, so a lock only bounds the work and disabling gains nothing. */
 export function recoveryAttempts(codeAttempts: AttemptLimits): AttemptLimits {
   return { ...codeAttempts, beforeDisabled: null }
 }
@@ -36,7 +36,7 @@ export interface PathState {
   disabledAt: Date | null
 }
 
-/** A path nobody has failed on. */
+/** The state of a path without failures. */
 export const CLEAR: PathState = { failures: 0, lockedUntil: null, disabledAt: null }
 
 export type Admission =
@@ -53,7 +53,7 @@ export interface AttemptInput {
   now: Date
 }
 
-/** Whether no guess on a path is judged just now, under whatever token. */
+/** Returns whether the path is closed: no guess on it is judged now, under any token. */
 export function isClosed(
   { lockedUntil, disabledAt }: Pick<PathState, 'lockedUntil' | 'disabledAt'>,
   now: Date
@@ -61,7 +61,7 @@ export function isClosed(
   return disabledAt !== null || (lockedUntil !== null && lockedUntil > now)
 }
 
-/** Decides whether one more guess is looked at at all. While it is not, even a right code changes nothing. */
+/** Decides whether the next guess is judged. If it is not, even a right code changes nothing. */
 export function admitAttempt({ path, stepTokenAttempts, limits, now }: AttemptInput): Admission {
   if (path.disabledAt) return { admitted: false, reason: 'disabled' }
   if (path.lockedUntil && path.lockedUntil > now) {
@@ -73,7 +73,7 @@ export function admitAttempt({ path, stepTokenAttempts, limits, now }: AttemptIn
   return { admitted: true }
 }
 
-/** The path after one more wrong guess: counted, and perhaps locked or disabled by it. */
+/** Returns the path after one more wrong guess. The guess is counted, and may lock or disable the path. */
 export function afterFailure(path: PathState, limits: AttemptLimits, now: Date): PathState {
   const failures = path.failures + 1
   const isDisabled = limits.beforeDisabled !== null && failures >= limits.beforeDisabled
@@ -85,7 +85,7 @@ export function afterFailure(path: PathState, limits: AttemptLimits, now: Date):
   }
 }
 
-/** How many more wrong guesses would still be judged, by the tightest of the budgets; 0 once one is spent. */
+/** Returns how many more wrong guesses would be judged under the tightest budget; 0 if any budget is spent. */
 export function attemptsRemaining({ path, stepTokenAttempts, limits, now }: AttemptInput): number {
   if (!admitAttempt({ path, stepTokenAttempts, limits, now }).admitted) return 0
   const underToken =

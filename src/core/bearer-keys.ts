@@ -1,4 +1,4 @@
-// Operator and API keys: opaque bearer secrets with a prefix that secret scanners know.
+// Operator and API keys: opaque bearer secrets with a prefix that secret scanners recognise.
 import { createHash, timingSafeEqual } from 'node:crypto'
 
 export type BearerKeyKind = 'operator' | 'api'
@@ -11,7 +11,7 @@ export interface BearerKey {
   secret: string
 }
 
-/** What an API key may be allowed to do. */
+/** The permissions that an API key can have. */
 export const SCOPES = [
   'users:read',
   'users:write',
@@ -32,24 +32,24 @@ export const BEARER_KEY_SECRET_BYTES = 32
 export const BEARER_KEY_ID_FORM = /^[a-z0-9]{12}$/
 const FORM = /^(tso|tsk)_([a-z0-9]{12})_([A-Za-z0-9_-]{43})$/
 
-/** The key as its holder sends it: `tsk_<id>_<secret>`. */
+/** Returns the key in the form that its holder sends: `tsk_<id>_<secret>`. */
 export function formatBearerKey({ kind, id, secret }: BearerKey): string {
   return `${PREFIXES[kind]}_${id}_${secret}`
 }
 
-/** Reads a key; null for anything that is not exactly of its form. */
+/** Reads a key. Returns null for text that does not have exactly this form. */
 export function parseBearerKey(text: string): BearerKey | null {
   const [, prefix, id, secret] = FORM.exec(text) ?? []
   if (id === undefined || secret === undefined) return null
   return { kind: prefix === PREFIXES.operator ? 'operator' : 'api', id, secret }
 }
 
-/** What is stored. One SHA-256 is enough for 256 random bits: there is no list to try. */
+/** Returns the hash to store. One SHA-256 is enough for 256 random bits, because no list of likely secrets exists. */
 export function hashBearerSecret(secret: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(createHash('sha256').update(secret).digest())
 }
 
-/** Whether a secret has this hash, compared in constant time. */
+/** Returns whether a secret has this hash. The comparison takes constant time. */
 export function isSecretOf(secret: string, hash: Uint8Array): boolean {
   const given = hashBearerSecret(secret)
   return given.length === hash.length && timingSafeEqual(given, hash)

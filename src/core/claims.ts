@@ -1,34 +1,35 @@
-// What our tokens say, and when they may be believed. Signatures are checked before these functions are
-// asked; time is an argument, so that expiry is as testable as everything else.
+// The claims of our tokens, and when they are valid. The caller checks the signature first. Time is an argument, so that
+// tests can reach every expiry.
 import { type Static, type TSchema, Type } from 'typebox'
 import { Compile } from 'typebox/schema'
+import { UUID_FORM } from './ids.ts'
+import { LAST_NUMERIC_DATE } from './instants.ts'
 
-/** A step token lives as long as it takes to open an app and type six digits. */
-export const VERIFY_STEP_TTL_SECONDS = 5 * 60
-/** Installing an authenticator app takes longer. */
+/** The time to open an app and type six digits. */
+const VERIFY_STEP_TTL_SECONDS = 5 * 60
+/** Longer, because the user may have to install an authenticator app first. */
 export const ENROLL_STEP_TTL_SECONDS = 10 * 60
-/** Long enough to be exchanged for a host's session, short enough to die by itself (RFC 9700 §4.14). */
+/** Long enough for the host to exchange it for a session, short enough to expire without a revocation (RFC 9700 §4.14). */
 export const ACCESS_TOKEN_TTL_SECONDS = 15 * 60
-/** How old a sign-in may be for a sensitive act; the `max_age` of our RFC 9470 challenge. */
+/** The maximum age of a sign-in for a sensitive act: the `max_age` of our RFC 9470 challenge. */
 export const FRESH_SECONDS = 10 * 60
 
-/** Explicit types keep one kind of token from passing for another (RFC 8725 §3.11). */
+/** Explicit types prevent the use of one kind of token as another (RFC 8725 §3.11). */
 export const STEP_TOKEN_TYPE = 'step+jwt'
 /** RFC 9068 §2.1. */
 export const ACCESS_TOKEN_TYPE = 'at+jwt'
 export const STEP_TOKEN_AUDIENCE = 'urn:twostep:step'
 
-/** One factor, a trusted device, or grace. */
+/** One factor, a trusted device, or a sign-in during the grace period. */
 export const ACR_ONE_FACTOR = 'urn:twostep:acr:1'
-/** A second factor shown just now, or verified single sign-on. */
+/** A second factor in this sign-in, or verified single sign-on. */
 export const ACR_TWO_FACTORS = 'urn:twostep:acr:2'
 
 export type StepPurpose = 'verify' | 'enroll'
 export type Role = 'member' | 'admin'
 
-/** Up to the last second of the year 9999: what is later is no instant that a database or RFC 3339 can hold. */
-const NumericDate = Type.Integer({ minimum: 0, maximum: 253_402_300_799 })
-const Uuid = Type.String({ pattern: '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' })
+const NumericDate = Type.Integer({ minimum: 0, maximum: LAST_NUMERIC_DATE })
+const Uuid = Type.String({ pattern: UUID_FORM.source })
 
 export const StepClaims = Type.Object({
   iss: Type.String(),
@@ -36,7 +37,7 @@ export const StepClaims = Type.Object({
   sub: Uuid,
   account: Uuid,
   purpose: Type.Union([Type.Literal('verify'), Type.Literal('enroll')]),
-  /** How the first step was done; the access token's `amr` builds on it. */
+  /** The methods of the first step. The access token's `amr` extends them. */
   amr: Type.Array(Type.String()),
   epoch: Type.Integer({ minimum: 0 }),
   jti: Uuid,
@@ -63,7 +64,7 @@ export const AccessClaims = Type.Object({
 })
 export type AccessClaims = Static<typeof AccessClaims>
 
-/** The user a token is about, as the claims need them. */
+/** The facts about a user that go into the claims. */
 export interface TokenSubject {
   accountId: string
   audience: string
@@ -73,36 +74,36 @@ export interface TokenSubject {
   epoch: number
 }
 
-/** How a person has just proved who they are, as `amr` and `acr` tell it. */
+/** How a user has signed in: the source of `amr`, `acr` and `auth_time`. */
 export interface Authentication {
   /** RFC 8176 values. */
   amr: readonly string[]
   twoFactors: boolean
-  /** When, where it was elsewhere and earlier; absent for just now. */
+  /** When the user signed in at an identity provider; absent if it happened here and now. */
   authenticatedAt?: Date
 }
 
 export const BY_PASSWORD: Authentication = { amr: ['pwd'], twoFactors: false }
 
-/** Single sign-on by the word of a back end; what a provider's own word says, core/id-tokens tells. */
+/** Single sign-on asserted by a back end. For a provider's ID token, core/id-tokens derives the value. */
 export const BY_SSO: Authentication = { amr: ['sso'], twoFactors: true }
 
-/** Whether somebody came by single sign-on: by the provider's word, or by a back end's. */
+/** Returns whether the user came by single sign-on, with an ID token or by an assertion from a back end. */
 export function isBySso(amr: readonly string[]): boolean {
   return amr.includes('sso')
 }
 
-/** The first step and a code from an authenticator (RFC 8176: `otp`, and `mfa` for both together). */
+/** Returns the first step plus a code from an authenticator (RFC 8176: `otp`, and `mfa` for the combination). */
 export function withCode(firstStep: readonly string[]): Authentication {
   return { amr: withMethods(firstStep, ['otp', 'mfa']), twoFactors: true }
 }
 
-/** The first step and a recovery code; `rc` is ours, RFC 8176 has none for it. */
+/** Returns the first step plus a recovery code. RFC 8176 has no value for it, so `rc` is our own. */
 export function withRecoveryCode(firstStep: readonly string[]): Authentication {
   return { amr: withMethods(firstStep, ['mfa', 'rc']), twoFactors: true }
 }
 
-/** Claims of the token that leads from the first step to the second, and nowhere else. */
+/** Returns the claims of the token that leads from the first step to the second, and is accepted nowhere else. */
 export function stepClaims(
   { accountId, userId, epoch }: TokenSubject,
   purpose: StepPurpose,
@@ -125,8 +126,8 @@ export function stepClaims(
 }
 
 /**
- * Claims of an access token (RFC 9068 §2.2). The first audience is ours, the second the account's own API,
- * so that a host can refuse the tokens of every other account.
+ * Returns the claims of an access token (RFC 9068 §2.2). The first audience is our own API, the second is the API of the
+ * account. A host that checks the second one rejects the tokens of every other account.
  */
 export function accessClaims(
   { accountId, audience, userId, email, role, epoch }: TokenSubject,
@@ -152,22 +153,22 @@ export function accessClaims(
   }
 }
 
-/** The claims of a step token of ours that is still alive; null for anything else. */
+/** Returns the claims of a step token that we issued and that has not expired; null for any other payload. */
 export const judgeStepClaims = claimsJudge(StepClaims, ({ iss }, issuer) => iss === issuer)
 
-/** The claims of an access token of ours, for our own routes, that is still alive; null for anything else. */
+/** Returns the claims of an access token for our routes that has not expired; null for any other payload. */
 export const judgeAccessClaims = claimsJudge(
   AccessClaims,
   ({ iss, aud, client_id, account }, issuer) =>
     iss === issuer && aud.includes(issuer) && client_id === account
 )
 
-/** Whether the sign-in behind a token happened at most ten minutes ago (RFC 9470 `max_age`). */
+/** Returns whether the sign-in behind a token is at most ten minutes old (RFC 9470 `max_age`). */
 export function isRecent({ auth_time }: Pick<AccessClaims, 'auth_time'>, now: Date): boolean {
   return secondsOf(now) - auth_time <= FRESH_SECONDS
 }
 
-/** Whether a second factor was shown at most ten minutes ago: what a sensitive act asks for. */
+/** Returns whether a second factor was used at most ten minutes ago, as sensitive acts require. */
 export function isFresh(claims: Pick<AccessClaims, 'acr' | 'auth_time'>, now: Date): boolean {
   return claims.acr === ACR_TWO_FACTORS && isRecent(claims, now)
 }
@@ -183,7 +184,7 @@ function claimsJudge<Schema extends TSchema>(
   ): Static<Schema> | null => {
     if (!validator.Check(payload)) return null
     const claims = payload as Static<Schema> & { exp: number; nbf?: unknown }
-    // We never issue `nbf`; a token that has one was not made here.
+    // We never issue `nbf`, so a token with that claim is not ours.
     if (claims.exp <= secondsOf(now) || claims.nbf !== undefined) return null
     return isMeantForUs(claims, issuer) ? claims : null
   }

@@ -1,30 +1,40 @@
-// When an identity provider's ID token may be believed (OpenID Connect Core §3.1.3.7). Signatures are checked elsewhere;
-// what needs no key is judged here, and before any key is fetched, so that a token that says the wrong things costs nothing.
+// When an identity provider's ID token is valid (OpenID Connect Core §3.1.3.7). sso/identity-providers checks the
+// signature. The checks here need no key and run first, so a token with wrong claims never causes a fetch.
 import { createHash } from 'node:crypto'
 import { type Static, Type } from 'typebox'
 import { Compile } from 'typebox/compile'
 import type { Authentication } from './claims.ts'
+import { LAST_NUMERIC_DATE } from './instants.ts'
 
-/** Every ID token of a known provider fits in, and whatever comes is read at once. */
+/** Fits the ID tokens of all known providers. The whole token is held in memory. */
 export const ID_TOKEN_LENGTH_MAX = 8 * 1024
-/** An ID token is shown right after the sign-in that it tells of; an older one was kept by somebody. */
+/** A client sends an ID token right after the sign-in at the provider. An older token may have been stolen. */
 export const ID_TOKEN_AGE_MAX_SECONDS = 5 * 60
-/** By how much a provider's clock may be ahead of ours. */
+/** How far a provider's clock may be ahead of the service's clock. */
 export const CLOCK_TOLERANCE_SECONDS = 30
 
 /**
- * Signatures that only the provider can make (RFC 8725 §3.1). With HS256 its public key would be the secret, and
- * `none` has no signature at all.
+ * Signatures that only the provider can create (RFC 8725 §3.1). HS256 would use the public key as a shared secret, and
+ * `none` has no signature.
  */
 export const ID_TOKEN_ALGORITHMS = [
-  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
-  ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519'
 ] as const
 
 const AMR_VALUES_MAX = 10
 
-/** Up to the last second of the year 9999, as our own claims; fractions are allowed (RFC 7519 §2). */
-const NumericDate = Type.Number({ minimum: 0, maximum: 253_402_300_799 })
+/** Unlike in our own claims, fractions are allowed (RFC 7519 §2). */
+const NumericDate = Type.Number({ minimum: 0, maximum: LAST_NUMERIC_DATE })
 const printable = (maxLength: number) =>
   Type.String({ minLength: 1, maxLength, pattern: '^[\\u0020-\\u007e]*$' })
 
@@ -56,33 +66,36 @@ const headers = Compile(Header)
 const claimSets = Compile(Claims)
 const emails = Compile(printable(254))
 
-/** An ID token taken apart; nothing of it is believed yet. */
-export interface UnverifiedIdToken {
+/** A parsed ID token. Nothing in it is trusted yet. */
+interface UnverifiedIdToken {
   claims: Claims
-  /** SHA-256 of header and payload. Not of the signature, of which not every bit counts: one token would be several. */
+  /**
+   * SHA-256 of header and payload. The signature is left out: not every bit of it matters, so variants of one token would
+   * have different hashes.
+   */
   hash: Uint8Array<ArrayBuffer>
 }
 
-/** What the account's policy and the caller expect of an ID token. */
-export interface IdTokenExpectation {
+/** What the account's policy and the caller require of an ID token. */
+interface IdTokenExpectation {
   issuer: string
   clientId: string
-  /** Null: the caller has sent none. */
+  /** Null if the caller sent none. */
   nonce: string | null
 }
 
-/** Who has signed in at the provider, and how. */
+/** The user who signed in at the provider, and how. */
 export interface ProvenIdentity {
   issuer: string
   subject: string
-  /** In lower case; null where the provider does not vouch for one. */
+  /** In lower case; null if the provider does not say that it verified one. */
   verifiedEmail: string | null
   authentication: Authentication
-  /** When the token is dead by itself. */
+  /** When the token expires. */
   expiresAt: Date
 }
 
-export type IdTokenVerdict =
+type IdTokenVerdict =
   | { accepted: true; identity: ProvenIdentity }
   | { accepted: false; reason: IdTokenFlaw }
 
@@ -95,7 +108,7 @@ export type IdTokenFlaw =
   | 'too_old'
   | 'other_nonce'
 
-/** Takes a compact JWS apart. Null: it is none, or not one of those that could be an ID token. */
+/** Parses a compact JWS. Returns null for text that cannot be an ID token. */
 export function readIdToken(token: string): UnverifiedIdToken | null {
   if (token.length > ID_TOKEN_LENGTH_MAX) return null
   const [header, payload, signature, ...more] = token.split('.')
@@ -108,7 +121,7 @@ export function readIdToken(token: string): UnverifiedIdToken | null {
   return { claims: claims as Claims, hash: Uint8Array.from(hash) }
 }
 
-/** Judges what an ID token says, at an instant. It holds only together with the provider's signature. */
+/** Judges the claims of an ID token at an instant. The verdict is valid only if the provider's signature is. */
 export function judgeIdToken(
   claims: Claims,
   expected: IdTokenExpectation,
@@ -120,7 +133,9 @@ export function judgeIdToken(
   return {
     accepted: true,
     identity: {
-      ...{ issuer: expected.issuer, subject, verifiedEmail: verifiedEmailOf(claims) },
+      issuer: expected.issuer,
+      subject,
+      verifiedEmail: verifiedEmailOf(claims),
       authentication: authenticationOf(claims, now),
       expiresAt: new Date(Math.min(exp, iat + ID_TOKEN_AGE_MAX_SECONDS) * 1000)
     }
@@ -130,24 +145,24 @@ export function judgeIdToken(
 function flawOf(claims: Claims, expected: IdTokenExpectation, now: number): IdTokenFlaw | null {
   const { iss, exp, iat, nbf = 0, nonce = null } = claims
   if (iss !== expected.issuer) return 'other_issuer'
-  // A back-channel logout token is signed by the same key for the same client, and is no sign-in.
+  // The same key signs back-channel logout tokens for the same client. They are no sign-in.
   if (claims.events !== undefined) return 'other_kind'
   if (!isMeantFor(claims, expected.clientId)) return 'other_client'
   if (exp <= now) return 'expired'
   if (Math.max(iat, nbf) > now + CLOCK_TOLERANCE_SECONDS) return 'not_yet_valid'
   if (now - iat > ID_TOKEN_AGE_MAX_SECONDS) return 'too_old'
-  // Both ways: a nonce that is not asked after would bind the token to nobody's browser.
+  // A nonce that only one side has is an error too: the token would not be bound to the user's browser.
   return nonce === expected.nonce ? null : 'other_nonce'
 }
 
-/** For this client, and issued to it: a token that several may read must say to whom it was given. */
+/** Returns whether the token was issued to this client. A token with several audiences must name it in `azp`. */
 function isMeantFor({ aud, azp }: Claims, clientId: string): boolean {
   const audiences = [aud].flat()
   if (!audiences.includes(clientId)) return false
   return azp === undefined ? audiences.length === 1 : azp === clientId
 }
 
-/** An access token (RFC 9068) or a logout token names its type; an ID token says `JWT` or nothing. */
+/** Access tokens (RFC 9068) and logout tokens name their type. An ID token has the type `JWT` or none. */
 function isOfIdTokenType(typ = 'JWT'): boolean {
   return /^(application\/)?jwt$/i.test(typ)
 }
@@ -157,10 +172,10 @@ function verifiedEmailOf({ email, email_verified }: Claims): string | null {
   return email.toLowerCase()
 }
 
-/** A provider that doesn't say when has a session of any age: nothing that asks for a fresh sign-in may believe it. */
+/** Without `auth_time` the provider's session can have any age, so it never counts as a fresh sign-in. */
 const AUTH_TIME_UNKNOWN = 0
 
-/** The provider's own words with ours behind; the time of its sign-in, which no clock of its can put ahead of us. */
+/** Returns the provider's methods followed by ours, and its sign-in time, which is never later than now. */
 function authenticationOf({ amr = [], auth_time, iat }: Claims, now: Date): Authentication {
   const methods = amr.filter((value) => typeof value === 'string' && /^[!-~]{1,64}$/.test(value))
   const values = new Set([...(methods as string[]).slice(0, AMR_VALUES_MAX), 'sso'])

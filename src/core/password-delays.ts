@@ -1,15 +1,15 @@
-// How long the next try at a password has to wait. A delay, never a lock: it binds one address to one user, so a
-// stranger elsewhere can't keep anybody out (OWASP Authentication Cheat Sheet, login throttling).
+// How long the next try at a password has to wait. It is a delay for one address and one user, never a lock. So a stranger
+// at another address cannot lock a user out (OWASP Authentication Cheat Sheet, login throttling).
 
-/** Slips that cost nothing. */
+/** Failures without a delay: the usual slips. */
 const FREE_FAILURES = 3
 const FIRST_DELAY_SECONDS = 1
-/** What a patient guesser is left with: four tries an hour. */
+/** Leaves a patient attacker four tries an hour. */
 export const PASSWORD_DELAY_MAX_SECONDS = 15 * 60
-/** Failures are forgotten an hour after the first of them. */
+/** The count starts again an hour after the first failure. */
 export const PASSWORD_FAILURES_WINDOW_SECONDS = 60 * 60
 
-/** Seconds to wait after so many failed passwords: 0 for the first three, then 1, 2, 4 … up to 15 minutes. */
+/** Returns the seconds to wait after so many failures: 0 for the first three, then 1, 2, 4 … up to 15 minutes. */
 export function passwordDelaySeconds(failures: number): number {
   if (failures <= FREE_FAILURES) return 0
   const doublings = failures - FREE_FAILURES - 1

@@ -1,16 +1,16 @@
-// What a password must be. How it is hashed is plugins/password-hashing.ts's business.
+// The rules for new passwords. crypto/password-hashing hashes them.
 
-/** NIST SP 800-63B-4 §3.1.1.2: eight is the floor where the password is one of two factors. */
+/** NIST SP 800-63B-4 §3.1.1.2: eight is the minimum for a password that is one of two factors. */
 export const PASSWORD_LENGTH_MIN = 8
 
-/** The same clause wants at least 64 to be possible; the ceiling keeps hashing cheap to ask for. */
+/** The same clause requires that at least 64 are possible. The maximum bounds the cost of hashing. */
 export const PASSWORD_LENGTH_MAX = 128
 
-export type PasswordVerdict = { acceptable: true } | { acceptable: false; reason: string }
+type PasswordVerdict = { acceptable: true } | { acceptable: false; reason: string }
 
 /**
- * Judges a new password by length and by what an attacker tries first; no rules on its composition
- * (NIST SP 800-63B-4 §3.1.1.2). Length is counted in Unicode code points of the NFC form.
+ * Judges a new password by its length and against the passwords that attackers try first. There are no rules about its
+ * characters (NIST SP 800-63B-4 §3.1.1.2). The length is counted in Unicode code points of the NFC form.
  */
 export function judgePassword(password: string, { email }: { email: string }): PasswordVerdict {
   const normalized = normalizePassword(password)
@@ -31,18 +31,21 @@ export function judgePassword(password: string, { email }: { email: string }): P
     return { acceptable: false, reason: 'must not be one character repeated' }
   }
   if (COMMON_PASSWORDS.has(folded)) {
-    return { acceptable: false, reason: 'is among the passwords tried first' }
+    return { acceptable: false, reason: 'is one of the passwords that attackers try first' }
   }
   return { acceptable: true }
 }
 
-/** The form that is hashed, so that composed and decomposed spellings sign in alike (NIST SP 800-63B-4 §3.1.1.2). */
+/**
+ * Returns the NFC form, which is hashed. Composed and decomposed spellings of a password are then equal (NIST SP
+ * 800-63B-4 §3.1.1.2).
+ */
 export function normalizePassword(password: string): string {
   return password.normalize('NFC')
 }
 
-// The head of the public breach lists, eight characters and up. Throttling defends against the rest: five
-// wrong guesses are soon spent, so only the very first of a list matter online.
+// The most frequent passwords of public breach lists with eight characters or more. Throttling covers the rest: an online
+// attacker gets so few tries that only the first entries of a list matter.
 const COMMON_PASSWORDS = new Set(
   `12345678 123456789 1234567890 11223344 12341234 123123123 87654321 987654321 0987654321 1q2w3e4r
   1q2w3e4r5t 1qaz2wsx zaq12wsx q1w2e3r4 qwertyui qwertyuiop qwerty12 qwerty123 qwerty1234 qwerty12345

@@ -1,31 +1,32 @@
-// The decision: what one sign-in must do next, and why. The order of the questions is the product's promise: verified
-// single sign-on, then the operator's mandate, then the account's demand, then what the user has chosen.
+// The decision: what a sign-in must do next, and why. The order of precedence is part of the contract: verified single
+// sign-on, then the operator's mandate, then the account's policy, then the user's own choice.
+import { isRepresentable } from './instants.ts'
 
-export type TwoFactorPolicy = 'optional' | 'required'
+type TwoFactorPolicy = 'optional' | 'required'
 export type SsoMode = 'off' | 'optional' | 'required'
 
-/** What an account asks of its users. */
+/** What an account requires of its users. */
 export interface AccountPolicy {
   twoFactor: TwoFactorPolicy
-  /** From when it asks; null: from `requiredSince` on. */
+  /** When the requirement starts; null: at `requiredSince`. */
   requiredFrom: Date | null
-  /** When `required` was chosen; null while it is not. What counts where no date is given. */
+  /** When `required` was chosen; null while the policy is optional. It is the start if `requiredFrom` is null. */
   requiredSince: Date | null
-  /** How long after that nobody is held up for it. */
+  /** Grace period in days from the start: users may still sign in without two-factor. */
   graceDays: number
   trustedDevices: { allowed: boolean; days: number }
   sso: { mode: SsoMode; issuer: string | null; clientId: string | null }
 }
 
-/** What the operator asks of an account. Its grace is the time before its date. */
+/** What the operator requires of an account. The time before its date is its grace period. */
 export interface Mandate {
   requiredFrom: Date
   reason: string | null
-  /** Whom it was made for: this account, or every account of the deployment. */
+  /** Whether the mandate is for this account or for every account of the deployment. */
   source: 'account' | 'deployment'
 }
 
-/** How somebody came in. Single sign-on only where it was verified. */
+/** How the user came in. `sso` means verified single sign-on only. */
 export type Arrival = 'password' | 'sso'
 
 export interface Demands {
@@ -36,7 +37,7 @@ export interface Demands {
 export interface DecisionInput extends Demands {
   user: { hasAuthenticator: boolean }
   arrival: Arrival
-  /** The browser or phone has shown the token of a device that the user trusts. */
+  /** The browser or phone sent the token of a device that the user trusts. */
   hasTrustedDevice: boolean
   now: Date
 }
@@ -51,22 +52,20 @@ export type Decision =
     }
   | { outcome: 'enrollment_required'; reason: 'mandated' | 'account_required' }
 
-/** A set-up that nobody is held up for yet, but will be from then on. */
-export interface Recommendation {
+/** A set-up that is optional now and becomes necessary at this instant. */
+interface Recommendation {
   requiredFrom: Date
 }
 
 const DAY_MS = 86_400_000
-/** RFC 3339 has four digits for it. */
-const LAST_YEAR = 9999
 
-/** Decides what follows a right first step. Total and pure: every input has one outcome and one reason. */
+/** Decides what follows a successful first step. The function is total and pure: every input has one outcome and reason. */
 export function decide(input: DecisionInput): Decision {
   const { arrival, user, policy, hasTrustedDevice } = input
   if (arrival === 'sso') {
     return { outcome: 'authenticated', reason: 'sso_supersedes', recommended: null }
   }
-  // A user's own authenticator is asked for even where nothing demands it: its owner counts on that.
+  // The user's own authenticator is used even if nothing requires it: the user relies on that protection.
   if (user.hasAuthenticator) {
     if (hasTrustedDevice && policy.trustedDevices.allowed) {
       return { outcome: 'authenticated', reason: 'trusted_device', recommended: null }
@@ -78,7 +77,7 @@ export function decide(input: DecisionInput): Decision {
   return withoutSetUp(input)
 }
 
-/** Nobody is held up yet; whoever will be is told from when on. */
+/** Lets the user in without two-factor, and says from when on it will be required, if it will. */
 function withoutSetUp(demands: Demands & { now: Date }): Decision {
   const requiredFrom = enforcedFrom(demands)
   const recommended = requiredFrom && { requiredFrom }
@@ -88,7 +87,7 @@ function withoutSetUp(demands: Demands & { now: Date }): Decision {
   return { outcome: 'authenticated', reason: 'not_required', recommended }
 }
 
-/** Whose demand holds everybody up now; null for nobody's. The mandate comes before the account. */
+/** Returns which requirement is enforced now; null if none is. The mandate takes precedence over the account. */
 function enforcedBy({
   mandate,
   policy,
@@ -99,20 +98,20 @@ function enforcedBy({
   return from && from <= now ? 'account_required' : null
 }
 
-/** From when on whoever has no authenticator is held up, by whichever demand is first; null for never. */
+/** Returns when a user without an authenticator must set one up, by the earlier requirement; null for never. */
 export function enforcedFrom({ mandate, policy }: Demands): Date | null {
   const dates = [mandate?.requiredFrom ?? null, accountEnforcesFrom(policy)]
   const [first] = dates.filter((date) => date !== null).sort((one, other) => +one - +other)
   return first ?? null
 }
 
-/** A mandate's grace is the time before its date; an account's begins with its date. */
+/** A mandate's grace period is the time before its date. An account's grace period starts at its date. */
 function isInGrace({ mandate, policy, now }: Demands & { now: Date }): boolean {
   const from = accountRequiresFrom(policy)
   return mandate !== null || (from !== null && from <= now)
 }
 
-/** The instant from which the account requires two-factor; null: it doesn't. Without any date it always has. */
+/** Returns when the account's requirement starts; null if it has none. Without any date it has always applied. */
 function accountRequiresFrom({ twoFactor, requiredFrom, requiredSince }: AccountPolicy) {
   return twoFactor === 'required' ? (requiredFrom ?? requiredSince ?? new Date(0)) : null
 }
@@ -123,8 +122,8 @@ function accountEnforcesFrom(policy: AccountPolicy): Date | null {
 }
 
 /**
- * Whether users of this account may not go without a second factor: nobody turns it off any more. Grace only forgives
- * that it isn't on yet.
+ * Returns whether two-factor is required of the users, so that they cannot turn it off. A grace period only lets users
+ * sign in who have not set it up yet.
  */
 export function isTwoFactorRequired({ mandate, policy, now }: Demands & { now: Date }): boolean {
   if (mandate && mandate.requiredFrom <= now) return true
@@ -132,12 +131,12 @@ export function isTwoFactorRequired({ mandate, policy, now }: Demands & { now: D
   return from !== null && from <= now
 }
 
-/** Whether the operator's mandate holds already, so that the account's own switch is locked. */
+/** Returns whether the operator's mandate is in force, which locks the account's own switch. */
 export function isPolicyLocked({ mandate, now }: { mandate: Mandate | null; now: Date }): boolean {
   return mandate !== null && mandate.requiredFrom <= now
 }
 
-/** The mandate that binds an account: of the two, the one that bites first; the account's own where both do at once. */
+/** Returns the mandate that is enforced first; the account's own if both start at the same time. */
 export function bindingMandate(
   ofAccount: Pick<Mandate, 'requiredFrom' | 'reason'> | null,
   ofDeployment: Date | null
@@ -148,7 +147,7 @@ export function bindingMandate(
   return ofDeployment && { requiredFrom: ofDeployment, reason: null, source: 'deployment' }
 }
 
-/** A merge patch (RFC 7396) of a policy: what is absent stays. */
+/** A merge patch (RFC 7396) of a policy: absent members stay as they are. */
 export interface PolicyPatch {
   twoFactor?: TwoFactorPolicy
   requiredFrom?: Date | null
@@ -157,7 +156,7 @@ export interface PolicyPatch {
   sso?: { mode?: SsoMode; issuer?: string | null; clientId?: string | null }
 }
 
-/** The policy after a patch at an instant. */
+/** Returns the policy after a patch that is applied at this instant. */
 export function patchedPolicy(
   { trustedDevices, sso, ...policy }: AccountPolicy,
   patch: PolicyPatch,
@@ -173,20 +172,20 @@ export function patchedPolicy(
   return { ...patched, requiredSince: patched.twoFactor === 'required' ? requiredSince : null }
 }
 
-/** The member without which single sign-on can't be on; null where nothing is missing. */
+/** Returns the member that is missing for single sign-on; null if the policy is complete. */
 export function missingForSso({ sso }: AccountPolicy): 'issuer' | 'clientId' | null {
   if (sso.mode === 'off') return null
   if (sso.issuer === null) return 'issuer'
   return sso.clientId === null ? 'clientId' : null
 }
 
-/** Whether the end of the grace is a date that RFC 3339 can write, so that users can be told of it. */
+/** Returns whether RFC 3339 can express the end of the grace period, so that a response to a user can contain it. */
 export function isGraceWritable(policy: AccountPolicy): boolean {
   const end = accountEnforcesFrom(policy)
-  return end === null || end.getUTCFullYear() <= LAST_YEAR
+  return end === null || isRepresentable(end)
 }
 
-/** Whether the trust given to devices under the one policy still stands under the other. */
+/** Returns whether devices that were trusted under one policy stay trusted under the other. */
 export function isDeviceTrustKept(before: AccountPolicy, after: AccountPolicy): boolean {
   return (
     before.twoFactor === after.twoFactor &&

@@ -2,45 +2,48 @@
 // it has signed, so that every verifier of a token knows its key.
 import { ACCESS_TOKEN_TTL_SECONDS } from './claims.ts'
 
-/** How long hosts may keep the JWKS: it spares us traffic, and a rotation waits for it. */
+/** How long hosts may cache the JWKS. A cache saves traffic; a rotation has to wait for it. */
 export const JWKS_MAX_AGE_SECONDS = 5 * 60
-/** Every replica has looked for new keys within this, slow database included; each tries every two seconds. */
+/** Every replica has loaded new keys after this time, even from a slow database: it tries every two seconds. */
 export const SIGNING_KEYS_KNOWN_WITHIN_SECONDS = 10
-/** For hosts and caches that take their time with a fetch. */
+/** Allowance for hosts and caches that fetch slowly. */
 const FETCH_SECONDS = 60
-/** Replicas date tokens by their own clocks, and no clock that keeps time with anything is an hour off. */
+/** Replicas date tokens by their own clocks. A clock that is synchronised at all is less than an hour off. */
 const CLOCK_SKEW_MAX_SECONDS = 60 * 60
 
-/** From when a key is stored until it signs: then every replica, and every JWKS in a cache, has it. */
+/** The time from storing a key to signing with it. By then every replica and every cached JWKS contains it. */
 export const PUBLISHED_BEFORE_SIGNING_SECONDS =
   SIGNING_KEYS_KNOWN_WITHIN_SECONDS + JWKS_MAX_AGE_SECONDS + FETCH_SECONDS
-/** From when the next key signs until a key retires: then the last replica has changed over, and the last token is dead. */
+/**
+ * The time from the next key's first signature to a key's retirement. By then every replica has switched, and the last
+ * token of the retired key has expired.
+ */
 export const TRUSTED_AFTER_SIGNING_SECONDS =
   SIGNING_KEYS_KNOWN_WITHIN_SECONDS + ACCESS_TOKEN_TTL_SECONDS + CLOCK_SKEW_MAX_SECONDS
 
-/** What the schedule goes by; instants are of the database's clock. */
+/** The input of the schedule. Instants are read from the database's clock. */
 export interface ScheduledKey {
   id: string
   signsFrom: Date
 }
 
-/** `published`: signs later. `retiring`: signs no more, and its tokens may live. `retired`: they are dead. */
-export type SigningKeyState = 'published' | 'signing' | 'retiring' | 'retired'
+/** `published`: signs later. `retiring`: no longer signs, but its tokens may be valid. `retired`: they have expired. */
+type SigningKeyState = 'published' | 'signing' | 'retiring' | 'retired'
 
 export type Scheduled<Key extends ScheduledKey> = Key & {
   state: SigningKeyState
-  /** When it is trusted no more; null while no other key is to follow. */
+  /** When the key is no longer trusted; null while it has no successor. */
   retiresAt: Date | null
 }
 
-/** What every key is good for at an instant, newest first. Exactly one signs, unless there is none. */
+/** Returns the state of every key at an instant, newest first. Exactly one key signs, unless the list is empty. */
 export function scheduleOf<Key extends ScheduledKey>(
   keys: readonly Key[],
   at: Date
 ): Scheduled<Key>[] {
   const newestFirst = keys.toSorted(bySignsFrom).reverse()
   const begun = newestFirst.findIndex(({ signsFrom }) => signsFrom <= at)
-  // The database's clock may have been set back: then the key that signs first signs already.
+  // The database's clock may have been set back. Then the key with the earliest start signs already.
   const signing = begun === -1 ? newestFirst.length - 1 : begun
   return newestFirst.map((key, index) => {
     const successor = newestFirst[index - 1]
@@ -55,7 +58,7 @@ function stateOf(stepsBehind: number, retiresAt: Date | null, at: Date): Signing
   return retiresAt !== null && retiresAt <= at ? 'retired' : 'retiring'
 }
 
-// The id decides between two of one instant, so that every replica puts them in one order.
+// Keys of the same instant are ordered by id, so that every replica has the same order.
 function bySignsFrom(one: ScheduledKey, other: ScheduledKey): number {
   return one.signsFrom.getTime() - other.signsFrom.getTime() || (one.id < other.id ? -1 : 1)
 }

@@ -1,48 +1,48 @@
-// RFC 6238 codes: made, matched and described. Time is an argument; who may guess how often is
-// attempts.ts's business, and that a step is used once is the database's.
+// Computes, matches and describes RFC 6238 codes. Time is an argument. attempts.ts limits the guesses; the database
+// ensures that each time step is used once.
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { counterToBytes, dynamicTruncate, truncateDigits } from '@otplib/core'
 import { generateURI, ScureBase32Plugin } from 'otplib'
 
-/** Authenticator apps in the field reliably know only these three values (RFC 6238 §1.2, Key URI Format). */
+/** The only three values that all common authenticator apps support (RFC 6238 §1.2, Key URI Format). */
 export const TOTP_ALGORITHM = 'SHA1'
 export const TOTP_DIGITS = 6
 export const TOTP_PERIOD_SECONDS = 30
 
 /**
- * Steps accepted on each side of the current one. RFC 6238 §5.2 recommends at most one for network
- * delay; we grant the same to a fast phone, which is wider than OWASP ASVS 6.5.5 asks for and halves
- * the number of people who are locked out by their clock.
+ * Time steps accepted on each side of the current one. RFC 6238 §5.2 recommends at most one for network delay. We accept
+ * one for fast phones too. This is wider than OWASP ASVS 6.5.5 allows, and it halves the number of users whom a wrong
+ * clock locks out.
  */
-export const TIME_STEP_TOLERANCE = 1
+const TIME_STEP_TOLERANCE = 1
 
-/** How far a phone's clock is searched at set-up, to tell its owner by how much it is wrong. */
+/** How far from now the set-up searches for a code, to tell the user how wrong the phone's clock is. */
 const SKEW_SEARCH_STEPS = 20
 
 const base32 = new ScureBase32Plugin()
 
-export type CodeMatch =
+type CodeMatch =
   | { accepted: true; timeStep: number }
   | { accepted: false; reason: 'mismatch' | 'replayed' }
 
-export interface CodeAttempt {
+interface CodeAttempt {
   secret: Uint8Array
-  /** Six ASCII digits; anything else simply never matches. */
+  /** Six ASCII digits. Other text never matches. */
   code: string
   at: Date
-  /** The newest time step this secret has been used for; null before the first. */
+  /** The newest time step for which this secret was used; null before the first use. */
   lastTimeStep: number | null
 }
 
-/** The RFC 6238 counter at an instant, from T0 = 1970-01-01T00:00:00Z. */
+/** Returns the RFC 6238 counter at an instant, with T0 = 1970-01-01T00:00:00Z. */
 export function timeStepAt(at: Date): number {
   return Math.floor(at.getTime() / 1000 / TOTP_PERIOD_SECONDS)
 }
 
 /**
- * Decides whether a code is good for a secret at an instant, once only (RFC 6238 §5.2). Every step of
- * the window is computed and compared in constant time, so the answer's timing tells nothing about
- * which one matched. The caller must still claim the step returned, since two requests may race.
+ * Decides whether a code is valid for a secret at an instant and unused (RFC 6238 §5.2). All time steps of the window are
+ * computed and compared in constant time, so the duration does not show which one matched. The caller must still claim
+ * the returned time step, since two requests may race.
  */
 export function matchCode({ secret, code, at, lastTimeStep }: CodeAttempt): CodeMatch {
   const current = timeStepAt(at)
@@ -55,9 +55,9 @@ export function matchCode({ secret, code, at, lastTimeStep }: CodeAttempt): Code
 }
 
 /**
- * By how many whole seconds the clock that showed this code is ahead of ours (negative: behind), when the
- * code is right for some step within ten minutes; otherwise null. For set-up only: whoever holds the key
- * anyway may learn this, a guesser must not.
+ * Returns how many seconds the phone's clock is ahead of the server's (negative: behind), in whole time steps. Returns null
+ * if the code is right for no time step within ten minutes. For set-up only: the user holds the key anyway there, while an
+ * attacker who guesses must not learn this.
  */
 export function measureClockSkew({
   secret,
@@ -72,17 +72,17 @@ export function measureClockSkew({
   return skews[0] ?? null
 }
 
-/** The secret as a person types it: base32 (RFC 4648) without padding, in groups of four. */
+/** Returns the secret as a person types it: base32 (RFC 4648) without padding, in groups of four. */
 export function setupKey(secret: Uint8Array): string {
   return (encodeSecret(secret).match(/.{1,4}/g) ?? []).join(' ')
 }
 
-/** An issuer as the label can hold it: the colon ends the issuer there (Key URI Format), so none may be inside. */
+/** Returns the issuer without colons: in the label a colon separates issuer and account name (Key URI Format). */
 export function issuerLabel(name: string): string {
   return name.replace(/\s*:\s*/g, ' ').trim()
 }
 
-/** The `otpauth://` URI behind the QR code (Key URI Format), with label `issuer:accountName`. */
+/** Returns the `otpauth://` URI for the QR code (Key URI Format), with the label `issuer:accountName`. */
 export function otpauthUri({
   secret,
   issuer,

@@ -1,40 +1,40 @@
-// What a trusted device is worth when its token is shown, and for how long. Each token is replaced when it is used, so an
-// older one means that a copy of it exists.
+// When the token of a trusted device replaces the code. Each use replaces the token, so a token that was replaced earlier
+// shows that a copy exists.
 import type { AccountPolicy } from './policy.ts'
 
-/** A device as it is stored. */
+/** A stored device. */
 export interface DeviceState {
   id: string
   generation: number
-  /** When its token was replaced last; null for never. */
+  /** When its token was last replaced; null for never. */
   rotatedAt: Date | null
   expiresAt: Date
 }
 
 export interface NewDevice {
   id: string
-  /** The policy's days that it is trusted for. */
+  /** How many days the policy trusts it. */
   days: number
   createdAt: Date
   expiresAt: Date
 }
 
-/** `next` is what the device is after it: it moves on, or it is the same where an answer was lost. */
-export type DeviceVerdict =
+/** `next` is the state after this use. It stays the same if the client repeats a use whose response was lost. */
+type DeviceVerdict =
   | { isTrusted: true; next: DeviceState }
   | { isTrusted: false; reason: 'expired' | 'reused' | 'never_issued' }
 
 /**
- * How long the token before the current one still does: for an answer that was lost on its way, and for two windows
- * of one browser. Whoever has copied a token must be faster than that, and is found out by its next use.
+ * How long the previous token is still accepted: for a lost response, and for two windows of one browser. An attacker with
+ * a copy has to be faster than this, and the owner's next use reveals the copy.
  */
 export const DEVICE_OVERLAP_SECONDS = 60
-/** More browsers and phones than one person signs in on; who remembers another one loses the oldest. */
+/** More browsers and phones than one person uses. Another device replaces the oldest. */
 export const DEVICES_MAX = 10
 
 const DAY_MS = 86_400_000
 
-/** What the token of a generation is worth, once it was read and belongs to the device and to whoever signs in. */
+/** Judges the token of a generation. The caller has checked that it belongs to this device and user. */
 export function judgeDevice(
   { generation }: { generation: number },
   device: DeviceState,
@@ -42,17 +42,17 @@ export function judgeDevice(
 ): DeviceVerdict {
   if (device.expiresAt <= now) return { isTrusted: false, reason: 'expired' }
   if (generation === device.generation) {
-    // The trust ends when it was to end, however often it is used.
+    // A use does not extend the trust: `expiresAt` stays.
     return { isTrusted: true, next: { ...device, generation: generation + 1, rotatedAt: now } }
   }
-  // A database that was restored from a copy may not know the newest tokens any more; no thief shows by that.
+  // A restored database may lack the newest generations, so this is no sign of theft.
   if (generation > device.generation) return { isTrusted: false, reason: 'never_issued' }
   return generation === device.generation - 1 && isInOverlap(device, now)
     ? { isTrusted: true, next: device }
     : { isTrusted: false, reason: 'reused' }
 }
 
-/** The device to be trusted from now on; null where the policy has none, or has no password door that they are for. */
+/** Returns the device to trust; null if the policy allows none, or requires single sign-on, which needs none. */
 export function deviceToRemember(
   { trustedDevices, sso }: AccountPolicy,
   id: string,
@@ -63,7 +63,7 @@ export function deviceToRemember(
   return { id, days, createdAt, expiresAt: new Date(createdAt.getTime() + days * DAY_MS) }
 }
 
-// Either way: for a clock that was set back the overlap would else last as long as it is behind.
+// The absolute value: otherwise a clock that was set back would prolong the overlap.
 function isInOverlap({ rotatedAt }: DeviceState, now: Date): boolean {
   if (rotatedAt === null) return false
   return Math.abs(now.getTime() - rotatedAt.getTime()) <= DEVICE_OVERLAP_SECONDS * 1000

@@ -1,23 +1,23 @@
-// Where a user stands with two-factor. States and filters are one table of facts: what the roster is searched by and
-// what its items say are both made of it, so they can't come apart.
+// The two-factor state of a user. States and filters come from one table of facts. The roster's search and its items both
+// use it, so they always agree.
 import { isClosed } from './attempts.ts'
 import type { AccountPolicy } from './policy.ts'
 
-/** Whoever types codes in the set-up holds the key already, so this bounds the noise, not an attack. */
+/** Bounds noise, not an attack: the user who types codes during the set-up holds the key already. */
 export const ENROLLMENT_TRIES_MAX = 10
 
 export interface TwoFactorFacts {
-  /** An authenticator is active, whether or not codes are judged just now. */
+  /** An authenticator is active, even if codes are locked. */
   isEnrolled: boolean
-  /** An enrolment waits for its first code, and could still be confirmed. */
+  /** An enrollment is pending and can still be confirmed. */
   isEnrolling: boolean
-  /** No code is judged just now, or ever until a reset: too many were wrong. */
+  /** Codes are locked, or disabled until a reset, after too many wrong ones. */
   isLocked: boolean
-  /** Single sign-on stands in for the code. */
+  /** Single sign-on replaces the code. */
   isExempt: boolean
 }
 
-/** What must be so of the users whom a filter finds. */
+/** The facts that hold for the users of each filter. */
 const FILTERS = {
   enabled: { isEnrolled: true },
   disabled: { isEnrolled: false, isEnrolling: false },
@@ -28,14 +28,14 @@ const FILTERS = {
 
 export type TwoFactorFilter = keyof typeof FILTERS
 export const TWO_FACTOR_FILTERS = Object.keys(FILTERS) as TwoFactorFilter[]
-export type TwoFactorState = Extract<TwoFactorFilter, 'enabled' | 'disabled' | 'pending'>
+type TwoFactorState = Extract<TwoFactorFilter, 'enabled' | 'disabled' | 'pending'>
 
-export interface PendingEnrollment {
+interface PendingEnrollment {
   expiresAt: Date
   wrongTries: number
 }
 
-/** What of a user's rows the facts come from. */
+/** The rows of a user from which the facts follow. */
 export interface TwoFactorRows {
   authenticators: readonly object[]
   enrollment: PendingEnrollment | null
@@ -44,12 +44,12 @@ export interface TwoFactorRows {
   ssoIdentities: readonly { issuer: string; clientId: string }[]
 }
 
-/** Whether an enrolment can still be confirmed. */
+/** Returns whether an enrollment can still be confirmed. */
 export function isConfirmable({ expiresAt, wrongTries }: PendingEnrollment, now: Date): boolean {
   return expiresAt > now && wrongTries < ENROLLMENT_TRIES_MAX
 }
 
-/** The facts at an instant, under the account's single sign-on; data/roster.ts has the same ones in SQL. */
+/** Returns the facts at an instant, under the account's single sign-on. data/users/roster.ts has the same rules in SQL. */
 export function twoFactorFacts(
   rows: TwoFactorRows,
   sso: AccountPolicy['sso'],
@@ -64,7 +64,7 @@ export function twoFactorFacts(
   }
 }
 
-/** Everybody, where there is no other door; else whoever has come through the client that is the account's now. */
+/** With SSO `required`, every user is exempt. With `optional`, only users linked through the current client are. */
 function isExempt({ ssoIdentities }: TwoFactorRows, sso: AccountPolicy['sso']): boolean {
   if (sso.mode !== 'optional') return sso.mode === 'required'
   return ssoIdentities.some(
@@ -72,17 +72,17 @@ function isExempt({ ssoIdentities }: TwoFactorRows, sso: AccountPolicy['sso']): 
   )
 }
 
-/** The facts that a filter demands, each with the value that it must have. */
+/** Returns the facts that a filter requires, each with its value. */
 export function demandsOf(filter: TwoFactorFilter): [keyof TwoFactorFacts, boolean][] {
   return Object.entries(FILTERS[filter]) as [keyof TwoFactorFacts, boolean][]
 }
 
-/** Whether a filter finds a user of whom these facts are true. */
+/** Returns whether a filter selects a user with these facts. */
 function isFoundBy(filter: TwoFactorFilter, facts: TwoFactorFacts): boolean {
   return demandsOf(filter).every(([fact, value]) => facts[fact] === value)
 }
 
-/** The one state that a user is in. */
+/** Returns the state of a user with these facts. */
 export function twoFactorState(facts: TwoFactorFacts): TwoFactorState {
   if (isFoundBy('enabled', facts)) return 'enabled'
   if (isFoundBy('pending', facts)) return 'pending'

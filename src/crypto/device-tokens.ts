@@ -1,21 +1,21 @@
-// What a trusted device keeps, and what it is worth when it is shown. Its token says which device of which user it is,
-// and which of the device's tokens: each is replaced when it is used, so of an older one somebody has kept a copy.
+// The token that a trusted device keeps. It names the device, its user, and the generation of the token. Each use replaces
+// the token, so the use of an older generation shows that a copy exists (core/trusted-devices judges it).
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { parse, stringify } from 'uuid'
 
-/** What a device token says. */
+/** The content of a device token. */
 export interface DeviceClaims {
   accountId: string
   userId: string
   deviceId: string
-  /** 1 for the token that the device was trusted with; one more with each replacement. */
+  /** 1 for the device's first token, and one more after each replacement. */
   generation: number
 }
 
 export interface DeviceTokens {
-  /** The one token of a generation; nobody without the key can make it. */
+  /** Returns the only token of a generation. It cannot be made without the key. */
   make(claims: DeviceClaims): string
-  /** What a token says; null for all that was not made here. */
+  /** Returns the content of a token; null for text that `make` did not return under this key. */
   read(token: string): DeviceClaims | null
 }
 
@@ -25,9 +25,9 @@ const PAYLOAD_BYTES = GENERATION_AT + 4
 const FORM = /^[\w-]{70}\.[\w-]{43}$/
 
 /**
- * HMAC-SHA-256 under the service's own key for them (crypto/service-keys). So the database holds nothing in the clear by
- * which a device is trusted, and any token of any generation is known again as one of ours: a stranger can neither use
- * nor revoke a device.
+ * Creates the device tokens: HMAC-SHA-256 (RFC 2104) under a service key. The database holds no token, so a copy of the
+ * database is not enough to use a device. Tokens of every generation are recognised. So only a real token can use a device
+ * or revoke it.
  */
 export function createDeviceTokens(key: Uint8Array): DeviceTokens {
   return {
@@ -39,7 +39,7 @@ export function createDeviceTokens(key: Uint8Array): DeviceTokens {
     read(token) {
       if (!FORM.test(token)) return null
       const [payload, mac] = token.split('.').map((part) => Buffer.from(part, 'base64url'))
-      // Node reads base64 leniently: only the one spelling that `make` writes is a token.
+      // Node decodes base64 leniently. Only the one spelling that `make` writes is accepted.
       if (!payload || !mac || token !== tokenOf(payload, mac)) return null
       return timingSafeEqual(macOf(key, payload), mac) ? claimsOf(payload) : null
     }
@@ -50,7 +50,7 @@ function tokenOf(payload: Uint8Array, mac: Uint8Array): string {
   return [payload, mac].map((part) => Buffer.from(part).toString('base64url')).join('.')
 }
 
-// Every member has its own length, so no two devices have one payload.
+// Every member has a fixed length, so two different contents never have the same payload.
 function payloadOf({ accountId, userId, deviceId, generation }: DeviceClaims): Buffer {
   const payload = Buffer.alloc(PAYLOAD_BYTES)
   payload.set(parse(accountId), 0)

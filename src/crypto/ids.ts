@@ -3,15 +3,15 @@ import { randomFillSync } from 'node:crypto'
 import { v7 } from 'uuid'
 
 const RANDOM_BYTES = 16
-/** Random bytes are asked for in batches: the system call costs more than the id. */
-const BATCH = 256
+/** Ids whose random bytes are read in one system call. The call costs more than an id. */
+const BATCH_IDS = 256
 
-const pool = Buffer.alloc(BATCH * RANDOM_BYTES)
+const pool = Buffer.alloc(BATCH_IDS * RANDOM_BYTES)
 let used = pool.length
 let msecs = 0
 let seq = 0
 
-/** A new id; of the ids of one process, the later is the greater (RFC 9562 §6.2, method 1), whatever the clock does. */
+/** Returns a new id. The ids of one process increase, even if its clock is set back (RFC 9562 §6.2, method 1). */
 export function generateId(): string {
   if (used === pool.length) {
     randomFillSync(pool)
@@ -19,7 +19,7 @@ export function generateId(): string {
   }
   const random = pool.subarray(used, used + RANDOM_BYTES)
   used += RANDOM_BYTES
-  // biome-ignore lint/plugin: what uuid reads where it is told no time; the service's clock may be a test's, and stand still
+  // biome-ignore lint/plugin: ids need a clock that moves, and the injected clock may stand still in a test
   const now = Date.now()
   if (now > msecs) {
     msecs = now

@@ -1,7 +1,7 @@
-// Argon2id with a bounded queue. Hashing runs on libuv's four threads, which all other asynchronous crypto,
-// DNS and files share: unbounded, a burst of sign-ins stalls everything behind it.
+// Argon2id with a bounded queue. Hashing runs on libuv's four threads, which all other asynchronous crypto, DNS and files
+// share. Without a bound, a burst of sign-ins would delay all of these.
 import { availableParallelism } from 'node:os'
-import { hash, verify } from '@node-rs/argon2'
+import { hash as argon2Hash, verify as argon2Verify } from '@node-rs/argon2'
 import pLimit from 'p-limit'
 import { normalizePassword } from '../core/passwords.ts'
 import { unavailable } from '../wire/problem.ts'
@@ -15,36 +15,38 @@ const ARGON2ID = {
 } as const
 
 /**
- * One for each core, and one of libuv's four threads stays free. More would be slower for the same passwords, by a third
- * on one core: each goes through 19 MiB again and again, and the core's cache holds them for one.
+ * One hash for each core, and one of libuv's four threads stays free. More hashes at the same time would be slower, by a
+ * third on one core: each hash passes over its 19 MiB repeatedly, and the core's cache holds them for only one hash.
  */
-export const HASHES_AT_ONCE = Math.min(3, availableParallelism())
-/** At about 25 ms a hash, the last in the queue waits half a second on one core, and less on more. */
+export const CONCURRENT_HASHES_MAX = Math.min(3, availableParallelism())
+/** A hash takes about 25 ms. The last one in the queue waits half a second on one core, and less on more cores. */
 const WAITING_MAX = 20
 
-export interface HashingQueue {
+interface HashingQueue {
   running: number
   waiting: number
-  /** Turned away since the start, for want of a place. */
+  /** Hashes that were rejected since the start because the queue was full. */
   shed: number
 }
 
 export interface PasswordHashing {
-  /** How busy it is just now. */
+  /** Returns the current state of the queue. */
   queue(): HashingQueue
-  /** The hash to store, in PHC format. Throws `unavailable` when the queue is full. */
+  /** Returns the hash to store, in PHC format. Throws `unavailable` if the queue is full. */
   hash(password: string): Promise<string>
   /**
-   * Whether the password has this hash. Without one (nobody there, or no password set) a decoy is hashed, and
-   * the answer is false after the same time. Throws `unavailable` when the queue is full, whoever asks.
+   * Returns whether the password has this hash. Null stands for an unknown user or a user without a password: the function
+   * then checks against a decoy and returns false after the same time. Throws `unavailable` if the queue is full, with a
+   * hash and without one.
    */
-  isPassword(password: string, phc: string | null): Promise<boolean>
+  verify(password: string, phc: string | null): Promise<boolean>
 }
 
+/** Returns the password hashing of this process, with one queue for all its callers. */
 export async function createPasswordHashing(): Promise<PasswordHashing> {
-  const limit = pLimit(HASHES_AT_ONCE)
+  const limit = pLimit(CONCURRENT_HASHES_MAX)
   let shed = 0
-  const decoy = await hash('the password of nobody', ARGON2ID)
+  const decoy = await argon2Hash('the password of no user', ARGON2ID)
 
   function enqueue<Result>(work: () => Promise<Result>): Promise<Result> {
     if (limit.pendingCount >= WAITING_MAX) {
@@ -58,11 +60,11 @@ export async function createPasswordHashing(): Promise<PasswordHashing> {
     queue: () => ({ running: limit.activeCount, waiting: limit.pendingCount, shed }),
 
     async hash(password) {
-      return enqueue(() => hash(normalizePassword(password), ARGON2ID))
+      return enqueue(() => argon2Hash(normalizePassword(password), ARGON2ID))
     },
 
-    async isPassword(password, phc) {
-      const isRight = await enqueue(() => verify(phc ?? decoy, normalizePassword(password)))
+    async verify(password, phc) {
+      const isRight = await enqueue(() => argon2Verify(phc ?? decoy, normalizePassword(password)))
       return isRight && phc !== null
     }
   }

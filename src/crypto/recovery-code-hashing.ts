@@ -1,22 +1,22 @@
-// How recovery codes are stored: as keyed hashes.
+// Recovery codes are stored as keyed hashes.
 import { createHmac } from 'node:crypto'
 import { normalizeRecoveryCode } from '../core/recovery-codes.ts'
 
 type Hash = Uint8Array<ArrayBuffer>
 
 export interface RecoveryCodeHasher {
-  /** The hash that is stored for a code, however it is spelt. */
+  /** Returns the hash to store. All spellings of a code have the same hash. */
   hash(code: string, owner: RecoveryCodeOwner): Hash
 }
 
-export interface RecoveryCodeOwner {
+interface RecoveryCodeOwner {
   accountId: string
   userId: string
 }
 
 /**
- * HMAC-SHA-256 under the service's own key for them (crypto/service-keys), so a dump of the database without the master
- * keys can't even be tested for a code; bound to the owner, so equal codes of two users never look alike.
+ * Creates the hasher: HMAC-SHA-256 (RFC 2104) under a service key. Without the master keys, an attacker with a copy of the
+ * database cannot even test a guess. The hash covers the owner, so equal codes of two users have different hashes.
  */
 export function createRecoveryCodeHasher(key: Uint8Array): RecoveryCodeHasher {
   return {

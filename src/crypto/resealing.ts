@@ -1,4 +1,4 @@
-// What a rotation of the master key is about: every value that is sealed at rest, and how it comes under the newest key.
+// The rotation of the master key: all kinds of sealed values in the database, and how the newest key seals them again.
 import {
   createSealer,
   type MasterKeys,
@@ -9,34 +9,34 @@ import {
 } from './sealing.ts'
 
 /**
- * Pending enrolments come before authenticators: what is confirmed during a rotation moves from the one to the other,
- * and takes its seal along.
+ * Pending enrollments come before authenticators. An enrollment that is confirmed during a rotation becomes an
+ * authenticator with the same sealed value, so the reverse order could miss it.
  */
 export const SEALED_KINDS = [
-  'pending enrolments',
+  'pending enrollments',
   'authenticators',
   'signing keys',
   'service keys'
 ] as const
 export type SealedKind = (typeof SEALED_KINDS)[number]
 
-/** A sealed value and the ids of its row, which it is sealed to. */
+/** A sealed value and its context, which is the ids of its row. */
 export interface SealedValue {
   context: readonly string[]
   sealed: string
 }
 
-export type Resealing =
+type Resealing =
   | { outcome: 'sealed-by-newest' }
   | { outcome: 'resealed'; sealed: string }
   | { outcome: 'not-opened'; reason: string }
 
 export interface Resealer {
-  /** What a value is under the ring's first key; the secret in it and what it is sealed to stay the same. */
+  /** Returns the value sealed by the ring's first key, with the same secret and context, or why that is impossible. */
   reseal(kind: SealedKind, value: SealedValue): Resealing
 }
 
-/** Re-seals whatever the ring can open. */
+/** Creates the resealer. It throws no `UnsealError`: a value that the ring cannot open has the outcome `not-opened`. */
 export function createResealer(masterKeys: MasterKeys): Resealer {
   const sealers = new Map<SealingPurpose, Sealer>()
 
@@ -63,7 +63,7 @@ export function createResealer(masterKeys: MasterKeys): Resealer {
 
 function purposeOf(kind: SealedKind, [id]: readonly string[]): SealingPurpose {
   switch (kind) {
-    case 'pending enrolments':
+    case 'pending enrollments':
     case 'authenticators':
       return 'authenticator-secret'
     case 'signing keys':

@@ -1,7 +1,7 @@
-// Secrets at rest: AES-256-GCM under a key of their own purpose, bound to the row they belong to.
+// Encrypts stored secrets: AES-256-GCM under a key for each purpose. A sealed value is bound to the row that it belongs to.
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
 
-/** NIST SP 800-38D §8.2.2: a random 96-bit nonce is safe for 2^32 messages a key. */
+/** NIST SP 800-38D §8.2.2 and §8.3: with random 96-bit nonces, a key may seal 2^32 values. */
 const NONCE_BYTES = 12
 const TAG_BYTES = 16
 const KEY_BYTES = 32
@@ -13,42 +13,42 @@ export interface MasterKey {
   key: Uint8Array
 }
 
-/** The deployment's master keys, newest first: the first seals, every one unseals. */
+/** The deployment's master keys, newest first. The first one seals, and each of them unseals. */
 export type MasterKeys = readonly [MasterKey, ...MasterKey[]]
 
-/** What is sealed, each kind under a key of its own; core/resealing tells in which rows. */
+/** The kinds of sealed secrets. Each has its own key. crypto/resealing lists the rows that hold them. */
 export type SealingPurpose = 'authenticator-secret' | 'signing-key' | `${ServiceKeyId}-key`
 
-/** The service's own secret keys, by what they are for; core/service-keys makes them. */
+/** The uses of the service's own secret keys. crypto/service-keys generates the keys. */
 export const SERVICE_KEY_IDS = ['audit', 'recovery-codes', 'device-tokens'] as const
 export type ServiceKeyId = (typeof SERVICE_KEY_IDS)[number]
 
-/** A sealed value names a master key that the ring no longer holds, or is not what was sealed here. */
+/** The ring lacks the master key of a sealed value, or the value was not sealed for this purpose and context. */
 export class UnsealError extends Error {
   override name = 'UnsealError'
 }
 
 export interface Sealer {
-  /** Seals a secret to a context; only the same context opens it, so no row's value works in another. */
+  /** Seals a secret to a context. Only the same context opens the value, so it cannot be moved to another row. */
   seal(secret: Uint8Array, context: readonly string[]): string
-  /** Opens what `seal` made for this context. Throws `UnsealError`. */
+  /** Opens a value that `seal` returned for this context. Throws `UnsealError` for every other text. */
   unseal(sealed: string, context: readonly string[]): Buffer
-  /** Whether the value was sealed by an older key than the ring's first. */
+  /** Returns whether the ring's first key did not seal the value. */
   isOutdated(sealed: string): boolean
 }
 
-/** The id of the master key that a value names; null for what is no sealed value. */
+/** Returns the id of the master key that sealed a value; null for text that is not a sealed value. */
 export function masterKeyIdOf(sealed: string): string | null {
   const [format, keyId = '', ...box] = sealed.split('.')
   return format === FORMAT && keyId !== '' && box.length === 1 ? keyId : null
 }
 
-/** One purpose, one key: HKDF-SHA-256 (RFC 5869) from a master key, with the purpose as `info`. */
+/** Derives the key of a purpose from a master key: 256 bits by HKDF-SHA-256 (RFC 5869) with the purpose as `info`. */
 export function deriveKey(masterKey: MasterKey, purpose: string): Buffer {
   return Buffer.from(hkdfSync('sha256', masterKey.key, '', `twostep:${purpose}`, KEY_BYTES))
 }
 
-/** Makes the sealer of one purpose over the ring. */
+/** Creates the sealer of a purpose. It seals with the ring's first key and opens with each of them. */
 export function createSealer(masterKeys: MasterKeys, purpose: SealingPurpose): Sealer {
   const keys = new Map(masterKeys.map((masterKey) => [masterKey.id, deriveKey(masterKey, purpose)]))
   const newest = masterKeys[0]
@@ -66,7 +66,7 @@ export function createSealer(masterKeys: MasterKeys, purpose: SealingPurpose): S
     unseal(sealed, context) {
       const [, keyId = '', text = ''] = sealed.split('.')
       const box = Buffer.from(text, 'base64url')
-      // Node reads base64 leniently: only the one spelling that `seal` writes is a sealed value.
+      // Node decodes base64 leniently. Only the one spelling that `seal` writes is accepted.
       if (sealed !== sealedText(keyId, box) || box.length < NONCE_BYTES + TAG_BYTES) {
         throw new UnsealError('not a sealed value')
       }
@@ -99,7 +99,7 @@ function sealedText(keyId: string, box: Buffer): string {
   return `${FORMAT}.${keyId}.${box.toString('base64url')}`
 }
 
-// JSON keeps the parts apart: ["a","bc"] and ["ab","c"] must not seal alike.
+// JSON separates the parts: ["a","bc"] and ["ab","c"] are different contexts.
 function associatedData(purpose: string, keyId: string, context: readonly string[]): Buffer {
   return Buffer.from(JSON.stringify([purpose, keyId, ...context]))
 }

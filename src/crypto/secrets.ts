@@ -1,4 +1,4 @@
-// Fresh secrets from the operating system's CSPRNG.
+// New secrets from the operating system's cryptographic random number generator.
 import { randomBytes, randomInt } from 'node:crypto'
 import { base32crockford } from '@scure/base'
 import {
@@ -9,15 +9,15 @@ import {
 } from '../core/bearer-keys.ts'
 import { RECOVERY_CODES_COUNT } from '../core/recovery-codes.ts'
 
-/** RFC 4226 §4 R6 recommends 160 bits, the block that HMAC-SHA-1 uses whole. */
-export const TOTP_SECRET_BYTES = 20
+/** RFC 4226 §4 R6 recommends 160 bits, the length of the output of HMAC-SHA-1. */
+const TOTP_SECRET_BYTES = 20
 
 /**
- * 15 bytes are 120 bits. NIST SP 800-63B-4 §3.1.2.2 lets look-up secrets of at least 112 bits go without stretching.
- * They are exactly 24 base32 characters: six groups of four without padding.
+ * 15 bytes are 120 bits. NIST SP 800-63B-4 §3.1.2.2 requires no slow hash for look-up secrets of at least 112 bits. In
+ * base32 they have exactly 24 characters: six groups of four, without padding.
  */
 const RECOVERY_CODE_BYTES = 15
-const FOUR_BEFORE_MORE = /.{4}(?=.)/g
+const GROUP_WITH_SUCCESSOR = /.{4}(?=.)/g
 
 const ID_ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789'
 
@@ -26,14 +26,14 @@ export function generateTotpSecret(): Buffer {
   return randomBytes(TOTP_SECRET_BYTES)
 }
 
-/** Returns ten new codes in Crockford's base32, which has no I, L, O or U, in groups of four for typing. */
+/** Returns ten new codes, written for typing: Crockford's base32, which has no I, L, O or U, in groups of four. */
 export function generateRecoveryCodes(): string[] {
   return Array.from({ length: RECOVERY_CODES_COUNT }, () =>
-    base32crockford.encode(randomBytes(RECOVERY_CODE_BYTES)).replace(FOUR_BEFORE_MORE, '$&-')
+    base32crockford.encode(randomBytes(RECOVERY_CODE_BYTES)).replace(GROUP_WITH_SUCCESSOR, '$&-')
   )
 }
 
-/** Returns a new operator or API key. Its secret has 256 bits. */
+/** Returns a new operator or API key with a random id and a secret of 256 random bits. */
 export function generateBearerKey(kind: BearerKeyKind): BearerKey {
   const id = Array.from(
     { length: BEARER_KEY_ID_LENGTH },

@@ -1,25 +1,25 @@
-// The service's own secret keys: random, one for each use, stored sealed. The master keys only seal them, so that a
-// rotation of those changes no MAC and no hash.
+// The service's own secret keys: random, one for each use, stored sealed. The master keys only seal them, so a rotation of
+// the master keys changes no MAC and no hash.
 import { randomBytes } from 'node:crypto'
 import { createSealer, type MasterKeys, type Sealer, type ServiceKeyId } from './sealing.ts'
 
-/** As HMAC-SHA-256 has it: as long as its output (RFC 2104 §3). */
+/** The length of HMAC-SHA-256's output. RFC 2104 §3 discourages shorter keys, and longer ones add little. */
 const SERVICE_KEY_BYTES = 32
 
 /** A service key as it is stored. */
 export interface SealedServiceKey {
-  /** What it is for; also what it is sealed to. */
+  /** The use of the key. The key is sealed to it. */
   id: ServiceKeyId
   sealedKey: string
 }
 
-/** A new key from the CSPRNG, sealed. */
+/** Returns a new key of 256 random bits, sealed to its use. */
 export function generateServiceKey(masterKeys: MasterKeys, id: ServiceKeyId): SealedServiceKey {
   const sealedKey = sealerOf(masterKeys, id).seal(randomBytes(SERVICE_KEY_BYTES), [id])
   return { id, sealedKey }
 }
 
-/** Opens a stored key. Throws `UnsealError` when `MASTER_KEYS` can't. */
+/** Opens a stored key. Throws `UnsealError` if `MASTER_KEYS` cannot open it. */
 export function openServiceKey(
   masterKeys: MasterKeys,
   { id, sealedKey }: SealedServiceKey
@@ -28,19 +28,22 @@ export function openServiceKey(
 }
 
 /** Where service keys are stored. */
-export interface ServiceKeyStore {
+interface ServiceKeyStore {
   find(id: ServiceKeyId): Promise<SealedServiceKey | null>
-  /** Stores the key unless one with its id exists, and returns the stored one. */
+  /** Stores the key unless the store holds one with its id. Returns the stored key. */
   findOrCreate(key: SealedServiceKey, createdAt: Date): Promise<SealedServiceKey>
 }
 
-export interface ServiceKeysOptions {
+interface ServiceKeysOptions {
   stored: ServiceKeyStore
   masterKeys: MasterKeys
   now: () => Date
 }
 
-/** Opens the deployment's key for a use, made at the first start. Throws `UnsealError` when `MASTER_KEYS` can't. */
+/**
+ * Opens the deployment's key for a use. The first start creates it, and replicas that start at the same time get the same
+ * key. Throws `UnsealError` if `MASTER_KEYS` cannot open it.
+ */
 export async function openServiceKeyOf(
   { stored, masterKeys, now }: ServiceKeysOptions,
   id: ServiceKeyId
@@ -49,7 +52,10 @@ export async function openServiceKeyOf(
   return openServiceKey(masterKeys, key)
 }
 
-/** Opens it for who only reads; null before the service's first start. Throws `UnsealError` as well. */
+/**
+ * Opens the key for a command that only reads. Returns null before the service's first start. Throws `UnsealError` if
+ * `MASTER_KEYS` cannot open it.
+ */
 export async function findServiceKeyOf(
   { stored, masterKeys }: Omit<ServiceKeysOptions, 'now'>,
   id: ServiceKeyId

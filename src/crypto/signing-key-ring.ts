@@ -1,30 +1,36 @@
-// The keys behind access tokens: made at the first start, sealed in the database, kept here. What other replicas and
-// the operator do to them is learnt from there, every few seconds.
-
-import { type Scheduled, scheduleOf } from '../core/signing-key-schedule.ts'
-import type { SigningKey, SigningKeys as StoredSigningKeys } from '../data/keys/signing-keys.ts'
+// The open signing keys of this replica. They are stored sealed in the database, where other replicas and the operator add
+// and remove keys. The ring follows these changes every few seconds.
+import { type Scheduled, type ScheduledKey, scheduleOf } from '../core/signing-key-schedule.ts'
 import { type MasterKeys, UnsealError } from './sealing.ts'
-import { generateSigningKey, openSigningKey, type PublicJwk } from './signing-keys.ts'
+import {
+  generateSigningKey,
+  type NewSigningKey,
+  openSigningKey,
+  type PublicJwk
+} from './signing-keys.ts'
 
-/** An unknown `kid` makes us look again for a key that another replica made, but not at every forged token. */
+/** An unknown `kid` may belong to a new key of another replica, so the keys are loaded, but not for every forged token. */
 const RELOAD_SECONDS = 10
 
-export interface Jwk extends PublicJwk {
+interface Jwk extends PublicJwk {
   kid: string
   alg: 'ES256'
   use: 'sig'
 }
 
-export interface SigningKeys {
-  /** The key that signs now. */
+export interface SigningKeyRing {
+  /** Returns the key that signs now. */
   current(): { kid: string; privateKeyPem: string }
-  /** The public key of that id as PEM; null for one that is not trusted, or that we never had. */
+  /**
+   * Returns the public key with this id as PEM; null for an unknown key or a key that is no longer trusted. An unknown id
+   * makes the ring load the stored keys, at most every ten seconds. Rejects if the store is unavailable.
+   */
   publicKeyPem(kid: string): Promise<string | null>
-  /** Every key whose tokens may be alive, or soon will be (RFC 7517); the one that signs now comes first. */
+  /** Returns every key whose tokens are valid now or will be soon, as a JWK Set (RFC 7517 §5). The signing key is first. */
   jwks(): { keys: Jwk[] }
   /**
-   * The job of the background: learns of new keys and of those that are trusted no more, and forgets the retired ones.
-   * Throws `UnsealError` for a key that `MASTER_KEYS` can't open, when all that it can is in use.
+   * Loads new keys, drops the keys that are no longer trusted, and deletes the retired ones from the store. A background
+   * job calls it. Throws `UnsealError` if `MASTER_KEYS` cannot open a key, after it has loaded all the others.
    */
   keepUp(): Promise<void>
 }
@@ -36,30 +42,49 @@ interface OpenKey {
   privateKeyPem: string
 }
 
-/** What is trusted, the key that signs first; what is stored and trusted no more; and what could not be opened. */
 interface KeySet {
+  /** The signing key comes first. */
   trusted: [OpenKey, ...OpenKey[]]
+  /** The ids of stored keys that are no longer trusted. */
   retired: string[]
+  /** Why a key could not be opened; null if all could. */
   failure: UnsealError | null
 }
 
-export interface SigningKeysOptions {
-  stored: Pick<StoredSigningKeys, 'list' | 'createFirst' | 'forget'>
+interface StoredSigningKey extends ScheduledKey {
+  sealedPrivateKey: string
+}
+
+/** Where signing keys are stored. */
+interface SigningKeyStore {
+  /** Returns all keys, and the time of the store's clock, which all replicas share. */
+  list(): Promise<{ keys: StoredSigningKey[]; at: Date }>
+  /** Stores a key that signs immediately, unless the store holds any key. */
+  createFirst(key: NewSigningKey): Promise<void>
+  /** Deletes keys permanently. */
+  forget(ids: readonly string[]): Promise<unknown>
+}
+
+interface SigningKeyRingOptions {
+  stored: SigningKeyStore
   masterKeys: MasterKeys
   now: () => Date
 }
 
-/** Opens the deployment's signing keys. Throws `UnsealError` when `MASTER_KEYS` can't open one of them. */
-export async function openSigningKeys({
+/**
+ * Opens the deployment's signing keys. The first start creates one, and replicas that start at the same time get the same
+ * key. Throws `UnsealError` if `MASTER_KEYS` cannot open one of them.
+ */
+export async function openSigningKeyRing({
   stored,
   masterKeys,
   now
-}: SigningKeysOptions): Promise<SigningKeys> {
+}: SigningKeyRingOptions): Promise<SigningKeyRing> {
   let set = await load([])
   if (set.failure) throw set.failure
-  let lookedAt = now().getTime()
+  let loadStartedAt = now().getTime()
 
-  /** What is open already is not opened again. */
+  /** Loads all keys that are in use. Known ones are not opened again. */
   async function load(known: readonly OpenKey[]): Promise<KeySet> {
     const { keys, at } = await stored.list()
     const schedule = scheduleOf(keys, at)
@@ -80,16 +105,16 @@ export async function openSigningKeys({
     return { trusted: [signing, ...others], retired, failure: failures[0] ?? null }
   }
 
-  function tryToOpen({ id, sealedPrivateKey }: SigningKey): OpenKey | UnsealError {
+  function tryToOpen(key: StoredSigningKey): OpenKey | UnsealError {
     try {
-      return open({ id, sealedPrivateKey })
+      return open(key)
     } catch (error) {
       if (error instanceof UnsealError) return error
       throw error
     }
   }
 
-  function open(key: Pick<SigningKey, 'id' | 'sealedPrivateKey'>): OpenKey {
+  function open(key: StoredSigningKey): OpenKey {
     const { privateKey, publicKey, publicJwk } = openSigningKey(masterKeys, key)
     return {
       kid: key.id,
@@ -104,10 +129,10 @@ export async function openSigningKeys({
 
     async publicKeyPem(kid) {
       const find = () => set.trusted.find((key) => key.kid === kid)?.publicKeyPem ?? null
-      // Either way: a clock that was set back must not put the next look off until it has caught up.
-      const elapsedMs = Math.abs(now().getTime() - lookedAt)
+      // The absolute value: otherwise a clock that was set back would delay the next load until it has caught up.
+      const elapsedMs = Math.abs(now().getTime() - loadStartedAt)
       if (find() || elapsedMs < RELOAD_SECONDS * 1000) return find()
-      lookedAt = now().getTime()
+      loadStartedAt = now().getTime()
       set = await load(set.trusted)
       return find()
     },
@@ -122,9 +147,9 @@ export async function openSigningKeys({
   }
 }
 
-/** The key that signs, then those that have signed, and those that will: hosts exist that take the first. */
-function inUse(schedule: Scheduled<SigningKey>[]): Scheduled<SigningKey>[] {
-  return (['signing', 'retiring', 'published'] as const).flatMap((wanted) =>
-    schedule.filter(({ state }) => state === wanted)
+/** Returns the signing key, then the retiring and the published ones. Some hosts use only the first key of a JWKS. */
+function inUse(schedule: Scheduled<StoredSigningKey>[]): Scheduled<StoredSigningKey>[] {
+  return (['signing', 'retiring', 'published'] as const).flatMap((state) =>
+    schedule.filter((key) => key.state === state)
   )
 }

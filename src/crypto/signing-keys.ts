@@ -1,4 +1,4 @@
-// The keys behind access tokens: how one is made, sealed and opened.
+// Generates, seals and opens the ES256 keys that sign access tokens.
 import {
   createHash,
   createPrivateKey,
@@ -15,15 +15,15 @@ export interface PublicJwk {
   y: string
 }
 
-/** A new key, to be stored. */
+/** A new key to store. */
 export interface NewSigningKey {
-  /** The `kid`. */
+  /** The `kid` of its tokens. */
   id: string
   publicJwk: PublicJwk
   sealedPrivateKey: string
 }
 
-/** A new ES256 key from the CSPRNG, its private half sealed to its id. */
+/** Returns a new random ES256 key. Its id is the thumbprint of the public half. The private half is sealed to the id. */
 export function generateSigningKey(masterKeys: MasterKeys): NewSigningKey {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const publicJwk = publicJwkOf(publicKey)
@@ -33,8 +33,8 @@ export function generateSigningKey(masterKeys: MasterKeys): NewSigningKey {
 }
 
 /**
- * Opens a stored key. The public half comes from the private one, since whoever writes to the database could have
- * written another. Throws `UnsealError` when `MASTER_KEYS` can't open it.
+ * Opens a stored key. The public half is derived from the private half, because an attacker with access to the database
+ * could have replaced a stored one. Throws `UnsealError` if `MASTER_KEYS` cannot open it.
  */
 export function openSigningKey(
   masterKeys: MasterKeys,
@@ -55,7 +55,7 @@ function publicJwkOf(publicKey: KeyObject): PublicJwk {
   return { kty, crv, x, y }
 }
 
-/** RFC 7638: SHA-256 over the required members in lexicographic order. */
+/** Returns the RFC 7638 thumbprint: SHA-256 over the required members in lexicographic order. */
 function thumbprint({ crv, kty, x, y }: PublicJwk): string {
   return createHash('sha256').update(JSON.stringify({ crv, kty, x, y })).digest('base64url')
 }

@@ -1,5 +1,6 @@
-// Two kinds of JWT, each with its own key, type and audience, so that neither can pass for the other
-// (RFC 8725 §3.11): step tokens (HS256, ours alone) and access tokens (ES256, for everyone with the JWKS).
+// Issues and reads two kinds of JWT. Each has its own key, type and audience, so that neither can be used as the other
+// (RFC 8725 §3.11). Step tokens are signed with HS256, since only the service verifies them. Access tokens are signed with
+// ES256, since every host verifies them by the JWKS.
 import { createSigner } from 'fast-jwt'
 import type { FastifyRequest } from 'fastify'
 import {
@@ -18,33 +19,37 @@ import {
 } from '../core/claims.ts'
 import { generateId } from './ids.ts'
 import { deriveKey, type MasterKeys } from './sealing.ts'
-import type { SigningKeys } from './signing-key-ring.ts'
+import type { SigningKeyRing } from './signing-key-ring.ts'
 
-export interface TokensOptions {
+interface TokensOptions {
   issuer: string
   masterKeys: MasterKeys
-  signingKeys: SigningKeys
+  signingKeys: SigningKeyRing
   now: () => Date
 }
 
 export interface Tokens {
-  /** A step token, and for how many seconds it is good. */
+  /** Returns a new step token, and the seconds until it expires. */
   issueStepToken(
     subject: TokenSubject,
     purpose: StepPurpose,
     amr: readonly string[]
   ): { stepToken: string; expiresInSeconds: number }
-  /** An access token, and for how many seconds it is good. */
+  /** Returns a new access token, and the seconds until it expires. */
   issueAccessToken(
     subject: TokenSubject,
     authentication: Authentication
   ): { accessToken: string; expiresIn: number }
-  /** The claims, when the token is a living step token of ours; otherwise null. */
+  /** Returns the claims of a step token that we issued and that has not expired; null for any other text. */
   readStepToken(request: FastifyRequest, token: string): Promise<StepClaims | null>
-  /** The claims, when the token is a living access token of ours; otherwise null. */
+  /**
+   * Returns the claims of an access token that we issued and that has not expired; null for any other text. Rejects if the
+   * signing keys cannot be loaded.
+   */
   readAccessToken(request: FastifyRequest, token: string): Promise<AccessClaims | null>
 }
 
+/** Creates the issuer and reader of tokens. The newest master key signs step tokens, and each of the ring verifies them. */
 export function createTokens({ issuer, masterKeys, signingKeys, now }: TokensOptions): Tokens {
   const [newest] = masterKeys
   const signStep = createSigner({
@@ -53,7 +58,7 @@ export function createTokens({ issuer, masterKeys, signingKeys, now }: TokensOpt
     kid: newest.id,
     header: { alg: 'HS256', typ: STEP_TOKEN_TYPE }
   })
-  // A signer parses its PEM once; made anew for every token that would cost ten times the signature.
+  // A signer parses its PEM when it is created. That costs ten times as much as a signature, so the signer is kept.
   let signer: { kid: string; sign: ReturnType<typeof accessSigner> } | null = null
 
   function signAccess(claims: AccessClaims): string {
@@ -78,14 +83,15 @@ export function createTokens({ issuer, masterKeys, signingKeys, now }: TokensOpt
     },
 
     async readStepToken(request, token) {
+      // @fastify/jwt accepts no token as an argument: it takes the token from the request.
       request.presentedToken = token
-      const payload = await verified(() => request.stepJwtVerify())
+      const payload = await payloadOf(() => request.stepJwtVerify())
       return judgeStepClaims(payload, { issuer, now: now() })
     },
 
     async readAccessToken(request, token) {
       request.presentedToken = token
-      const payload = await verified(() => request.accessJwtVerify())
+      const payload = await payloadOf(() => request.accessJwtVerify())
       return judgeAccessClaims(payload, { issuer, now: now() })
     }
   }
@@ -100,8 +106,8 @@ function accessSigner(kid: string, privateKeyPem: string) {
   })
 }
 
-// Whatever is wrong with a token is the caller's problem; anything else (the database gone) is not.
-async function verified(verify: () => Promise<unknown>): Promise<unknown> {
+/** Returns null if the token is invalid. Rethrows other errors: an unavailable database says nothing about the token. */
+async function payloadOf(verify: () => Promise<unknown>): Promise<unknown> {
   try {
     return await verify()
   } catch (error) {

@@ -1,17 +1,18 @@
-// Limits on requests: how many an address may make, how many a user may make on the code routes, and how fast an
-// address may try passwords on a user. They bound load and noise; what bounds guesses at codes is core/attempts.
-import { createHash } from 'node:crypto'
-import rateLimit, { normalizeIP, type RateLimitOptions } from '@fastify/rate-limit'
+// Limits on requests: by address, by user on the code routes, and the pause after failed passwords. They bound load and
+// noise. Guesses at codes are bounded by core/attempts.
+import rateLimit, { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fastifyPlugin from 'fastify-plugin'
 import type { Redis } from 'ioredis'
-import { PASSWORD_FAILURES_WINDOW_SECONDS, passwordDelaySeconds } from '../core/password-delays.ts'
-import { Problem, unavailable } from '../wire/problem.ts'
+import { Problem } from '../wire/problem.ts'
+import { createLimiter, type LimitState } from './limits/limiters.ts'
+import { createPasswordPauses, type PasswordPauses } from './limits/password-pauses.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     /**
-     * Which limits a route is under: `address` alone, `codes` (address, and the user), or `none` (probes). A live
-     * API key or operator key is exempt from the address limit: one back end speaks for many people.
+     * The limits of a route: `address`, `codes` (address and user), or `none` (probes). A request with a valid API key
+     * or operator key is exempt from the address limit, because one back end makes requests for many users.
      */
     limit?: LimitGroup
   }
@@ -20,48 +21,30 @@ declare module 'fastify' {
 export type LimitGroup = 'none' | 'address' | 'codes'
 
 export interface LimitsOptions {
-  /** Requests an address may make in a minute; the other limits scale with it. */
+  /** Requests that an address may make in a minute. The other limits scale with it. */
   perMinute: number
   /** Shared by all replicas; null keeps the counts in this process. */
   redis: Redis | null
 }
 
-export interface PasswordTry {
-  account: string
-  email: string
-}
-
-/** What refuses: the limit on an address, the one on a user, and the pause after failed passwords. */
-export type LimitName = 'address' | 'user' | 'password'
-
-export interface Limits {
-  /** How many requests each limit has refused in this process. */
-  readonly refused: Readonly<Record<LimitName, number>>
+export interface Limits extends PasswordPauses {
+  /** How many requests each limit has rejected in this process. */
+  readonly rejections: Readonly<Record<'address' | 'user' | 'password', number>>
   /** Counts the request against its address. Throws `rate-limited`. */
   spendAddress(request: FastifyRequest, reply: FastifyReply): Promise<void>
   /** Counts the request against its user. Throws `rate-limited`. */
   spendUser(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<void>
-  /**
-   * Refuses a password try that comes too soon after failures. Throws `too-many-attempts`. To be asked before the password
-   * is hashed, which is work, and again before anybody hears how it was judged: others may have failed meanwhile.
-   */
-  requirePasswordPause(request: FastifyRequest, tried: PasswordTry): Promise<void>
-  /** Counts a failed password against user and address; a right one is never counted. */
-  countFailedPassword(request: FastifyRequest, tried: PasswordTry): Promise<void>
 }
-
-type Limiter = ReturnType<FastifyInstance['createRateLimit']>
-type LimitState = Exclude<Awaited<ReturnType<Limiter>>, { isAllowed: true }>
 
 const MINUTE_MS = 60_000
 /** A user's share of what an address may do: a person enters a handful of codes a minute. */
 const USER_SHARE = 1 / 4
-/** Counters kept in one process; flooding with fewer addresses than this evicts nobody's. */
+/** Counters kept in one process. A flood from fewer addresses than this evicts no counter. */
 const COUNTERS_MAX = 100_000
-/** RFC 4291 §2.5.4: one customer is one /64, so one address of it says nothing. */
+/** RFC 4291 §2.5.4: one customer has one /64, so a single address in it says nothing. */
 const IPV6_SUBNET_BITS = 64
 
-/** Registers the counters on the app, and answers what the other plugins and the routes call. */
+/** Registers the counters on the app. Returns what the other plugins and the routes call. */
 export async function createLimits(
   app: FastifyInstance,
   { perMinute, redis }: LimitsOptions
@@ -73,121 +56,73 @@ export async function createLimits(
     skipOnError: false,
     ...(redis ? { redis } : {})
   })
-  const refused = { address: 0, user: 0, password: 0 }
-  const keys = new WeakMap<FastifyRequest, Map<string, string>>()
-
-  /** One limiter; on Redis all share one key space, so the name is part of the key. */
-  function createLimiter(name: string, options: RateLimitOptions): Limiter {
-    const limit = app.createRateLimit({
-      ...options,
-      keyGenerator: (request) => `${name}:${keys.get(request)?.get(name)}`
-    } satisfies RateLimitOptions)
-    return async (request, callOptions) => {
-      try {
-        return await limit(request, callOptions)
-      } catch (cause) {
-        // Without its counts the service would be open to guessing: closed is the safe side.
-        throw unavailable({ cause })
-      }
-    }
-  }
-
-  const addressLimit = createLimiter('address', { max: perMinute, timeWindow: MINUTE_MS })
-  const userLimit = createLimiter('user', {
+  const rejections = { address: 0, user: 0, password: 0 }
+  const perAddress = createLimiter(app, { name: 'address', max: perMinute, windowMs: MINUTE_MS })
+  const perUser = createLimiter(app, {
+    name: 'user',
     max: Math.max(1, Math.floor(perMinute * USER_SHARE)),
-    timeWindow: MINUTE_MS
-  })
-  const failedPasswords = createLimiter('password-failures', {
-    max: Number.MAX_SAFE_INTEGER,
-    timeWindow: PASSWORD_FAILURES_WINDOW_SECONDS * 1000
-  })
-  // Exceeded as long as it exists: each failure sets it anew for as long as the failures so far are worth.
-  const passwordPause = createLimiter('password-pause', {
-    max: 0,
-    continueExceeding: true,
-    timeWindow: async (request) => passwordDelaySeconds(await failuresOf(request)) * 1000
+    windowMs: MINUTE_MS
   })
 
-  async function failuresOf(request: FastifyRequest): Promise<number> {
-    const state = stateOf(await failedPasswords(request, { increment: false }))
-    return state.max - state.remaining
-  }
-
-  function keep(request: FastifyRequest, name: string, key: string): void {
-    const known = keys.get(request) ?? new Map<string, string>()
-    keys.set(request, known.set(name, key))
-  }
-
-  async function spend(
-    name: 'address' | 'user',
-    limit: Limiter,
-    request: FastifyRequest,
-    reply: FastifyReply
-  ): Promise<void> {
-    const state = stateOf(await limit(request))
+  function requireBudget(name: 'address' | 'user', state: LimitState, reply: FastifyReply): void {
     setHeaders(reply, state)
-    if (state.isExceeded) {
-      refused[name] += 1
-      throw new Problem('rate-limited', {
-        headers: { 'retry-after': String(Math.max(1, state.ttlInSeconds)) }
-      })
-    }
-  }
-
-  function keepPasswordKey(request: FastifyRequest, { account, email }: PasswordTry): void {
-    const key = digest([account, email, addressOf(request)])
-    keep(request, 'password-failures', key)
-    keep(request, 'password-pause', key)
+    if (!state.isExceeded) return
+    rejections[name] += 1
+    throw new Problem('rate-limited', {
+      headers: { 'retry-after': String(Math.max(1, state.ttlInSeconds)) }
+    })
   }
 
   return {
-    refused,
+    rejections,
 
-    spendAddress(request, reply) {
-      keep(request, 'address', addressOf(request))
-      return spend('address', addressLimit, request, reply)
+    async spendAddress(request, reply) {
+      requireBudget('address', await perAddress(request, addressOf(request)), reply)
     },
 
-    spendUser(request, reply, userId) {
-      keep(request, 'user', userId)
-      return spend('user', userLimit, request, reply)
+    async spendUser(request, reply, userId) {
+      requireBudget('user', await perUser(request, userId), reply)
     },
 
-    async requirePasswordPause(request, tried) {
-      keepPasswordKey(request, tried)
-      const pause = stateOf(await passwordPause(request, { increment: false }))
-      if (!pause.isExceeded) return
-      refused.password += 1
-      throw new Problem('too-many-attempts', {
-        detail: 'Too many failed sign-ins. Wait before the next one.',
-        headers: { 'retry-after': String(Math.max(1, pause.ttlInSeconds)) }
-      })
-    },
-
-    async countFailedPassword(request, tried) {
-      keepPasswordKey(request, tried)
-      const { max, remaining } = stateOf(await failedPasswords(request))
-      if (passwordDelaySeconds(max - remaining) > 0) await passwordPause(request)
-    }
+    ...createPasswordPauses(app, {
+      addressOf,
+      onRefusal: () => {
+        rejections.password += 1
+      }
+    })
   }
 }
+
+/** Counts every request against its address, except those with a valid key. */
+export const addressLimit = fastifyPlugin<{ limits: Limits }>(
+  async (app, { limits }) => {
+    app.addHook('onRequest', async (request, reply) => {
+      if (request.credential || request.routeOptions.config.limit === 'none') return
+      await limits.spendAddress(request, reply)
+    })
+  },
+  { name: 'address-limit', dependencies: ['bearer-keys'] }
+)
+
+/** Counts every request on a code route against its user. */
+export const userLimit = fastifyPlugin<{ limits: Limits }>(
+  async (app, { limits }) => {
+    app.addHook('onRequest', async (request, reply) => {
+      const { credential, routeOptions } = request
+      if (routeOptions.config.limit !== 'codes' || !credential) return
+      if ('subject' in credential) {
+        await limits.spendUser(request, reply, credential.subject.userId)
+      }
+    })
+  },
+  { name: 'user-limit', dependencies: ['bearer-tokens'] }
+)
 
 function addressOf({ ip }: FastifyRequest): string {
   return normalizeIP(ip, IPV6_SUBNET_BITS)
 }
 
-// Addresses and e-mails of people who never had an account here need not stand in Redis.
-function digest(parts: string[]): string {
-  return createHash('sha256').update(JSON.stringify(parts)).digest('base64url')
-}
-
-// No limiter here has an allow list, so the other branch can't be.
-function stateOf(state: Awaited<ReturnType<Limiter>>): LimitState {
-  if (state.isAllowed) throw new Error('a limiter without an allow list let a request pass unseen')
-  return state
-}
-
-/** draft-ietf-httpapi-ratelimit-headers-06; where two limits apply, the tighter one speaks. */
+/** draft-ietf-httpapi-ratelimit-headers-06. If two limits apply, the headers show the tighter one. */
 function setHeaders(reply: FastifyReply, { max, remaining, ttlInSeconds }: LimitState): void {
   const known = reply.getHeader('ratelimit-remaining')
   if (known !== undefined && Number(known) <= remaining) return

@@ -32,12 +32,12 @@ const FASTIFY_PROBLEMS: Record<string, ProblemCode> = {
 export interface ProblemHandlingOptions {
   /** Whether an error says that the database can't be reached or can't take more. */
   isDatabaseUnavailable(error: unknown): boolean
-  /** Puts a refusal on record; the caller hears of it only afterwards. */
-  recordRefusal(request: FastifyRequest, problem: Problem): Promise<void>
+  /** Writes the audit event of a refusal, before the caller gets the response. */
+  audit: { recordRefusal(request: FastifyRequest, problem: Problem): Promise<void> }
 }
 
 export const problemHandling = fastifyPlugin<ProblemHandlingOptions>(
-  async (app, { isDatabaseUnavailable, recordRefusal }) => {
+  async (app, { isDatabaseUnavailable, audit }) => {
     app.decorateRequest('problem', null)
     app.setErrorHandler(async (error: FastifyError, request, reply) => {
       const problem = await onRecord(request, asProblem(error, isDatabaseUnavailable))
@@ -48,7 +48,7 @@ export const problemHandling = fastifyPlugin<ProblemHandlingOptions>(
     /** A refusal that can't be put on record is not told either: the answer is then what stood in the way. */
     async function onRecord(request: FastifyRequest, problem: Problem): Promise<Problem> {
       try {
-        await recordRefusal(request, problem)
+        await audit.recordRefusal(request, problem)
         return problem
       } catch (error) {
         request.log.error(error, 'a refusal could not be recorded')
@@ -75,8 +75,8 @@ export function sendProblem(
     .send(JSON.stringify(problemDocument(problem, request.id)))
 }
 
-/** Answers what is not even HTTP (a broken request line, headers without end), and hangs up. */
-export function refuseMalformed(error: Error & { code?: string }, socket: Socket): void {
+/** Answers a message that is not HTTP, such as a broken request line or endless headers, and closes the connection. */
+export function rejectMalformed(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
     return

@@ -29,30 +29,34 @@ interface ResponseSchema {
 
 const DESCRIPTION = `Two-step sign-in for any product: a password, then a code from an authenticator app.
 
-Every failure is an RFC 9457 problem document with a stable \`code\`; \`GET /docs/problems\` lists them all with their cures.`
+Every failure is an RFC 9457 problem document with a stable \`code\`. \`GET /docs/problems\` lists all problems with their cures.`
 
 const SECURITY_SCHEMES = {
   operatorKey: {
     type: 'http',
     scheme: 'bearer',
-    description: '`tso_<id>_<secret>`: whoever runs the deployment.'
+    description:
+      'The operator key, `tso_<id>_<secret>`. It belongs to the operator of the deployment.'
   },
   apiKey: {
     type: 'http',
     scheme: 'bearer',
-    description: '`tsk_<id>_<secret>`: a back-end service of one account, with scopes.'
+    description:
+      'An API key, `tsk_<id>_<secret>`. It belongs to a back-end service of one account and has scopes.'
   },
   stepToken: {
     type: 'http',
     scheme: 'bearer',
     bearerFormat: 'JWT',
-    description: 'Leads from the first step to the second, and nowhere else.'
+    description:
+      'A step token. It is accepted only by the routes of the second step, for which it was issued.'
   },
   accessToken: {
     type: 'http',
     scheme: 'bearer',
     bearerFormat: 'JWT',
-    description: 'RFC 9068, ES256, 15 minutes: a signed-in person.'
+    description:
+      'An access token of a signed-in user (RFC 9068, ES256). It expires after 15 minutes.'
   }
 } as const
 
@@ -170,7 +174,7 @@ function describeRule({ operator, apiKey, step, accessToken }: CredentialRule): 
     step && `a step token of purpose \`${step}\``,
     accessToken && `${HOLDERS[accessToken.holder]}${isFresh ? ' of a fresh sign-in' : ''}`
   ]
-  return `Takes ${taken.filter(Boolean).join(', or ')}.`
+  return `Requires ${taken.filter(Boolean).join(', or ')}.`
 }
 
 /** Every answer needs a description in OpenAPI; the reason phrase will do. */
@@ -227,9 +231,12 @@ function problemSchema(code: ProblemCode) {
       type: Type.Literal(`urn:twostep:problem:${code}`),
       title: Type.String({ examples: [title] }),
       status: Type.Literal(status),
-      detail: Type.String({ description: 'For people; may change.', examples: [`${title}.`] }),
-      code: Type.Literal(code, { description: 'Stable; for programs.' }),
-      requestId: Type.String({ description: 'Names this request in our log.' }),
+      detail: Type.String({
+        description: 'A text for people. It may change.',
+        examples: [`${title}.`]
+      }),
+      code: Type.Literal(code, { description: 'The stable code for programs.' }),
+      requestId: Type.String({ description: 'The id of this request in the log of the service.' }),
       ...extras
     },
     { $id: problemSchemaName(code), description: cure }

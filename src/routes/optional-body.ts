@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 
-/** For a route whose members are all optional: the body is optional too. */
+/** Replaces a missing body with an empty object, for a route whose fields are all optional. */
 export async function allowNoBody(request: FastifyRequest): Promise<void> {
   if (request.body === undefined) request.body = {}
 }

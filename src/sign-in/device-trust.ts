@@ -91,8 +91,8 @@ export function createDeviceTrust({
     }
     const { next } = verdict
     const event = audit.succeeded(request, { ...act, details: { ...act.details, deviceId } })
-    const isOnRecord = await trustedDevices.recordSignIn(subject, device, next, event)
-    return isOnRecord ? answerFor(subject, next) : 'lost-race'
+    const isRecorded = await trustedDevices.recordSignIn(subject, device, next, event)
+    return isRecorded ? answerFor(subject, next) : 'lost-race'
   }
 
   return {

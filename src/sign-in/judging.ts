@@ -1,118 +1,79 @@
-// How a guess is judged. No verdict leaves before its attempt is on record: whoever loses the race for the record
-// reads again and judges again, so parallel guesses buy nothing.
-import type { FastifyRequest } from 'fastify'
-import type { Audit } from '../audit/audit.ts'
+// Judges codes and recovery codes. No verdict leaves the process before its attempt is recorded: a request that loses the
+// race for the record reads the user again and judges again, so concurrent guesses gain nothing.
 import {
-  type Admission,
   type AttemptInput,
   type AttemptLimits,
   admitAttempt,
   afterFailure,
-  attemptsRemaining,
-  type PathState,
-  recoveryAttempts
+  type PathState
 } from '../core/attempts.ts'
-import type { AuditDetails } from '../core/audit/events.ts'
 import { noticeTo } from '../core/mail/notices.ts'
-import { matchCode } from '../core/totp.ts'
 import { deviceToRemember, type NewDevice } from '../core/trusted-devices.ts'
-import type { RecoveryCodeHasher } from '../crypto/recovery-code-hashing.ts'
-import type { Sealer } from '../crypto/sealing.ts'
 import type { Subject, Subjects } from '../data/sign-in/subjects.ts'
-import type { StepTokenKey, Verdicts } from '../data/sign-in/verdicts.ts'
+import type { StepTokenKey } from '../data/sign-in/verdicts.ts'
 import type { ActRecord } from '../data/trail/act-records.ts'
-import type { RecoveryCodes } from '../data/users/recovery-codes.ts'
-import { deadCredential, Problem, unavailable } from '../wire/problem.ts'
+import { type Problem, revokedCredential, unavailable } from '../wire/problem.ts'
+import { codeRejected, notAdmitted } from './code-problems.ts'
+import {
+  attemptOn,
+  attemptsRemainingAfter,
+  type CodeGuessOptions,
+  codeGuess,
+  createPaths,
+  type Guess,
+  type Guesser,
+  type RecoveryCodeGuessOptions,
+  recoveryCodeGuess
+} from './guesses.ts'
 
-export interface JudgingOptions {
+export interface JudgingOptions extends CodeGuessOptions, RecoveryCodeGuessOptions {
   subjects: Subjects
-  verdicts: Verdicts
-  recoveryCodes: RecoveryCodes
-  recoveryCodeHasher: RecoveryCodeHasher
-  secretSealer: Sealer
-  audit: Audit
   codeAttempts: AttemptLimits
   now: () => Date
 }
 
-/** Who guesses, and in which request. */
-export interface Guesser {
-  request: FastifyRequest
-  subject: Subject
-  /** Null under an access token. */
-  stepToken: StepTokenKey | null
-  /** Of the device that is to be trusted from then on; null for none. */
-  deviceId: string | null
-}
-
 export interface Accepted {
-  /** The state that the guess was right in. */
+  /** The user's state in which the guess was right. */
   subject: Subject
-  /** The device that is trusted from now on; null where none was to be, or the account has none. */
+  /** The device that is trusted from now on; null if none was requested, or the account allows none. */
   device: NewDevice | null
 }
 
 export interface Judging {
-  /** Accepts a code, once. Throws the problem to answer for all else. */
+  /** Accepts a right code, and only once. Throws the problem to send in all other cases. */
   acceptCode(guesser: Guesser, code: string): Promise<Accepted>
-  /** The same for a recovery code. */
+  /** Accepts a right recovery code, and only once. Throws the problem to send in all other cases. */
   acceptRecoveryCode(guesser: Guesser, recoveryCode: string): Promise<Accepted>
 }
 
-/** One guess on one path. */
-interface Guess extends Path {
-  /** The write that records the success, and makes the device trusted; null when the guess is wrong. */
-  match(subject: Subject, device: NewDevice | null): Promise<(() => Promise<boolean>) | null>
-  /** The write that records the failure. */
-  recordWrong(subject: Subject, next: PathState, record: ActRecord): Promise<boolean>
-}
-
-interface Path {
-  limits: AttemptLimits
-  stateOf(subject: Subject): PathState
-  attemptsUnder(stepToken: NonNullable<Subject['stepToken']>): number
-}
-
-/** Every lost race means that another guess was recorded, and the budgets end those long before this. */
+/** Every lost race means that another guess was recorded, and the budgets end the guesses long before this number. */
 const RACES_MAX = 100
 
-export function createJudging({
-  subjects,
-  verdicts,
-  recoveryCodes,
-  recoveryCodeHasher,
-  secretSealer,
-  audit,
-  codeAttempts,
-  now
-}: JudgingOptions): Judging {
-  const codePath: Path = {
-    limits: codeAttempts,
-    stateOf: (subject) => subject.codePath,
-    attemptsUnder: (stepToken) => stepToken.codeAttempts
-  }
-  const recoveryPath: Path = {
-    limits: recoveryAttempts(codeAttempts),
-    stateOf: (subject) => subject.recoveryPath,
-    attemptsUnder: (stepToken) => stepToken.recoveryAttempts
-  }
+export function createJudging(options: JudgingOptions): Judging {
+  const { subjects, audit, codeAttempts, now } = options
+  const paths = createPaths(codeAttempts)
 
-  async function settle(guesser: Guesser, guess: Guess): Promise<Accepted> {
-    const { stepToken, deviceId } = guesser
+  /** Judges and records in turn until the record is written for the state that was judged: a compare-and-set. */
+  async function settle<Match>(guesser: Guesser, guess: Guess<Match>): Promise<Accepted> {
+    const { stepToken } = guesser
     let judged = guesser.subject
     for (let race = 0; race < RACES_MAX; race++) {
-      const attempt = attemptOn(guess, judged, stepToken, now())
+      const attempt = attemptOn(guess.path, judged, stepToken, now())
       requireAdmission(attempt, judged, stepToken)
-      const device = deviceId === null ? null : deviceToRemember(judged.policy, deviceId, now())
-      const accept = await guess.match(judged, device)
-      if (accept ? await accept() : await isFailureRecorded(guesser, guess, judged, attempt)) {
-        return { subject: judged, device }
+      const device = deviceOf(guesser, judged, attempt.now)
+      const match = await guess.judge(judged, attempt.now)
+      if (match !== null) {
+        if (await guess.recordRight(judged, match, device)) return { subject: judged, device }
+      } else {
+        const rejected = await recordWrong(guesser, guess, judged, attempt)
+        if (rejected) throw rejected
       }
       judged = await readAgain(judged, stepToken)
     }
     throw unavailable()
   }
 
+  /** Throws the problem for a guess that must not be judged: its path is closed, or its step token is spent. */
   function requireAdmission(
     attempt: AttemptInput,
     subject: Subject,
@@ -120,157 +81,62 @@ export function createJudging({
   ): void {
     const admission = admitAttempt(attempt)
     if (admission.admitted) return
-    const recovery = attemptOn(recoveryPath, subject, stepToken, attempt.now)
+    const recovery = attemptOn(paths.recovery, subject, stepToken, attempt.now)
     const recoveryOpen = admitAttempt(recovery).admitted && subject.recoveryCodesRemaining > 0
-    throw refusal(admission, recoveryOpen, attempt.now)
+    throw notAdmitted(admission, recoveryOpen, attempt.now)
   }
 
-  /** Throws the answer to a wrong guess once it is on record. False: lost the race. */
-  async function isFailureRecorded(
-    { request }: Guesser,
-    guess: Guess,
+  /** Records a failure. Returns the problem to throw, or null if the race is lost. */
+  async function recordWrong<Match>(
+    guesser: Guesser,
+    guess: Guess<Match>,
     judged: Subject,
     attempt: AttemptInput
-  ): Promise<false> {
+  ): Promise<Problem | null> {
     const next = afterFailure(attempt.path, attempt.limits, attempt.now)
-    const remaining = attemptsRemainingAfter(attempt, next)
-    const event = audit.refused(request, 'code-rejected', {
+    const attemptsRemaining = attemptsRemainingAfter(attempt, next)
+    const record = failureRecord(guesser, judged, next, attemptsRemaining)
+    const isAudited = await guess.recordWrong(judged, next, record)
+    return isAudited ? codeRejected({ attemptsRemaining, isAudited }, attempt.now) : null
+  }
+
+  function failureRecord(
+    { request }: Guesser,
+    judged: Subject,
+    next: PathState,
+    attemptsRemaining: number
+  ): ActRecord {
+    const isDisabled = next.disabledAt !== null
+    const event = audit.refusalOf(request, 'code-rejected', {
       details: {
-        attemptsRemaining: remaining,
+        attemptsRemaining,
         lockedUntil: next.lockedUntil?.toISOString() ?? null,
-        isDisabled: next.disabledAt !== null
+        isDisabled
       }
     })
+    if (!isDisabled) return { event, notice: null }
     const { recoveryCodesRemaining } = judged
-    const notice = next.disabledAt
-      ? noticeTo(judged, event, 'codes_disabled', { recoveryCodesRemaining })
-      : null
-    const isOnRecord = await guess.recordWrong(judged, next, { event, notice })
-    if (isOnRecord) throw codeRejected(remaining, attempt.now, { isOnRecord })
-    return false
+    return { event, notice: noticeTo(judged, event, 'codes_disabled', { recoveryCodesRemaining }) }
   }
 
   async function readAgain(judged: Subject, stepToken: StepTokenKey | null): Promise<Subject> {
     const subject = await subjects.find(judged, stepToken?.jti ?? null)
-    if (!subject || subject.isDisabled || subject.epoch !== judged.epoch) throw deadCredential()
-    // The step token was good when this request came in; its success belongs to another request now.
-    if (subject.stepToken?.isConsumed) throw codeRejected(0, now())
+    if (!subject || subject.isDisabled || subject.epoch !== judged.epoch) throw revokedCredential()
+    // The step token was valid when this request arrived. Another request has used it since.
+    if (subject.stepToken?.isConsumed) {
+      throw codeRejected({ attemptsRemaining: 0, isAudited: false }, now())
+    }
     return subject
   }
 
   return {
-    acceptCode(guesser, code) {
-      const { request, stepToken } = guesser
-      const guess: Guess = {
-        ...codePath,
-        async match(judged, device) {
-          const accepted = acceptedBy(judged, code, secretSealer, now())
-          if (!accepted) return null
-          const { authenticatorId } = accepted
-          const details = { authenticatorId, ...onDevice(device) }
-          const record = { event: audit.succeeded(request, { details }), notice: null, device }
-          return () => verdicts.acceptCode(judged, stepToken, accepted, record)
-        },
-        recordWrong: (judged, next, record) =>
-          verdicts.recordWrongCode(judged, stepToken, next, record)
-      }
-      return settle(guesser, guess)
-    },
+    acceptCode: (guesser, code) => settle(guesser, codeGuess(paths.code, guesser, code, options)),
 
-    acceptRecoveryCode(guesser, recoveryCode) {
-      const { request, subject, stepToken } = guesser
-      const hash = recoveryCodeHasher.hash(recoveryCode, subject)
-      const guess: Guess = {
-        ...recoveryPath,
-        async match(judged, device) {
-          if (!(await recoveryCodes.isStored(judged, hash))) return null
-          const event = audit.succeeded(request, { details: device && onDevice(device) })
-          const remaining = judged.recoveryCodesRemaining - 1
-          const notice = noticeTo(judged, event, 'recovery_code_used', { remaining })
-          const record = { event, notice, device }
-          return () => verdicts.acceptRecoveryCode(judged, stepToken, hash, record)
-        },
-        recordWrong: (judged, next, record) =>
-          verdicts.recordWrongRecoveryCode(judged, stepToken, next, record)
-      }
-      return settle(guesser, guess)
-    }
+    acceptRecoveryCode: (guesser, recoveryCode) =>
+      settle(guesser, recoveryCodeGuess(paths.recovery, guesser, recoveryCode, options))
   }
 }
 
-function onDevice(device: NewDevice | null): AuditDetails {
-  return device ? { deviceId: device.id } : {}
-}
-
-/** The user's first authenticator that the code is good for, with the time step to claim; null for none. */
-function acceptedBy(
-  { accountId, userId, authenticators }: Subject,
-  code: string,
-  sealer: Sealer,
-  at: Date
-): { authenticatorId: string; timeStep: number } | null {
-  for (const { id, sealedSecret, lastTimeStep } of authenticators) {
-    const secret = sealer.unseal(sealedSecret, [accountId, userId, id])
-    const match = matchCode({ secret, code, at, lastTimeStep })
-    if (match.accepted) return { authenticatorId: id, timeStep: match.timeStep }
-  }
-  return null
-}
-
-function attemptOn(
-  { limits, stateOf, attemptsUnder }: Path,
-  subject: Subject,
-  stepToken: StepTokenKey | null,
-  now: Date
-): AttemptInput {
-  const soFar = subject.stepToken ? attemptsUnder(subject.stepToken) : 0
-  return { path: stateOf(subject), stepTokenAttempts: stepToken && soFar, limits, now }
-}
-
-function attemptsRemainingAfter(attempt: AttemptInput, next: PathState): number {
-  const { stepTokenAttempts } = attempt
-  return attemptsRemaining({
-    ...attempt,
-    path: next,
-    stepTokenAttempts: stepTokenAttempts === null ? null : stepTokenAttempts + 1
-  })
-}
-
-function refusal(
-  admission: Extract<Admission, { admitted: false }>,
-  recoveryOpen: boolean,
-  now: Date
-): Problem {
-  switch (admission.reason) {
-    case 'disabled':
-      return new Problem('authenticator-disabled')
-    case 'locked': {
-      const seconds = Math.ceil((admission.until.getTime() - now.getTime()) / 1000)
-      return new Problem('too-many-attempts', {
-        detail: `Too many wrong codes. Try again in ${seconds} seconds.`,
-        extras: { scope: 'user', recoveryOpen },
-        headers: { 'retry-after': String(seconds) }
-      })
-    }
-    case 'step_token_spent':
-      return new Problem('too-many-attempts', {
-        detail: 'Too many wrong codes under this step token. Sign in again.',
-        extras: { scope: 'step_token', recoveryOpen },
-        // A new step token may be had at once.
-        headers: { 'retry-after': '1' }
-      })
-  }
-}
-
-function codeRejected(
-  attemptsRemaining: number,
-  now: Date,
-  { isOnRecord = false }: { isOnRecord?: boolean } = {}
-): Problem {
-  return new Problem('code-rejected', {
-    isOnRecord,
-    detail:
-      'This code is not good. Each code works once: wait for the next one, and check that the clock of the phone is right.',
-    extras: { attemptsRemaining, serverTime: now.toISOString() }
-  })
+function deviceOf({ deviceId }: Guesser, { policy }: Subject, now: Date): NewDevice | null {
+  return deviceId === null ? null : deviceToRemember(policy, deviceId, now)
 }

@@ -5,7 +5,6 @@ import type { Authentication } from '../core/claims.ts'
 import { type Arrival, type Decision, decide } from '../core/policy.ts'
 import type { Tokens } from '../crypto/tokens.ts'
 import type { Subject } from '../data/sign-in/subjects.ts'
-import type { AuditEvents } from '../data/trail/audit-events.ts'
 import type { Users } from '../data/users/users.ts'
 import type { SignIn } from '../wire/sign-in.ts'
 import type { DeviceTrust } from './device-trust.ts'
@@ -41,14 +40,12 @@ export function createSignIns({
   users,
   deviceTrust,
   audit,
-  auditEvents,
   now
 }: {
   tokens: Tokens
   users: Users
   deviceTrust: DeviceTrust
   audit: Audit
-  auditEvents: AuditEvents
   now: () => Date
 }): SignIns {
   function authenticated(
@@ -112,10 +109,10 @@ export function createSignIns({
         if (signIn) return signIn
       }
       const { outcome: next, reason: why } = decision
-      const event = audit.succeeded(request, { ...act, details: { next, why } })
+      const decided = { ...act, details: { next, why } }
       await (next === 'authenticated'
-        ? users.noteSignIn(subject, event)
-        : auditEvents.record(event))
+        ? users.noteSignIn(subject, audit.succeeded(request, decided))
+        : audit.recordSuccess(request, decided))
       return answerTo(decision, subject, authentication)
     }
   }

@@ -1,28 +1,31 @@
-// The keys of the accounts' identity providers, and whether one of them has signed. Where they are is read from the
-// issuer that an account's policy names, and from nothing that a token says.
+// Verifies signatures of the accounts' identity providers. The address of a provider's keys comes from the issuer in the
+// account's policy, never from a token.
 import type { FastifyBaseLogger } from 'fastify'
 import { compactVerify, createLocalJWKSet, errors, type JSONWebKeySet } from 'jose'
 import { ID_TOKEN_ALGORITHMS } from '../core/id-tokens.ts'
 import { type Problem, unavailable } from '../wire/problem.ts'
 import type { ReadDocument } from './provider-documents.ts'
 
-/** A key that the provider has taken back is believed for this long at most. */
+/** The maximum time for which a key is trusted after the provider has removed it. */
 const KEYS_KEPT_MS = 10 * 60_000
-/** Or for this long, while the provider can't be asked. */
+/** The same while the provider is unavailable. */
 const KEYS_KEPT_WHILE_DOWN_MS = 24 * 60 * 60_000
-/** Of one provider nothing is asked more often, however many tokens name keys that it doesn't have. */
-const ASKED_AGAIN_AFTER_SECONDS = 10
-/** For both documents together: whoever waits for the answer is about to sign in. */
-const ANSWER_WITHIN_MS = 2000
-/** Only issuers of policies get here, and the one that was not needed for longest goes first. */
+/** The minimum time between two loads from a provider, even if many tokens name keys that it does not have. */
+const LOADED_AGAIN_AFTER_SECONDS = 10
+/** The time limit for both documents together: a user waits for them to sign in. */
+const LOAD_TIMEOUT_MS = 2000
+/** Only issuers of policies are kept. When there are more, the one that was used longest ago is dropped. */
 const PROVIDERS_MAX = 1000
 
 export interface IdentityProviders {
-  /** Whether the issuer's key has signed the token. Throws `unavailable` while that can't be told. */
-  hasSigned(issuer: string, token: string): Promise<boolean>
+  /**
+   * Returns whether a key of the issuer signed the token. Loads the issuer's keys if they are missing, old or lack the
+   * token's key. Throws `unavailable` for an unknown key while the provider is down.
+   */
+  verifySignature(issuer: string, token: string): Promise<boolean>
 }
 
-export interface IdentityProvidersOptions {
+interface IdentityProvidersOptions {
   readDocument: ReadDocument
   now: () => Date
   log: FastifyBaseLogger
@@ -32,12 +35,13 @@ interface Provider {
   issuer: string
   keys: ReturnType<typeof createLocalJWKSet> | null
   loadedAt: number
-  askedAt: number
+  triedAt: number
   isDown: boolean
-  /** While it is being asked: everybody waits for the one answer. */
-  asking: Promise<void> | null
+  /** The load in progress, for which all sign-ins through this provider wait; null if there is none. */
+  loading: Promise<void> | null
 }
 
+/** Creates the identity providers, without any keys. The keys of a provider are loaded when a token needs them. */
 export function createIdentityProviders({
   readDocument,
   now,
@@ -47,9 +51,14 @@ export function createIdentityProviders({
 
   function providerOf(issuer: string): Provider {
     const provider = providers.get(issuer) ?? {
-      ...{ issuer, keys: null, loadedAt: 0, askedAt: 0, isDown: false, asking: null }
+      issuer,
+      keys: null,
+      loadedAt: 0,
+      triedAt: 0,
+      isDown: false,
+      loading: null
     }
-    // A map keeps its order: what is put in again is the newest.
+    // A map keeps the order of insertion, so the provider becomes the newest.
     providers.delete(issuer)
     providers.set(issuer, provider)
     const [oldest = issuer] = providers.keys()
@@ -57,85 +66,87 @@ export function createIdentityProviders({
     return provider
   }
 
-  /** Asks the provider for its keys, unless that was done a moment ago. */
-  async function ask(provider: Provider): Promise<void> {
-    const isTooSoon = since(provider.askedAt) < ASKED_AGAIN_AFTER_SECONDS * 1000
-    if (!provider.asking && isTooSoon) return
-    provider.asking ??= load(provider).finally(() => {
-      provider.asking = null
+  /** Loads the provider's keys, unless the last try is less than ten seconds old. */
+  async function reload(provider: Provider): Promise<void> {
+    const isTooSoon = since(provider.triedAt) < LOADED_AGAIN_AFTER_SECONDS * 1000
+    if (!provider.loading && isTooSoon) return
+    provider.loading ??= load(provider).finally(() => {
+      provider.loading = null
     })
-    await provider.asking
+    await provider.loading
   }
 
   async function load(provider: Provider): Promise<void> {
-    provider.askedAt = now().getTime()
+    provider.triedAt = now().getTime()
     try {
       provider.keys = await readKeys(provider.issuer)
       provider.loadedAt = now().getTime()
       provider.isDown = false
     } catch (error) {
       provider.isDown = true
-      log.warn({ err: error, issuer: provider.issuer }, 'an identity provider can’t be asked')
+      log.warn({ err: error, issuer: provider.issuer }, 'identity provider unavailable')
     }
   }
 
-  async function readKeys(issuer: string): Promise<NonNullable<Provider['keys']>> {
-    const signal = AbortSignal.timeout(ANSWER_WITHIN_MS)
+  async function readKeys(issuer: string): Promise<Keys> {
+    const signal = AbortSignal.timeout(LOAD_TIMEOUT_MS)
     const discovered = await readDocument(discoveryAddress(issuer), signal)
     const { issuer: named, jwks_uri: keysAt } = { ...(discovered as Record<string, unknown>) }
-    // OpenID Connect Discovery §4.3: else one provider could speak for another.
-    if (named !== issuer) throw new Error('the discovery document is of another issuer')
-    if (typeof keysAt !== 'string') throw new Error('the discovery document names no keys')
+    // OpenID Connect Discovery §4.3. Otherwise one provider could sign for another.
+    if (named !== issuer) throw new Error('the discovery document belongs to another issuer')
+    if (typeof keysAt !== 'string') throw new Error('the discovery document has no jwks_uri')
     return createLocalJWKSet((await readDocument(keysAt, signal)) as JSONWebKeySet)
   }
 
-  /** Milliseconds; much for what is in the future, which is a clock that was set back. */
+  /** Returns the milliseconds since `at`, or Infinity if `at` is in the future (the clock was set back). */
   function since(at: number): number {
     const passed = now().getTime() - at
     return passed < 0 ? Number.POSITIVE_INFINITY : passed
   }
 
-  async function verdict(provider: Provider, token: string): Promise<Verdict> {
+  /** Verifies with the keys at hand, unless they are too old. */
+  async function verifyWithKept(provider: Provider, token: string): Promise<Verification> {
     const keptMs = provider.isDown ? KEYS_KEPT_WHILE_DOWN_MS : KEYS_KEPT_MS
     if (!provider.keys || since(provider.loadedAt) > keptMs) return 'unknown-key'
-    return verify(token, provider.keys)
+    return verifyWith(provider.keys, token)
   }
 
   return {
-    async hasSigned(issuer, token) {
+    async verifySignature(issuer, token) {
       const provider = providerOf(issuer)
-      if (since(provider.loadedAt) > KEYS_KEPT_MS) await ask(provider)
-      const first = await verdict(provider, token)
+      if (since(provider.loadedAt) > KEYS_KEPT_MS) await reload(provider)
+      const first = await verifyWithKept(provider, token)
       if (first !== 'unknown-key') return first === 'signed'
-      // A key that is new since; or one that was never there, for which nobody is asked each time.
-      await ask(provider)
-      const second = await verdict(provider, token)
-      if (second === 'unknown-key' && provider.isDown) throw providerUnavailable()
+      // The key may be new. It may also be invented, so `reload` does not load for every such token.
+      await reload(provider)
+      const second = await verifyWithKept(provider, token)
+      if (second === 'unknown-key' && provider.isDown) throw unavailableProvider()
       return second === 'signed'
     }
   }
 }
 
-type Verdict = 'signed' | 'not-signed' | 'unknown-key'
+type Keys = NonNullable<Provider['keys']>
+type Verification = 'signed' | 'not-signed' | 'unknown-key'
 
-async function verify(token: string, keys: NonNullable<Provider['keys']>): Promise<Verdict> {
+async function verifyWith(keys: Keys, token: string): Promise<Verification> {
   try {
     await compactVerify(token, keys, { algorithms: [...ID_TOKEN_ALGORITHMS] })
     return 'signed'
   } catch (error) {
-    // Beside what is wrong with a token there is what is wrong with a provider's key: neither has signed anything.
+    // The other errors mean that the token or the provider's key is malformed. In both cases nothing is signed.
     return error instanceof errors.JWKSNoMatchingKey ? 'unknown-key' : 'not-signed'
   }
 }
 
-/** OpenID Connect Discovery §4: behind the path, if there is one, without a slash at its end. */
+/** Returns the address of the discovery document: after the issuer's path, without a slash at its end (Discovery §4). */
 function discoveryAddress(issuer: string): string {
   return `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
 }
 
-function providerUnavailable(): Problem {
+function unavailableProvider(): Problem {
   return unavailable({
-    detail: 'The account’s identity provider can’t be reached.',
-    retryAfterSeconds: ASKED_AGAIN_AFTER_SECONDS
+    detail: 'The account’s identity provider is unavailable.',
+    retryAfterSeconds: LOADED_AGAIN_AFTER_SECONDS
   })
 }

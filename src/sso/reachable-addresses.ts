@@ -1,28 +1,45 @@
-// Which addresses an identity provider may have. An account's admin names the provider, and must not make us call what
-// only we can reach: the neighbours, the cloud's metadata, ourselves.
+// The addresses that an identity provider may have. An account's admin chooses the provider. The admin must not be able to
+// make the service call hosts that only the service can reach: its neighbours, the cloud's metadata service, itself (SSRF).
 import { BlockList, isIP } from 'node:net'
 
-/** Not globally reachable, or a way around to what isn't (IANA special-purpose registry, RFC 6890). */
+/** Networks that are not globally reachable, or that lead to such networks (IANA special-purpose registries, RFC 6890). */
 const NOT_PUBLIC = [
-  ...['0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16'],
-  ...['172.16.0.0/12', '192.0.0.0/24', '192.0.2.0/24', '192.31.196.0/24', '192.52.193.0/24'],
-  ...['192.88.99.0/24', '192.168.0.0/16', '192.175.48.0/24', '198.18.0.0/15', '198.51.100.0/24'],
-  ...['203.0.113.0/24', '224.0.0.0/4', '240.0.0.0/4'],
-  // Beside these, everything outside of 2000::/3: unique local, link-local, multicast, mapped and translated IPv4.
-  ...['2001::/23', '2001:db8::/32', '2002::/16', '3fff::/20']
+  '0.0.0.0/8',
+  '10.0.0.0/8',
+  '100.64.0.0/10',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '172.16.0.0/12',
+  '192.0.0.0/24',
+  '192.0.2.0/24',
+  '192.31.196.0/24',
+  '192.52.193.0/24',
+  '192.88.99.0/24',
+  '192.168.0.0/16',
+  '192.175.48.0/24',
+  '198.18.0.0/15',
+  '198.51.100.0/24',
+  '203.0.113.0/24',
+  '224.0.0.0/4',
+  '240.0.0.0/4',
+  // The rule also excludes everything outside of 2000::/3: unique local, link-local, multicast, mapped and translated IPv4.
+  '2001::/23',
+  '2001:db8::/32',
+  '2002::/16',
+  '3fff::/20'
 ]
-/** The only part of IPv6 that is handed out for public use. */
+/** The only part of IPv6 that IANA assigns for public use. */
 const GLOBAL_IPV6 = ['2000::/3']
 const LOOPBACK = ['127.0.0.0/8', '::1']
 
-export interface AddressRules {
-  /** Networks that may be reached though they are not public. */
+interface AddressRules {
+  /** Networks that may be reached although they are not public. */
   privateNetworks: readonly string[]
-  /** This machine's own addresses may be reached: a development start has its provider there. */
+  /** Whether this machine's own addresses may be reached. In development the provider runs there. */
   allowsLoopback: boolean
 }
 
-/** Tells whether an address may be reached. What is no address may not. */
+/** Creates the function that returns whether an address may be reached. It returns false for text that is no address. */
 export function createAddressRule({ privateNetworks, allowsLoopback }: AddressRules) {
   const allowed = listOf([...privateNetworks, ...(allowsLoopback ? LOOPBACK : [])])
   const notPublic = listOf(NOT_PUBLIC)

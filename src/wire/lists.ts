@@ -1,4 +1,4 @@
-// How every list is asked for, and how its next page is found.
+// The query and the cursor that all lists share.
 import { type Static, Type } from 'typebox'
 import { type PageRequest, readPageRequest } from '../core/lists/pages.ts'
 import { invalidMember } from './problem.ts'
@@ -8,25 +8,25 @@ const PAGE_LIMIT_DEFAULT = 50
 
 export const PageQuery = Type.Object(
   {
-    // No `default` keyword: generated clients take a parameter that has one for one that must be given.
+    // No `default` keyword: generated clients treat a parameter with a default as a required one.
     limit: Type.Optional(
       Type.Integer({
         minimum: 1,
         maximum: 200,
-        description: `Items on a page; ${PAGE_LIMIT_DEFAULT} unless told.`
+        description: `The number of items on a page. The default is ${PAGE_LIMIT_DEFAULT}.`
       })
     ),
     cursor: Type.Optional(
-      Type.String({ maxLength: 200, description: '`nextCursor` of the page before.' })
+      Type.String({ maxLength: 200, description: 'The `nextCursor` of the previous page.' })
     )
   },
   { additionalProperties: false }
 )
 
-/** The page that a list's query asks for. Throws `invalid-request` for a cursor that we never made. */
+/** Returns the page that a query asks for. Throws `invalid-request` for a cursor that this service did not issue. */
 export function pageRequestOf(query: Static<typeof PageQuery>, idForm: RegExp): PageRequest {
   const { limit = PAGE_LIMIT_DEFAULT, ...place } = query
-  // Ajv reads 1e999 as an integer, an infinite one, which no maximum stops then.
+  // Ajv reads 1e999 as the integer Infinity and then skips the maximum.
   if (!Number.isFinite(limit)) throw invalidMember('/limit', 'must be <= 200')
   const page = readPageRequest({ limit, ...place }, idForm)
   if (page) return page

@@ -1,22 +1,23 @@
-// The operator's mandate, as a policy and the operator's routes show it.
+// The mandate of the operator, as the routes of policies and of accounts return it.
 import { type Static, Type } from 'typebox'
 import { isPolicyLocked, type Mandate } from '../core/policy.ts'
 import { Instant, Nullable } from './scalars.ts'
 
-/** The operator's mandate as it binds an account. */
 export const MandateAnswer = Type.Object({
   locked: Type.Boolean({
-    description: "Whether it holds now, and the account's switch is locked."
+    description: 'Whether the mandate is in force and locks the two-factor settings of the account.'
   }),
   requiredFrom: Nullable(Instant),
   reason: Nullable(Type.String()),
   source: Type.Unsafe<'account' | 'deployment' | null>({
     type: ['string', 'null'],
     enum: ['account', 'deployment', null],
-    description: 'Whom it was made for; null where there is none.'
+    description:
+      'Whether the mandate applies to this account or to the whole deployment. Null without a mandate.'
   })
 })
 
+/** Returns the representation of a mandate, or of no mandate, at an instant. */
 export function mandateAnswer(mandate: Mandate | null, now: Date): Static<typeof MandateAnswer> {
   return {
     locked: isPolicyLocked({ mandate, now }),

@@ -1,4 +1,4 @@
-// The objects that openapi.yaml names. Every schema with an `$id` is listed here once.
+// The schemas with a name in openapi.yaml. Every schema with an `$id` must be listed here.
 import {
   Authenticated,
   EnrollmentRequired,
@@ -8,7 +8,6 @@ import {
 } from './sign-in.ts'
 import { Authenticator, TrustedDevice, User } from './users.ts'
 
-/** The schemas that the spec names. */
 export const NAMED_SCHEMAS = [
   SignInUser,
   Authenticated,

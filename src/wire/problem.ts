@@ -9,8 +9,8 @@ export interface ProblemOptions {
   headers?: Record<string, string>
   /** For the log only. */
   cause?: unknown
-  /** The refusal is in the audit trail already, written together with what it refused. */
-  isOnRecord?: boolean
+  /** True if the audit event of the refusal is already written. */
+  isAudited?: boolean
 }
 
 /** A failure that the caller is told about, thrown from wherever it is found. */
@@ -20,17 +20,17 @@ export class Problem extends Error {
   readonly extras: Record<string, unknown>
   readonly headers: Record<string, string>
   readonly detail: string
-  readonly isOnRecord: boolean
+  readonly isAudited: boolean
 
   constructor(code: ProblemCode, options: ProblemOptions = {}) {
-    const { detail, extras, headers, cause, isOnRecord } = options
+    const { detail, extras, headers, cause, isAudited } = options
     const { title } = problemKind(code)
     super(detail ?? title, { cause })
     this.code = code
     this.detail = detail ?? `${title}.`
     this.extras = extras ?? {}
     this.headers = headers ?? {}
-    this.isOnRecord = isOnRecord ?? false
+    this.isAudited = isAudited ?? false
   }
 }
 
@@ -54,8 +54,8 @@ export function invalidMember(pointer: string, message: string): Problem {
   return new Problem('invalid-request', { extras: { errors: [{ pointer, message }] } })
 }
 
-/** `invalid-credential` for one that has died since it was read: a reset, a disabling, a change of authenticators. */
-export function deadCredential(): Problem {
+/** Builds `invalid-credential` for a credential that was revoked or expired after the service read it. */
+export function revokedCredential(): Problem {
   return new Problem('invalid-credential', {
     headers: { 'www-authenticate': 'Bearer error="invalid_token"' }
   })

@@ -1,12 +1,13 @@
-// The scalars of the API. A route combines them; none belongs to a single resource.
+// The scalars that several routes share.
 import { Type } from 'typebox'
 import { SCOPES } from '../core/bearer-keys.ts'
+import { isRepresentable } from '../core/instants.ts'
 import { invalidMember } from './problem.ts'
 
-/** Refuses NUL, which PostgreSQL text can't hold, and the other control characters, which no name needs. */
+/** Rejects NUL, which PostgreSQL text cannot store, and the other control characters, which no name needs. */
 const PRINTABLE = '^[^\\u0000-\\u001f\\u007f]*$'
 
-// One spelling, since ids are compared as text too: in capitals, an admin's own id would not be their own.
+// Only lower case, because ids are also compared as text: in upper case, an admin's own id would not count as their own.
 export const Uuid = Type.String({
   format: 'uuid',
   pattern: '^[0-9a-f-]*$',
@@ -38,11 +39,11 @@ export const AuthenticatorName = Type.String({
 export const Email = Type.String({
   format: 'email',
   maxLength: 254,
-  description: 'Upper and lower case are the same.',
+  description: 'Case is ignored.',
   examples: ['ada@example.com']
 })
 
-/** Long enough for any pass phrase, short enough to bound the hashing; its strength is judged apart. */
+/** Long enough for any pass phrase and short enough to limit the cost of hashing. Its strength is checked separately. */
 export const Password = Type.String({
   minLength: 1,
   maxLength: 1024,
@@ -69,14 +70,14 @@ export const RecoveryCode = Type.String({
   minLength: 1,
   maxLength: 64,
   pattern: '^[A-Za-z0-9 -]+$',
-  description: 'Case, spaces and hyphens do not count.',
+  description: 'Case, spaces and hyphens are ignored.',
   examples: ['4J7K-2M9P-XQ3R-8T5V-W1YZ-6ABC']
 })
 
-/** The same, and something to be read. */
+/** Printable, with at least one character that is not a space. */
 const WORDS = '^(?=.*\\S)[^\\u0000-\\u001f\\u007f]*$'
 
-/** Why somebody acts on somebody else, in their own words; kept with the act. */
+/** The reason that an actor gives for an act on another user. It is stored in the audit trail. */
 export const GivenReason = Type.String({
   minLength: 1,
   maxLength: 500,
@@ -88,7 +89,7 @@ export const Ticket = Type.String({
   minLength: 1,
   maxLength: 100,
   pattern: WORDS,
-  description: 'The support case behind the act; required with the operator key.',
+  description: 'The support case behind the act. Required with the operator key.',
   examples: ['SUP-20417']
 })
 
@@ -102,24 +103,18 @@ export const Audience = Type.String({
   minLength: 1,
   maxLength: 255,
   pattern: '^[\\u0021-\\u007e]+$',
-  description: 'The `aud` by which the account’s own API knows its tokens.',
+  description: 'The `aud` of access tokens that the API of the account expects.',
   examples: ['https://api.acme.example']
 })
 
 export const ScopeList = Type.Array(Type.Enum([...SCOPES]), { minItems: 1, uniqueItems: true })
 
-/** In UTC, the database stores no year 0, and its client can't read a year of five digits back. */
-const FIRST_YEAR = 1
-
-const LAST_YEAR = 9999
-
 /**
- * The instant that a member names. Throws `invalid-request` where its form is right and there is none (a leap second),
- * or none that can be kept: in the first and the last year, offsets lead out of what can.
+ * Returns the instant of a field. Throws `invalid-request` for an instant that does not exist (a leap second) or that the
+ * database cannot store: in the first and the last year, an offset can lead to another year.
  */
 export function instantOf(text: string, pointer: string): Date {
   const at = new Date(text)
-  const year = at.getUTCFullYear()
-  if (year >= FIRST_YEAR && year <= LAST_YEAR) return at
+  if (isRepresentable(at)) return at
   throw invalidMember(pointer, 'must be an instant such as 2026-01-05T09:00:00.000Z')
 }

@@ -1,4 +1,4 @@
-// The union that every route that ends a step returns.
+// The result of a step of a sign-in, which all routes of the sign-in return.
 import { type Static, Type } from 'typebox'
 import { refTo } from './references.ts'
 import { Email, Instant, Nullable, Role, Uuid } from './scalars.ts'
@@ -16,15 +16,17 @@ export const DecisionReason = Type.Enum(
     'recovery_code_verified',
     'enrolled'
   ],
-  { description: 'Why the decision fell so.' }
+  { description: 'The reason for the decision.' }
 )
 
 const AccessTokenMembers = {
   accessToken: Type.String({
-    description: 'RFC 9068, ES256; verify it with the keys of the JWKS.'
+    description: 'An access token (RFC 9068, ES256). Verify it with the keys of the JWKS.'
   }),
   tokenType: Type.Literal('Bearer'),
-  expiresIn: Type.Integer({ description: 'Seconds, as in RFC 6749.' })
+  expiresIn: Type.Integer({
+    description: 'The lifetime of the access token in seconds, as in RFC 6749.'
+  })
 }
 
 export const SignInUser = Type.Object(
@@ -40,20 +42,25 @@ export const Authenticated = Type.Object(
     user: refTo(SignInUser),
     deviceToken: Type.Optional(
       Type.String({
-        description: 'Keep it for the next sign-in on this device, in the place of the one sent.'
+        description:
+          'The token of the trusted device. Store it for the next sign-in on this device, in place of the token that was sent.'
       })
     ),
     deviceTokenExpiresAt: Type.Optional(Instant),
     enrollment: Type.Optional(
       Type.Object(
         { recommended: Type.Literal(true), requiredFrom: Nullable(Instant) },
-        { description: 'Two-factor will be required of this user: offer the set-up now.' }
+        {
+          description:
+            'Two-factor becomes mandatory for this user at `requiredFrom`. Offer the set-up now.'
+        }
       )
     ),
     recoveryCodesRemaining: Type.Optional(Type.Integer({ minimum: 0 })),
     recoveryCodes: Type.Optional(
       Type.Array(Type.String(), {
-        description: 'Ten, with the first authenticator only; never shown again.'
+        description:
+          'Ten recovery codes, only with the first authenticator. They are never shown again.'
       })
     )
   },
@@ -64,7 +71,9 @@ export const VerificationRequired = Type.Object(
   {
     status: Type.Literal('verification_required'),
     reason: DecisionReason,
-    stepToken: Type.String({ description: 'Good for `POST /v1/verify`, once.' }),
+    stepToken: Type.String({
+      description: 'A token for `POST /v1/verify`. Its first success uses it up.'
+    }),
     expiresInSeconds: Type.Integer(),
     methods: Type.Array(Type.Enum(['totp', 'recovery_code']))
   },
@@ -75,7 +84,9 @@ export const EnrollmentRequired = Type.Object(
   {
     status: Type.Literal('enrollment_required'),
     reason: DecisionReason,
-    stepToken: Type.String({ description: 'Good for `POST /v1/enroll` and `/v1/enroll/confirm`.' }),
+    stepToken: Type.String({
+      description: 'A token for `POST /v1/enroll` and `POST /v1/enroll/confirm`.'
+    }),
     expiresInSeconds: Type.Integer()
   },
   { $id: 'EnrollmentRequired' }
@@ -86,7 +97,6 @@ export type SignIn =
   | Static<typeof VerificationRequired>
   | Static<typeof EnrollmentRequired>
 
-/** The one answer of every route that ends a step. */
 export const SignIn = Type.Unsafe<SignIn>({
   $id: 'SignIn',
   type: 'object',

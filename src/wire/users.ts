@@ -1,12 +1,12 @@
-// A user, and what a user owns, as several routes show them.
+// Users, their authenticators and their trusted devices, as several routes return them.
 import { type Static, Type } from 'typebox'
 import { AuthenticatorName, Email, ExternalId, Instant, Nullable, Role, Uuid } from './scalars.ts'
 import { DecisionReason } from './sign-in.ts'
 
-/** The path of one user; `me` is the owner of an access token. */
+/** The path of one user. `me` is the user of the access token. */
 export const UserParams = Type.Object({
   userId: Type.Union([Uuid, Type.Literal('me')], {
-    description: 'A user of the account; `me` with an access token.'
+    description: 'The id of a user of the account, or `me` for the user of the access token.'
   })
 })
 
@@ -22,18 +22,18 @@ export const User = Type.Object(
     twoFactor: Type.Object({
       state: Type.Enum(['enabled', 'disabled', 'pending'], {
         description:
-          '`pending`: an enrolment waits for its first code. `enabled` includes locked ones.'
+          '`pending`: an enrollment waits for its first code. `enabled` includes locked users.'
       }),
       since: Nullable(Instant),
       lockedUntil: Nullable(Instant),
       codesDisabledAt: Type.Union([Instant, Type.Null()], {
         description:
-          'Set after too many wrong codes in a row: none is judged until a reset or a recovery code.'
+          'Set after too many wrong codes in a row. No code is accepted until a reset or a sign-in with a recovery code.'
       }),
       authenticators: Type.Integer({ minimum: 0 }),
       recoveryCodesRemaining: Type.Integer({ minimum: 0 }),
-      required: Type.Boolean({ description: 'Whether this user may not go without.' }),
-      exempt: Type.Boolean({ description: 'Whether single sign-on stands in for the code.' }),
+      required: Type.Boolean({ description: 'Whether two-factor is required for this user.' }),
+      exempt: Type.Boolean({ description: 'Whether single sign-on replaces the code.' }),
       reason: DecisionReason
     })
   },
@@ -47,7 +47,7 @@ export const Authenticator = Type.Object(
     id: Uuid,
     name: AuthenticatorName,
     state: Type.Enum(['active', 'pending'], {
-      description: '`pending`: its set-up waits for the first code.'
+      description: '`pending`: the set-up waits for the first code.'
     }),
     createdAt: Instant,
     confirmedAt: Nullable(Instant),

@@ -1,4 +1,4 @@
-// S24: `kill -9` forgives nothing. The built service in a process of its own, on the clock of the machine.
+// S24: `kill -9` does not reset any count. The built service runs in its own process, on the machine's clock.
 import t from 'tap'
 import { verbsOver } from '../support/app.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -11,10 +11,10 @@ type Verbs = ReturnType<typeof verbsOver>
 const databaseUrl = await createTestDatabase(t)
 const start = () => startServer(t, { DATABASE_URL: databaseUrl })
 
-/** The step after this one, which is taken too: the code of this one has confirmed the app. */
+/** Returns the next time step. The code of the current one is used: it confirmed the authenticator. */
 const nextStep = () => new Date(Date.now() + 30_000)
 
-/** A user whose app has just been confirmed with the code of this moment. */
+/** Creates a user who has just confirmed an authenticator with the current code. */
 async function setUp({ createUser, assertedToken, enroll, confirm, codeAt }: Verbs) {
   const user = await createUser()
   const token = await assertedToken(user)
@@ -24,37 +24,40 @@ async function setUp({ createUser, assertedToken, enroll, confirm, codeAt }: Ver
   return { ...user, secret, recoveryCodes, codeAt: (at: Date) => codeAt(secret, at) }
 }
 
-t.test('S24: 429 after kill -9 right behind the tenth wrong code', async (t) => {
-  const server = await start()
-  const before = verbsOver(server.url)
-  const [guessed, owner] = [await setUp(before), await setUp(before)]
-  const spent = await before.assertedToken(owner)
-  const used = owner.codeAt(nextStep())
-  t.equal(verdictOf(await before.verify(spent, used)), '200')
-  const stepTokens = [await before.assertedToken(guessed), await before.assertedToken(guessed)]
+t.test(
+  'S24: 429 for a right code, after kill -9 directly after the tenth wrong code',
+  async (t) => {
+    const server = await start()
+    const before = verbsOver(server.url)
+    const [guessed, owner] = [await setUp(before), await setUp(before)]
+    const spent = await before.assertedToken(owner)
+    const used = owner.codeAt(nextStep())
+    t.equal(verdictOf(await before.verify(spent, used)), '200')
+    const stepTokens = [await before.assertedToken(guessed), await before.assertedToken(guessed)]
 
-  let remaining: number[] = []
-  for (const stepToken of stepTokens.flatMap((token) => Array<string>(5).fill(token))) {
-    const answer = await before.verify(stepToken, wrongCode(guessed, new Date()))
-    remaining = [...remaining, answer.json().attemptsRemaining]
+    let remaining: number[] = []
+    for (const stepToken of stepTokens.flatMap((token) => Array<string>(5).fill(token))) {
+      const answer = await before.verify(stepToken, wrongCode(guessed, new Date()))
+      remaining = [...remaining, answer.json().attemptsRemaining]
+    }
+    await server.kill()
+    t.same(remaining, [4, 3, 2, 1, 0, 4, 3, 2, 1, 0])
+
+    const after = verbsOver((await start()).url)
+    for (const stepToken of [...stepTokens, await after.assertedToken(guessed)]) {
+      const answer = await after.verify(stepToken, guessed.codeAt(nextStep()))
+      t.match(isProblem(t, answer, 429, 'too-many-attempts'), { scope: 'user', recoveryOpen: true })
+    }
+    const replay = await after.verify(await after.assertedToken(owner), used)
+    t.equal(verdictOf(replay), '422 code-rejected', 'a used code stays used')
+    t.equal(verdictOf(await after.verify(spent, '000000')), '401 invalid-credential')
+
+    const [recoveryCode = ''] = guessed.recoveryCodes
+    t.equal(verdictOf(await after.recover(await after.assertedToken(guessed), recoveryCode)), '200')
+    const unlocked = await after.verify(
+      await after.assertedToken(guessed),
+      guessed.codeAt(nextStep())
+    )
+    t.equal(verdictOf(unlocked), '200', 'a recovery code unlocks the codes')
   }
-  await server.kill()
-  t.same(remaining, [4, 3, 2, 1, 0, 4, 3, 2, 1, 0])
-
-  const after = verbsOver((await start()).url)
-  for (const stepToken of [...stepTokens, await after.assertedToken(guessed)]) {
-    const answer = await after.verify(stepToken, guessed.codeAt(nextStep()))
-    t.match(isProblem(t, answer, 429, 'too-many-attempts'), { scope: 'user', recoveryOpen: true })
-  }
-  const replay = await after.verify(await after.assertedToken(owner), used)
-  t.equal(verdictOf(replay), '422 code-rejected', 'a code stays used')
-  t.equal(verdictOf(await after.verify(spent, '000000')), '401 invalid-credential')
-
-  const [recoveryCode = ''] = guessed.recoveryCodes
-  t.equal(verdictOf(await after.recover(await after.assertedToken(guessed), recoveryCode)), '200')
-  const unlocked = await after.verify(
-    await after.assertedToken(guessed),
-    guessed.codeAt(nextStep())
-  )
-  t.equal(verdictOf(unlocked), '200', 'and codes are open again')
-})
+)

@@ -2,7 +2,7 @@
 // addresses of its own.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { HASHES_AT_ONCE } from '../../src/crypto/password-hashing.ts'
+import { CONCURRENT_HASHES_MAX } from '../../src/crypto/password-hashing.ts'
 import {
   type Answer,
   type Call,
@@ -419,7 +419,7 @@ t.test(
     const user = await service.createUser({ account })
     const address = newAddress()
     // Four are judged before the first pause, and maybe one for each hash that is under way just then.
-    const most = 4 + HASHES_AT_ONCE
+    const most = 4 + CONCURRENT_HASHES_MAX
     const passwords = [...Array<string>(19).fill(WRONG_PASSWORD), user.password]
     const answers = await Promise.all(passwords.map((one) => signIn(user, one, address)))
     const { '401 invalid-credentials': judged = 0, ...others } = tally(answers)
@@ -447,7 +447,7 @@ t.test(
       })
     const answers = await Promise.all(Array.from({ length: 20 }, () => guess(WRONG_PASSWORD)))
     const { '422 password-rejected': judged = 0, ...others } = tally(answers)
-    t.ok(judged >= 4 && judged <= 4 + HASHES_AT_ONCE, `${judged} were judged`)
+    t.ok(judged >= 4 && judged <= 4 + CONCURRENT_HASHES_MAX, `${judged} were judged`)
     t.same(others, { '429 too-many-attempts': 20 - judged })
   }
 )

@@ -1,5 +1,5 @@
-// S1, S3, S5, S7: whatever somebody does in whatever order, the service answers as the contract says. The contract is
-// written here a second time, as a model of one user; fast-check thinks of the orders, and shortens those that fail.
+// S1, S3, S5, S7: the service follows the contract for every sequence of acts. The contract is written here a second time,
+// as a model of one user. fast-check generates the sequences and shortens a failing one.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
@@ -7,7 +7,7 @@ import { type Answer, type EnrolledUser, ON_SERVER, startApp } from '../support/
 import { verdictOf, WRONG_RECOVERY_CODE, wrongCode } from '../support/guesses.ts'
 import { codeAt, timeStepAt } from '../support/rfc6238.ts'
 
-/** Tight, so that short sequences get as far as a disabled path. */
+/** Small, so that short sequences can disable a path. */
 const BUDGET = { perStepToken: 3, beforeLock: 4, lockSeconds: 120, beforeDisabled: 10 }
 const RUNS = 25
 const TIME_LIMIT_MS = 10_000
@@ -22,11 +22,11 @@ const service = await startApp(t, {
 })
 const { assertedToken, call, clock, database, enrolledUser, recover, verify } = service
 
-/** What somebody does. `token` picks one of those they have got so far, the newest first. */
+/** An act of the user. `token` picks one of the tokens that the user has received, the newest first. */
 type Act =
   | { act: 'sign in' }
   | { act: 'code'; which: 'before' | 'now' | 'after' | 'used' | 'wrong'; token: number }
-  | { act: 'recovery code'; which: 'good' | 'used' | 'wrong'; token: number }
+  | { act: 'recovery code'; which: 'unused' | 'used' | 'wrong'; token: number }
   | { act: 'regenerate'; token: number }
   | { act: 'wait'; seconds: number }
 
@@ -45,7 +45,7 @@ const ACT: fc.Arbitrary<Act> = fc.oneof(
     weight: 4,
     arbitrary: fc.record({
       act: fc.constant('recovery code' as const),
-      which: fc.constantFrom('wrong', 'wrong', 'good', 'used'),
+      which: fc.constantFrom('wrong', 'wrong', 'unused', 'used'),
       token
     })
   },
@@ -59,7 +59,7 @@ const ACT: fc.Arbitrary<Act> = fc.oneof(
   }
 )
 
-/** Somebody who does nothing but guess, and knows when to wait: the way to a disabled path is long. */
+/** Acts of a user who only guesses and waits for the lock to end. A disabled path needs many guesses. */
 const GUESS: fc.Arbitrary<Act> = fc.oneof(
   { weight: 2, arbitrary: fc.constant({ act: 'sign in' } as const) },
   { weight: 5, arbitrary: fc.constant({ act: 'code', which: 'wrong', token: 0 } as const) },
@@ -70,7 +70,7 @@ const ACTS = fc.tuple(
   fc.array(ACT, { maxLength: 40, size: 'max' })
 )
 
-/** Ten wrong codes past two locks, a right one and a recovery code on the disabled path, and a stale sign-in. */
+/** Ten wrong codes with two locks, a right code and a recovery code on the disabled path, and a stale sign-in. */
 const WORST: [Act[], Act[]] = [
   [3, 1, 3, 1, 2].flatMap((wrongCodes, index): Act[] => [
     { act: 'sign in' },
@@ -79,7 +79,7 @@ const WORST: [Act[], Act[]] = [
   ]),
   [
     { act: 'code', which: 'now', token: 0 },
-    { act: 'recovery code', which: 'good', token: 0 },
+    { act: 'recovery code', which: 'unused', token: 0 },
     { act: 'code', which: 'now', token: 1 },
     { act: 'code', which: 'now', token: 0 },
     { act: 'code', which: 'used', token: 0 },
@@ -111,13 +111,13 @@ interface Model {
   code: Path
   recovery: Path
   lastTimeStep: number
-  good: string[]
-  gone: string[]
+  unused: string[]
+  used: string[]
   tokens: Token[]
 }
 
-/** As much of an answer as the model foretells. */
-interface Foretold {
+/** The part of a response that the model predicts. */
+interface Prediction {
   verdict: string
   attemptsRemaining?: number
   scope?: string
@@ -128,12 +128,12 @@ interface Foretold {
 }
 
 const LIFE_SECONDS = { step: 300, access: 900 }
-const INVALID: Foretold = { verdict: '401 invalid-credential' }
+const INVALID: Prediction = { verdict: '401 invalid-credential' }
 
 const seconds = () => clock.now().getTime() / 1000
 const isLocked = ({ lockedUntil }: Path) => lockedUntil > seconds()
 
-function isDead({ kind, issuedAt, isUsedUp }: Token): boolean {
+function isInvalid({ kind, issuedAt, isUsedUp }: Token): boolean {
   return isUsedUp || seconds() >= issuedAt + LIFE_SECONDS[kind]
 }
 
@@ -141,12 +141,12 @@ function isSpent({ kind, spent }: Token, path: 'code' | 'recovery'): boolean {
   return kind === 'step' && spent[path] >= BUDGET.perStepToken
 }
 
-/** The refusal of a guess that is not even looked at; null where it is. */
-function refusal(model: Model, held: Token, path: 'code' | 'recovery'): Foretold | null {
-  const { [path]: state, recovery, good } = model
-  if (isDead(held)) return INVALID
+/** Returns the refusal of a guess that is not judged, or null if it is judged. */
+function refusal(model: Model, held: Token, path: 'code' | 'recovery'): Prediction | null {
+  const { [path]: state, recovery, unused } = model
+  if (isInvalid(held)) return INVALID
   if (state.isDisabled) return { verdict: '403 authenticator-disabled' }
-  const recoveryOpen = !isLocked(recovery) && !isSpent(held, 'recovery') && good.length > 0
+  const recoveryOpen = !isLocked(recovery) && !isSpent(held, 'recovery') && unused.length > 0
   const tooMany = { verdict: '429 too-many-attempts', recoveryOpen }
   if (isLocked(state)) {
     return { ...tooMany, scope: 'user', retryAfter: state.lockedUntil - seconds() }
@@ -154,8 +154,8 @@ function refusal(model: Model, held: Token, path: 'code' | 'recovery'): Foretold
   return isSpent(held, path) ? { ...tooMany, scope: 'step_token', retryAfter: 1 } : null
 }
 
-/** Counts a wrong guess. */
-function miss(model: Model, held: Token, path: 'code' | 'recovery'): Foretold {
+/** Counts a wrong guess. Returns its response. */
+function miss(model: Model, held: Token, path: 'code' | 'recovery'): Prediction {
   const state = model[path]
   state.failures += 1
   held.spent[path] += 1
@@ -173,14 +173,14 @@ function miss(model: Model, held: Token, path: 'code' | 'recovery'): Foretold {
   }
 }
 
-/** Ends a step: what was counted on these paths is forgiven. */
-function hit(model: Model, held: Token, paths: ('code' | 'recovery')[]): Foretold {
+/** Ends a step and clears the failures of these paths. Returns the response. */
+function hit(model: Model, held: Token, paths: ('code' | 'recovery')[]): Prediction {
   for (const path of paths) model[path] = { failures: 0, lockedUntil: 0, isDisabled: false }
   held.isUsedUp = held.kind === 'step'
-  return { verdict: '200', recoveryCodesRemaining: model.good.length }
+  return { verdict: '200', recoveryCodesRemaining: model.unused.length }
 }
 
-function foretellCode(model: Model, held: Token, timeStep: number | null): Foretold {
+function predictCode(model: Model, held: Token, timeStep: number | null): Prediction {
   const refused = refusal(model, held, 'code')
   if (refused) return refused
   const isInWindow = timeStep !== null && Math.abs(timeStep - timeStepAt(clock.now())) <= 1
@@ -189,24 +189,24 @@ function foretellCode(model: Model, held: Token, timeStep: number | null): Foret
   return hit(model, held, ['code'])
 }
 
-function foretellRecoveryCode(model: Model, held: Token, recoveryCode: string): Foretold {
+function predictRecoveryCode(model: Model, held: Token, recoveryCode: string): Prediction {
   const refused = refusal(model, held, 'recovery')
   if (refused) return refused
-  if (!model.good.includes(recoveryCode)) return miss(model, held, 'recovery')
-  model.good = model.good.filter((code) => code !== recoveryCode)
-  model.gone.push(recoveryCode)
+  if (!model.unused.includes(recoveryCode)) return miss(model, held, 'recovery')
+  model.unused = model.unused.filter((code) => code !== recoveryCode)
+  model.used.push(recoveryCode)
   return hit(model, held, ['code', 'recovery'])
 }
 
-function foretellRegenerate(held: Token): Foretold {
-  // A step token is none here, live or not.
-  if (held.kind === 'step' || isDead(held)) return INVALID
+function predictRegenerate(held: Token): Prediction {
+  // This route accepts no step token.
+  if (held.kind === 'step' || isInvalid(held)) return INVALID
   if (seconds() - held.issuedAt > 600) return { verdict: '401 step-up-required', next: 'verify' }
   return { verdict: '200', recoveryCodesRemaining: 10 }
 }
 
-/** Does it, on the model and on the service. Returns what each says. */
-async function perform(model: Model, act: Act): Promise<[Foretold, Answer] | null> {
+/** Performs an act on the model and on the service. Returns the prediction and the response. */
+async function perform(model: Model, act: Act): Promise<[Prediction, Answer] | null> {
   if (act.act === 'wait') {
     clock.advance({ seconds: act.seconds })
     return null
@@ -219,10 +219,12 @@ async function perform(model: Model, act: Act): Promise<[Foretold, Answer] | nul
   if (!held) return null
   if (act.act === 'regenerate') return regenerate(model, held)
   if (act.act === 'recovery code') {
-    const recoveryCode = { good: model.good[0], used: model.gone[0], wrong: undefined }[act.which]
+    const recoveryCode = { unused: model.unused[0], used: model.used[0], wrong: undefined }[
+      act.which
+    ]
     const tried = recoveryCode ?? WRONG_RECOVERY_CODE
-    const foretold = foretellRecoveryCode(model, held, tried)
-    return signedIn(model, foretold, await recover(held.jwt, tried))
+    const predicted = predictRecoveryCode(model, held, tried)
+    return signedIn(model, predicted, await recover(held.jwt, tried))
   }
   const now = timeStepAt(clock.now())
   const timeStep = { before: now - 1, now, after: now + 1, used: model.lastTimeStep, wrong: null }[
@@ -232,25 +234,25 @@ async function perform(model: Model, act: Act): Promise<[Foretold, Answer] | nul
     timeStep === null
       ? wrongCode(model.user, clock.now())
       : codeAt(model.user, new Date(timeStep * 30_000))
-  const foretold = foretellCode(model, held, timeStep)
-  return signedIn(model, foretold, await verify(held.jwt, code))
+  const predicted = predictCode(model, held, timeStep)
+  return signedIn(model, predicted, await verify(held.jwt, code))
 }
 
-function signedIn(model: Model, foretold: Foretold, answer: Answer): [Foretold, Answer] {
+function signedIn(model: Model, predicted: Prediction, answer: Answer): [Prediction, Answer] {
   if (answer.statusCode === 200) {
     model.tokens.unshift(tokenOf('access', answer.json().accessToken))
   }
-  return [foretold, answer]
+  return [predicted, answer]
 }
 
-async function regenerate(model: Model, held: Token): Promise<[Foretold, Answer]> {
-  const foretold = foretellRegenerate(held)
+async function regenerate(model: Model, held: Token): Promise<[Prediction, Answer]> {
+  const predicted = predictRegenerate(held)
   const answer = await call('POST', '/v1/users/me/recovery-codes', { as: held.jwt })
   if (answer.statusCode === 200) {
-    model.gone.unshift(...model.good)
-    model.good = answer.json().recoveryCodes
+    model.used.unshift(...model.unused)
+    model.unused = answer.json().recoveryCodes
   }
-  return [foretold, answer]
+  return [predicted, answer]
 }
 
 function tokenOf(kind: Token['kind'], jwt: string): Token {
@@ -264,30 +266,34 @@ async function newModel(): Promise<Model> {
     user,
     code: { failures: 0, lockedUntil: 0, isDisabled: false },
     recovery: { failures: 0, lockedUntil: 0, isDisabled: false },
-    // The code of the step before has confirmed the app.
+    // The code of the previous time step has confirmed the authenticator.
     lastTimeStep: timeStepAt(clock.now()) - 1,
-    good: user.recoveryCodes,
-    gone: [],
+    unused: user.recoveryCodes,
+    used: [],
     tokens: [tokenOf('step', await assertedToken(user))]
   }
 }
 
-/** The answer in the words of the model: the same members, and no others. */
-function said(answer: Answer): Foretold {
+/** Returns the predicted members of a response. */
+function asPrediction(answer: Answer): Prediction {
   const verdict = verdictOf(answer)
   const { attemptsRemaining, scope, recoveryOpen, next, recoveryCodesRemaining } = answer.json()
   const retryAfter = answer.headers['retry-after']
   return JSON.parse(
     JSON.stringify({
       verdict,
-      ...{ attemptsRemaining, scope, recoveryOpen, next, recoveryCodesRemaining },
+      attemptsRemaining,
+      scope,
+      recoveryOpen,
+      next,
+      recoveryCodesRemaining,
       retryAfter: retryAfter === undefined ? undefined : Number(retryAfter)
     })
   )
 }
 
-/** What is on record, in the words of the model. */
-async function recordOf({ id }: EnrolledUser) {
+/** Returns the rows of the user as the model describes them. */
+async function rowsOf({ id }: EnrolledUser) {
   const { prisma } = database
   const row = await prisma.user.findFirstOrThrow({ where: { id } })
   const authenticator = await prisma.authenticator.findFirstOrThrow({ where: { userId: id } })
@@ -299,11 +305,11 @@ async function recordOf({ id }: EnrolledUser) {
   }
 }
 
-/** How often each answer was seen: a model that only ever foretells 401 proves nothing. */
+/** How often each response occurred. A model that only predicts 401 would prove nothing. */
 const seen = new Map<string, number>()
 
 t.test(
-  'S1, S3, S5, S7: every answer is the one that the contract foretells',
+  'S1, S3, S5, S7: every response is the one that the contract predicts',
   ON_SERVER,
   async (t) => {
     const property = fc.asyncProperty(ACTS, async (acts) => {
@@ -312,19 +318,22 @@ t.test(
       for (const act of acts.flat()) {
         const done = await perform(model, act)
         if (!done) continue
-        const [foretold, answer] = done
-        assert.deepEqual(said(answer), foretold)
-        seen.set(foretold.verdict, (seen.get(foretold.verdict) ?? 0) + 1)
-        if (act.act === 'code' && foretold.verdict === '200') {
-          assert.ok(!accepted.includes(String(model.lastTimeStep)), 'a time step was taken twice')
+        const [predicted, answer] = done
+        assert.deepEqual(asPrediction(answer), predicted)
+        seen.set(predicted.verdict, (seen.get(predicted.verdict) ?? 0) + 1)
+        if (act.act === 'code' && predicted.verdict === '200') {
+          assert.ok(
+            !accepted.includes(String(model.lastTimeStep)),
+            'a time step was accepted twice'
+          )
           accepted.push(String(model.lastTimeStep))
         }
       }
-      assert.deepEqual(await recordOf(model.user), {
+      assert.deepEqual(await rowsOf(model.user), {
         failures: [model.code.failures, model.recovery.failures],
         isDisabled: model.code.isDisabled,
         lastTimeStep: model.lastTimeStep,
-        recoveryCodes: model.good.length
+        recoveryCodes: model.unused.length
       })
     })
     await fc.assert(property, {
@@ -333,7 +342,7 @@ t.test(
       interruptAfterTimeLimit: TIME_LIMIT_MS,
       markInterruptAsFailure: false
     })
-    t.pass('no sequence was answered otherwise')
+    t.pass('every sequence follows the model')
     for (const verdict of [
       '200',
       '401 invalid-credential',
@@ -342,7 +351,7 @@ t.test(
       '422 code-rejected',
       '429 too-many-attempts'
     ]) {
-      t.ok(seen.get(verdict), `${verdict} was among the answers`)
+      t.ok(seen.get(verdict), `${verdict} occurred`)
     }
   }
 )

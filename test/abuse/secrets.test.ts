@@ -1,4 +1,4 @@
-// S26: what whoever reads the logs, or steals a dump of the database, does not find.
+// S26: an attacker who reads the logs or copies the database finds no secret.
 import t from 'tap'
 import { MASTER_KEY, OPERATOR_KEY, PASSWORD, startApp } from '../support/app.ts'
 import { dumpOf } from '../support/dump.ts'
@@ -6,7 +6,7 @@ import { WRONG_RECOVERY_CODE, wrongCode } from '../support/guesses.ts'
 import { MAIL_WAITS } from '../support/records.ts'
 import { decodeBase32 } from '../support/rfc6238.ts'
 
-t.test('S26: neither logs nor database hold what signs anybody in', async (t) => {
+t.test('S26: logs and database contain no secret that signs a user in', async (t) => {
   const service = await startApp(t, { env: MAIL_WAITS })
   const { clock, database, enrolledUser, login, logged, newRecoveryCodes, recover, verify } =
     service
@@ -33,7 +33,10 @@ t.test('S26: neither logs nor database hold what signs anybody in', async (t) =>
     MASTER_KEY.replace('test:', '')
   ]
   const texts = { logs: logged.join('\n'), database: await dumpOf(database) }
-  t.ok(texts.logs.includes('/v1/verify') && texts.database.includes(user.email), 'there is a text')
+  t.ok(
+    texts.logs.includes('/v1/verify') && texts.database.includes(user.email),
+    'the logs and the dump are not empty'
+  )
   for (const [where, text] of Object.entries(texts)) {
     t.same(
       secrets.filter((each) => each === '' || text.toLowerCase().includes(each.toLowerCase())),
@@ -41,7 +44,7 @@ t.test('S26: neither logs nor database hold what signs anybody in', async (t) =>
       where
     )
   }
-  // Six digits are in every dump, somewhere in a number; as a text of their own they would be a code.
+  // Every dump contains these six digits as part of some number. As a separate text they would be the code.
   for (const code of typed)
     t.notMatch(texts.logs + texts.database, new RegExp(`(?<![\\d.])${code}(?!\\d)`))
 })

@@ -8,7 +8,7 @@ import { openServiceKeyOf } from '../../src/crypto/service-keys.ts'
 import { type Database, openDatabase } from '../../src/data/engine/database.ts'
 import { createServiceKeys } from '../../src/data/keys/service-keys.ts'
 import { createAuditEvents } from '../../src/data/trail/audit-events.ts'
-import { createAuditSeals } from '../../src/data/trail/links.ts'
+import { createAuditLinks } from '../../src/data/trail/links.ts'
 import { ON_EMBEDDED, testConfig, testEnvironment } from '../support/app.ts'
 import { auditEvent } from '../support/audit-events.ts'
 import { NINE } from '../support/clock.ts'
@@ -36,12 +36,12 @@ async function fill(database: Database): Promise<SignedAuditEvent[]> {
     signEvent(key, auditEvent({ occurredAt: new Date(NINE.getTime() + second * 1000) }))
   )
   for (const event of events) await createAuditEvents(database).record(event)
-  await createAuditSeals(prisma).sealNext({ key, limit: 2 })
+  await createAuditLinks(prisma).chainNext({ key, limit: 2 })
   return events
 }
 
 async function headOf({ prisma }: Database): Promise<string> {
-  return formatHead(await prisma.auditSeal.findFirstOrThrow({ orderBy: { sequence: 'desc' } }))
+  return formatHead(await prisma.auditLink.findFirstOrThrow({ orderBy: { sequence: 'desc' } }))
 }
 
 t.test('every result has its line and its exit code', async (t) => {

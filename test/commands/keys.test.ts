@@ -58,7 +58,7 @@ t.test('list: shows the use of each master key and signing key, and no key', asy
   t.equal(failure, null)
   t.match(
     lines[0],
-    /^master key {2}pending enroll?ments {2}authenticators {2}signing keys {2}service keys {2}state$/
+    /^master key {2}pending enrollments {2}authenticators {2}signing keys {2}service keys {2}state$/
   )
   t.match(lines[1], /^new +0 +0 +0 +0 +seals new values$/)
   t.match(lines[2], /^old +2 +3 +1 +3 +needed$/)
@@ -73,7 +73,7 @@ t.test('values under a master key that the ring lacks are reported', ON_SERVER, 
   const { failure } = await listKeys({ prisma, masterKeys: AFTER })
   t.match(
     failure,
-    /^sealed under a master key that is missing from MASTER_KEYS: 2 pending enroll?ments, 3 authenticators, 1 signing keys, 3 service keys under "old"$/
+    /^sealed under a master key that is missing from MASTER_KEYS: 2 pending enrollments, 3 authenticators, 1 signing keys, 3 service keys under "old"$/
   )
   const rotated = await rotateMaster({ prisma, masterKeys: AFTER }, silent)
   t.match(rotated, {

@@ -18,15 +18,18 @@ const LOCK_MS = 15 * 60_000
 const RECOVERY_ATTEMPTS = recoveryAttempts(CODE_ATTEMPTS)
 const after = (ms: number) => new Date(NOON.getTime() + ms)
 
-t.test('the numbers are those that SECURITY.md promises', async (t) => {
+t.test('the limits are the numbers in SECURITY.md', async (t) => {
   t.strictSame(CODE_ATTEMPTS, {
-    ...{ perStepToken: 5, beforeLock: 10, lockSeconds: 900, beforeDisabled: 50 }
+    perStepToken: 5,
+    beforeLock: 10,
+    lockSeconds: 900,
+    beforeDisabled: 50
   })
   t.strictSame(RECOVERY_ATTEMPTS, { ...CODE_ATTEMPTS, beforeDisabled: null })
   t.strictSame(CLEAR, { failures: 0, lockedUntil: null, disabledAt: null })
 })
 
-t.test('an attempt is admitted by every budget or not at all', async (t) => {
+t.test('an attempt is admitted only if every budget allows it', async (t) => {
   const lockedUntil = after(1)
   const disabledAt = after(-1)
   const admitted = { admitted: true }
@@ -37,7 +40,7 @@ t.test('an attempt is admitted by every budget or not at all', async (t) => {
     ['a clear path', {}, 0, admitted],
     ['the fifth under a step token', {}, 4, admitted],
     ['the sixth under a step token', {}, 5, spent],
-    ['more than the budget on record', {}, 50, spent],
+    ['more attempts recorded than the budget allows', {}, 50, spent],
     ['an access token, which has no such budget', {}, null, admitted],
     ['nine failures and no lock', { failures: 9 }, 0, admitted],
     ['a lock with a millisecond to go', { lockedUntil }, 0, locked],
@@ -52,16 +55,23 @@ t.test('an attempt is admitted by every budget or not at all', async (t) => {
   ]
   for (const [name, path, stepTokenAttempts, expected] of table) {
     const input = {
-      ...{ path: { ...CLEAR, ...path }, stepTokenAttempts, limits: CODE_ATTEMPTS, now: NOON }
+      path: { ...CLEAR, ...path },
+      stepTokenAttempts,
+      limits: CODE_ATTEMPTS,
+      now: NOON
     }
     t.strictSame(admitAttempt(input), expected, name)
-    t.equal(attemptsRemaining(input) > 0, expected === admitted, `${name}: and remaining says so`)
+    t.equal(
+      attemptsRemaining(input) > 0,
+      expected === admitted,
+      `${name}: attemptsRemaining agrees`
+    )
     const isRefusedByPath = expected === locked || expected === disabled
-    t.equal(isClosed(input.path, NOON), isRefusedByPath, `${name}: and so does isClosed`)
+    t.equal(isClosed(input.path, NOON), isRefusedByPath, `${name}: isClosed agrees`)
   }
 })
 
-t.test('every tenth failure in a row locks, the fiftieth disables', async (t) => {
+t.test('every tenth failure in a row locks the path, and the fiftieth disables it', async (t) => {
   let path = CLEAR
   for (let failures = 1; failures <= 50; failures++) {
     const now = after(failures * LOCK_MS * 2)
@@ -75,7 +85,7 @@ t.test('every tenth failure in a row locks, the fiftieth disables', async (t) =>
   }
 })
 
-t.test('recovery codes are locked, too, and never disabled', async (t) => {
+t.test('the recovery path is locked too, but never disabled', async (t) => {
   let path = CLEAR
   for (let failures = 1; failures <= 200; failures++) {
     path = afterFailure(path, RECOVERY_ATTEMPTS, after(failures))
@@ -83,21 +93,24 @@ t.test('recovery codes are locked, too, and never disabled', async (t) => {
   t.strictSame(path, { failures: 200, lockedUntil: after(200 + LOCK_MS), disabledAt: null })
 })
 
-t.test('a limit lowered below what has already failed disables at the next failure', async (t) => {
-  const path = { ...CLEAR, failures: 47 }
-  const limits = { ...CODE_ATTEMPTS, beforeDisabled: 20 }
-  const input = { path, stepTokenAttempts: 0, limits, now: NOON }
-  t.equal(attemptsRemaining(input), 1)
-  t.strictSame(afterFailure(path, limits, NOON).disabledAt, NOON)
-})
+t.test(
+  'a limit that is lowered below the count of failures disables the path at the next failure',
+  async (t) => {
+    const path = { ...CLEAR, failures: 47 }
+    const limits = { ...CODE_ATTEMPTS, beforeDisabled: 20 }
+    const input = { path, stepTokenAttempts: 0, limits, now: NOON }
+    t.equal(attemptsRemaining(input), 1)
+    t.strictSame(afterFailure(path, limits, NOON).disabledAt, NOON)
+  }
+)
 
-t.test('a failure leaves the state it was given as it was', async (t) => {
+t.test('afterFailure does not change the state that it receives', async (t) => {
   const path = Object.freeze({ failures: 9, lockedUntil: null, disabledAt: null })
   t.equal(afterFailure(path, CODE_ATTEMPTS, NOON).failures, 10)
   t.strictSame(path, { failures: 9, lockedUntil: null, disabledAt: null })
 })
 
-/** What one guess did, as an onlooker sees it. */
+/** The outcome of one guess, as an observer sees it. */
 interface Event {
   at: number
   token: number | null
@@ -105,12 +118,12 @@ interface Event {
 }
 interface Step {
   kind: 'wrong' | 'right'
-  /** The step token the guess comes with; null is an access token. */
+  /** The step token of the guess; null for an access token. */
   token: number | null
   elapsedMs: number
 }
 
-/** Plays a guesser's steps against the pure functions, in the way that the routes call them. */
+/** Applies the steps of an attacker to the pure functions in the order in which the routes call them. */
 function play(steps: Step[], limits: AttemptLimits): { events: Event[]; path: PathState } {
   let path = CLEAR
   let at = NOON.getTime()
@@ -146,7 +159,7 @@ const steps = fc.array(
   { minLength: 100, maxLength: 200, size: 'max' }
 )
 
-/** Wrong guesses that were judged, cut into the runs between successes. */
+/** Returns the judged wrong guesses, split into runs at each success. */
 function runsOfFailures(events: Event[]): Event[][] {
   const runs: Event[][] = [[]]
   for (const event of events) {
@@ -156,7 +169,7 @@ function runsOfFailures(events: Event[]): Event[][] {
   return runs
 }
 
-t.test('property: no order of guesses is judged more often than the budgets say', async (t) => {
+t.test('property: no sequence of guesses exceeds a budget', async (t) => {
   let locks = 0
   let disabled = 0
   fc.assert(
@@ -170,7 +183,7 @@ t.test('property: no order of guesses is judged more often than the budgets say'
         ok(run.length <= 50)
         run.forEach(({ at }, index) => {
           const tenLater = run[index + 10]
-          ok(!tenLater || tenLater.at - at >= LOCK_MS, 'ten in any quarter of an hour')
+          ok(!tenLater || tenLater.at - at >= LOCK_MS, 'ten in each quarter of an hour')
         })
         locks += Math.floor(run.length / 10)
       }
@@ -180,11 +193,11 @@ t.test('property: no order of guesses is judged more often than the budgets say'
     }),
     { numRuns: 200 }
   )
-  t.ok(locks > 200, 'and the sequences reach locks')
-  t.ok(disabled > 10, 'and the end')
+  t.ok(locks > 200, 'the sequences reach locks')
+  t.ok(disabled > 10, 'the sequences disable paths')
 })
 
-t.test('property: while a path is closed even a right guess is not judged', async () => {
+t.test('property: a right guess is not judged while the path is closed', async () => {
   fc.assert(
     fc.property(steps, fc.nat(10 * LOCK_MS), (sequence, elapsedMs) => {
       const { events, path } = play(sequence, CODE_ATTEMPTS)
@@ -197,41 +210,45 @@ t.test('property: while a path is closed even a right guess is not judged', asyn
   )
 })
 
-t.test('property: attemptsRemaining is how many wrong guesses are still judged now', async () => {
-  const instants = fc.integer({ min: -LOCK_MS, max: LOCK_MS }).map(after)
-  const paths = fc.record({
-    failures: fc.nat(60),
-    lockedUntil: fc.option(instants),
-    disabledAt: fc.option(instants, { freq: 10 })
-  })
-  const anyLimits = fc.record({
-    perStepToken: fc.integer({ min: 1, max: 8 }),
-    beforeLock: fc.integer({ min: 1, max: 12 }),
-    lockSeconds: fc.integer({ min: 1, max: 3600 }),
-    beforeDisabled: fc.option(fc.integer({ min: 1, max: 60 }))
-  })
-  const limitsOf = fc.oneof(
-    fc.constant<AttemptLimits>(CODE_ATTEMPTS),
-    fc.constant(RECOVERY_ATTEMPTS),
-    anyLimits
-  )
-  fc.assert(
-    fc.property(paths, fc.option(fc.nat(9)), limitsOf, (path, stepTokenAttempts, limits) => {
-      let judged = 0
-      let state: PathState = path
-      const input = () => ({
-        path: state,
-        stepTokenAttempts: stepTokenAttempts === null ? null : stepTokenAttempts + judged,
-        ...{ limits, now: NOON }
-      })
-      const remaining = attemptsRemaining(input())
-      while (admitAttempt(input()).admitted) {
-        state = afterFailure(state, limits, NOON)
-        judged++
-        deepStrictEqual(attemptsRemaining(input()), remaining - judged)
-      }
-      deepStrictEqual(remaining, judged)
-    }),
-    { numRuns: 2000 }
-  )
-})
+t.test(
+  'property: attemptsRemaining is the number of wrong guesses that are still judged now',
+  async () => {
+    const instants = fc.integer({ min: -LOCK_MS, max: LOCK_MS }).map(after)
+    const paths = fc.record({
+      failures: fc.nat(60),
+      lockedUntil: fc.option(instants),
+      disabledAt: fc.option(instants, { freq: 10 })
+    })
+    const anyLimits = fc.record({
+      perStepToken: fc.integer({ min: 1, max: 8 }),
+      beforeLock: fc.integer({ min: 1, max: 12 }),
+      lockSeconds: fc.integer({ min: 1, max: 3600 }),
+      beforeDisabled: fc.option(fc.integer({ min: 1, max: 60 }))
+    })
+    const limitsOf = fc.oneof(
+      fc.constant<AttemptLimits>(CODE_ATTEMPTS),
+      fc.constant(RECOVERY_ATTEMPTS),
+      anyLimits
+    )
+    fc.assert(
+      fc.property(paths, fc.option(fc.nat(9)), limitsOf, (path, stepTokenAttempts, limits) => {
+        let judged = 0
+        let state: PathState = path
+        const input = () => ({
+          path: state,
+          stepTokenAttempts: stepTokenAttempts === null ? null : stepTokenAttempts + judged,
+          limits,
+          now: NOON
+        })
+        const remaining = attemptsRemaining(input())
+        while (admitAttempt(input()).admitted) {
+          state = afterFailure(state, limits, NOON)
+          judged++
+          deepStrictEqual(attemptsRemaining(input()), remaining - judged)
+        }
+        deepStrictEqual(remaining, judged)
+      }),
+      { numRuns: 2000 }
+    )
+  }
+)

@@ -26,17 +26,20 @@ const SUBJECT = {
 } as const
 const JTI = '018f4e3c-0000-7000-8000-000000000003'
 const OTHER_ID = '018f4e3c-0000-7000-8000-00000000000f'
-/** Not on a whole second: a NumericDate is cut, never rounded up. */
+/** Not a whole second, because a NumericDate is rounded down. */
 const NOON = new Date('2030-01-02T12:00:00.999Z')
 const IAT = Date.parse('2030-01-02T12:00:00Z') / 1000
 const atSecond = (seconds: number, ms = 0) => new Date(seconds * 1000 + ms)
 
 const verifyClaims = stepClaims(SUBJECT, 'verify', {
-  ...{ issuer: ISSUER, jti: JTI, amr: ['pwd'], now: NOON }
+  issuer: ISSUER,
+  jti: JTI,
+  amr: ['pwd'],
+  now: NOON
 })
 const signedIn = accessClaims(SUBJECT, withCode(['pwd']), { issuer: ISSUER, jti: JTI, now: NOON })
 
-t.test('a step token says who, what for, and for how long', async (t) => {
+t.test('a step token contains its user, purpose and expiry', async (t) => {
   const expected = {
     iss: ISSUER,
     aud: 'urn:twostep:step',
@@ -56,7 +59,7 @@ t.test('a step token says who, what for, and for how long', async (t) => {
   )
 })
 
-t.test('an access token has the claims of RFC 9068, and ours', async (t) => {
+t.test('an access token has the claims of RFC 9068 and our own', async (t) => {
   const expected = {
     iss: ISSUER,
     aud: [ISSUER, 'https://api.acme.example'],
@@ -75,11 +78,13 @@ t.test('an access token has the claims of RFC 9068, and ours', async (t) => {
   }
   t.strictSame(signedIn, expected)
   t.strictSame(accessClaims(SUBJECT, BY_PASSWORD, { issuer: ISSUER, jti: JTI, now: NOON }), {
-    ...{ ...expected, amr: ['pwd'], acr: 'urn:twostep:acr:1' }
+    ...expected,
+    amr: ['pwd'],
+    acr: 'urn:twostep:acr:1'
   })
 })
 
-t.test('claims share nothing with what they were made of', async (t) => {
+t.test('claims do not change with the values that they were made from', async (t) => {
   const amr = ['pwd']
   const claims = stepClaims(SUBJECT, 'verify', { issuer: ISSUER, jti: JTI, amr, now: NOON })
   amr.push('otp')
@@ -91,7 +96,7 @@ const judgeStep = (payload: unknown, now = NOON) =>
 const judgeAccess = (payload: unknown, now = NOON) =>
   judgeAccessClaims(payload, { issuer: ISSUER, now })
 
-t.test('claims of ours are given back as they are, members we don’t know included', async (t) => {
+t.test('valid claims are returned unchanged, including unknown members', async (t) => {
   t.strictSame(judgeStep(verifyClaims), verifyClaims)
   t.strictSame(judgeStep({ ...verifyClaims, purpose: 'enroll' })?.purpose, 'enroll')
   t.strictSame(judgeAccess(signedIn), signedIn)
@@ -100,11 +105,11 @@ t.test('claims of ours are given back as they are, members we don’t know inclu
   t.ok(judgeAccess({ ...signedIn, aud: [...signedIn.aud].reverse() }), 'in any order')
 })
 
-/** What a claim of any name may not be. */
+/** Values that are invalid for every claim. */
 const MISTYPED = [undefined, null, true, {}, [[]], 1.5, -1, Number.NaN, Number.POSITIVE_INFINITY]
 const NUMERIC = ['epoch', 'iat', 'exp', 'auth_time']
 
-/** Claims of which one is missing, mistyped, or has a plausible foreign value. */
+/** Returns the claims with one missing, of a wrong type, or with a plausible foreign value. */
 function mutationsOf(claims: object, foreign: Record<string, unknown[]>): [string, object][] {
   return Object.entries(claims).flatMap(([name, value]) => {
     const { [name]: _, ...without } = claims as Record<string, unknown>
@@ -148,7 +153,7 @@ const SHARED_FOREIGN = {
   exp: [IAT, IAT - 1, 0, 1e300, 253_402_300_800, -Number.MAX_VALUE]
 }
 
-t.test('a step token with any claim missing, mistyped or foreign is refused', async (t) => {
+t.test('null: a step token with a claim that is missing, of a wrong type or foreign', async (t) => {
   const mutations = mutationsOf(verifyClaims, {
     ...SHARED_FOREIGN,
     aud: ['urn:twostep:Step', ISSUER, ['urn:twostep:step'], 'urn:twostep:step '],
@@ -158,21 +163,24 @@ t.test('a step token with any claim missing, mistyped or foreign is refused', as
   for (const [name, payload] of mutations) t.equal(judgeStep(payload), null, name)
 })
 
-t.test('an access token with any claim missing, mistyped or foreign is refused', async (t) => {
-  const mutations = mutationsOf(signedIn, {
-    ...SHARED_FOREIGN,
-    aud: [ISSUER, [SUBJECT.audience], [`${ISSUER}/`], [ISSUER, 7], [[ISSUER]]],
-    client_id: [...FOREIGN_IDS, OTHER_ID],
-    account: [...FOREIGN_IDS, OTHER_ID],
-    role: ['Admin', 'operator', 'root', ['admin'], 'admin '],
-    acr: ['urn:twostep:acr:3', '2', 2, ['urn:twostep:acr:2']],
-    auth_time: [1e300]
-  })
-  t.ok(mutations.length >= 25)
-  for (const [name, payload] of mutations) t.equal(judgeAccess(payload), null, name)
-})
+t.test(
+  'null: an access token with a claim that is missing, of a wrong type or foreign',
+  async (t) => {
+    const mutations = mutationsOf(signedIn, {
+      ...SHARED_FOREIGN,
+      aud: [ISSUER, [SUBJECT.audience], [`${ISSUER}/`], [ISSUER, 7], [[ISSUER]]],
+      client_id: [...FOREIGN_IDS, OTHER_ID],
+      account: [...FOREIGN_IDS, OTHER_ID],
+      role: ['Admin', 'operator', 'root', ['admin'], 'admin '],
+      acr: ['urn:twostep:acr:3', '2', 2, ['urn:twostep:acr:2']],
+      auth_time: [1e300]
+    })
+    t.ok(mutations.length >= 25)
+    for (const [name, payload] of mutations) t.equal(judgeAccess(payload), null, name)
+  }
+)
 
-t.test('what is no object of claims is refused, and so is the other kind of token', async (t) => {
+t.test('null: a payload that is no object of claims, and the other kind of token', async (t) => {
   for (const payload of [undefined, null, 0, '', 'x', [], [verifyClaims], () => verifyClaims, {}]) {
     t.equal(judgeStep(payload), null)
     t.equal(judgeAccess(payload), null)
@@ -182,7 +190,7 @@ t.test('what is no object of claims is refused, and so is the other kind of toke
   t.equal(judgeStep({ ...signedIn, purpose: 'verify' }), null)
 })
 
-t.test('a token dies with its last second', async (t) => {
+t.test('a token is valid until its last second', async (t) => {
   for (const [claims, judge] of [
     [verifyClaims, judgeStep],
     [signedIn, judgeAccess]
@@ -191,18 +199,18 @@ t.test('a token dies with its last second', async (t) => {
     t.equal(judge(claims, atSecond(claims.exp)), null)
     t.equal(judge(claims, atSecond(claims.exp, 999)), null)
     t.equal(judge(claims, atSecond(claims.exp + 86_400 * 365)), null)
-    t.ok(judge(claims, atSecond(claims.iat - 5)), 'a replica whose clock is behind believes it')
+    t.ok(judge(claims, atSecond(claims.iat - 5)), 'a replica whose clock is behind accepts it')
   }
 })
 
-t.test('a token with nbf was not made here, whatever it says', async (t) => {
+t.test('null: a token with any nbf, since we never issue one', async (t) => {
   for (const nbf of [0, IAT - 1, IAT, IAT + 1, IAT + 1e6, '0', null, Number.NaN, [], {}]) {
     t.equal(judgeStep({ ...verifyClaims, nbf }), null, `${JSON.stringify(nbf)}`)
     t.equal(judgeAccess({ ...signedIn, nbf }), null, `${JSON.stringify(nbf)}`)
   }
 })
 
-t.test('a sign-in is fresh for ten minutes to the second, with two factors only', async (t) => {
+t.test('a sign-in with two factors is fresh for exactly ten minutes', async (t) => {
   const claims = signedIn
   const byPassword = { ...claims, acr: 'urn:twostep:acr:1' } as const
   t.equal(FRESH_SECONDS, 600)
@@ -215,31 +223,31 @@ t.test('a sign-in is fresh for ten minutes to the second, with two factors only'
   ] as const) {
     t.equal(isRecent(claims, now), fresh, now.toISOString())
     t.equal(isFresh(claims, now), fresh, now.toISOString())
-    t.equal(isRecent(byPassword, now), fresh, 'one factor can be recent')
-    t.equal(isFresh(byPassword, now), false, 'and is never fresh')
+    t.equal(isRecent(byPassword, now), fresh, 'one factor is recent')
+    t.equal(isFresh(byPassword, now), false, 'but never fresh')
   }
 })
 
-t.test('freshness counts from the sign-in, not from the token', async (t) => {
+t.test('freshness counts from the sign-in, not from the issue of the token', async (t) => {
   const old: AccessClaims = { ...signedIn, iat: IAT + 1000, exp: IAT + 1900 }
   t.equal(isFresh(old, atSecond(IAT + 1000)), false)
 })
 
-t.test('amr names every method once', async (t) => {
+t.test('amr lists every method once', async (t) => {
   t.strictSame(BY_PASSWORD, { amr: ['pwd'], twoFactors: false })
   const byCode = withCode(BY_PASSWORD.amr)
   const byRecoveryCode = withRecoveryCode(BY_PASSWORD.amr)
   t.strictSame(byCode, { amr: ['pwd', 'otp', 'mfa'], twoFactors: true })
   t.strictSame(byRecoveryCode, { amr: ['pwd', 'mfa', 'rc'], twoFactors: true })
-  t.strictSame(withCode(byRecoveryCode.amr), byCode, 'stepping up from a recovery code')
-  t.strictSame(withCode(byCode.amr), byCode, 'and again')
+  t.strictSame(withCode(byRecoveryCode.amr), byCode, 'a code after a recovery code')
+  t.strictSame(withCode(byCode.amr), byCode, 'a second code')
   t.strictSame(withRecoveryCode(byCode.amr), byRecoveryCode)
   t.strictSame(withRecoveryCode(byRecoveryCode.amr), byRecoveryCode)
   t.strictSame(withCode([]), { amr: ['otp', 'mfa'], twoFactors: true })
   t.strictSame(withCode(['sso', 'pwd']).amr, ['sso', 'pwd', 'otp', 'mfa'], 'the first step stays')
 })
 
-t.test('what one method gives is what the token says', async (t) => {
+t.test('a code after a password has the same amr as the access token', async (t) => {
   const amrOf = (claims: StepClaims) => withCode(claims.amr).amr
   t.strictSame(amrOf(verifyClaims), signedIn.amr)
 })

@@ -5,7 +5,7 @@ import { isMatchedBy, strongEtag } from '../../src/core/etags.ts'
 const TAG = strongEtag({ a: 1 })
 
 t.test(
-  'a tag is a strong one (RFC 9110 §8.8.3), the same for the same and for nothing else',
+  'a tag is strong (RFC 9110 §8.8.3): equal representations have equal tags, and others do not',
   async (t) => {
     t.match(TAG, /^"[\x21\x23-\x7e]+"$/)
     t.equal(strongEtag({ a: 1 }), TAG)
@@ -14,7 +14,7 @@ t.test(
   }
 )
 
-t.test('If-Match names a tag by itself, in a list, or as any', async (t) => {
+t.test('If-Match matches a tag alone, in a list, or by an asterisk', async (t) => {
   for (const ifMatch of [TAG, ` ${TAG} `, `"x", ${TAG}`, `${TAG},"x"`, '*', ' * ']) {
     t.equal(isMatchedBy(ifMatch, TAG), true, ifMatch)
   }
@@ -24,7 +24,7 @@ t.test('If-Match names a tag by itself, in a list, or as any', async (t) => {
   }
 })
 
-t.test('no other representation is matched', async (t) => {
+t.test('property: the tag of another representation does not match', async (t) => {
   fc.assert(
     fc.property(fc.dictionary(fc.string(), fc.integer()), (other) => {
       return !isMatchedBy(strongEtag(other), TAG) || JSON.stringify(other) === '{"a":1}'

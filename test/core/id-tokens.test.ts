@@ -1,4 +1,4 @@
-// OpenID Connect Core §3.1.3.7, as values in and verdicts out.
+// OpenID Connect Core §3.1.3.7, as a function of claims.
 import fc from 'fast-check'
 import t from 'tap'
 import {
@@ -17,7 +17,7 @@ const RIGHT = { iss: EXPECTED.issuer, aud: EXPECTED.clientId, sub: 'ada', iat: n
 const tokenOf = (payload: object, header: object = { alg: 'ES256' }) =>
   handMade(header, payload, () => 'c2ln')
 
-/** The verdict on claims that stand beside, or instead of, the right ones. */
+/** Returns the verdict on the right claims plus some additional or different ones. */
 function verdictOn(claims: object, expected: object = {}) {
   const idToken = readIdToken(tokenOf({ ...RIGHT, ...claims }))
   return idToken && judgeIdToken(idToken.claims, { ...EXPECTED, ...expected }, NOW)
@@ -29,7 +29,7 @@ const identityOf = (claims: object) => {
 }
 
 t.test(
-  'algorithms that only the provider can sign by, and types that an ID token has',
+  'only algorithms that need the provider’s private key and types of ID tokens are read',
   async (t) => {
     for (const alg of ['RS256', 'PS384', 'ES512', 'EdDSA', 'Ed25519']) {
       t.ok(readIdToken(tokenOf(RIGHT, { alg })), alg)
@@ -46,14 +46,14 @@ t.test(
   }
 )
 
-t.test('the hash is of what is signed, and not of the signature', async (t) => {
+t.test('the hash covers header and payload, but not the signature', async (t) => {
   const hashOf = (token: string) => Buffer.from(readIdToken(token)?.hash ?? []).toString('hex')
   const [header, payload] = tokenOf(RIGHT).split('.')
   t.equal(hashOf(`${header}.${payload}.AAAA`), hashOf(`${header}.${payload}.BBBB`))
   t.not(hashOf(tokenOf(RIGHT)), hashOf(tokenOf({ ...RIGHT, jti: 1 })))
 })
 
-t.test('the bounds of time, to the second', async (t) => {
+t.test('the time limits are exact to the second', async (t) => {
   const iat = (at: number) => verdictOn({ iat: at, exp: now + 3600 })?.accepted
   t.equal(iat(now - ID_TOKEN_AGE_MAX_SECONDS), true)
   t.equal(iat(now - ID_TOKEN_AGE_MAX_SECONDS - 1), false)
@@ -65,7 +65,7 @@ t.test('the bounds of time, to the second', async (t) => {
   t.equal(verdictOn({ exp: 1e300 }), null)
 })
 
-t.test('a nonce is the one that was asked for, or nowhere', async (t) => {
+t.test('the nonce must equal the caller’s, or be absent on both sides', async (t) => {
   t.equal(verdictOn({ nonce: 'n' }, { nonce: 'n' })?.accepted, true)
   for (const [said, asked] of [
     ['n', null],
@@ -78,22 +78,25 @@ t.test('a nonce is the one that was asked for, or nowhere', async (t) => {
   }
 })
 
-t.test('what is taken over of a sign-in at the provider', async (t) => {
-  const email = 'Ada@Example.com'
-  t.equal(identityOf({ email, email_verified: true })?.verifiedEmail, 'ada@example.com')
-  for (const email_verified of ['true', 1, false, null, undefined]) {
-    t.equal(identityOf({ email, email_verified })?.verifiedEmail, null)
+t.test(
+  'the identity contains the verified e-mail address, the valid methods and the expiry',
+  async (t) => {
+    const email = 'Ada@Example.com'
+    t.equal(identityOf({ email, email_verified: true })?.verifiedEmail, 'ada@example.com')
+    for (const email_verified of ['true', 1, false, null, undefined]) {
+      t.equal(identityOf({ email, email_verified })?.verifiedEmail, null)
+    }
+    for (const other of ['', 7, 'a\u0000@b', 'a'.repeat(255), ['a@b'], undefined]) {
+      t.equal(identityOf({ email: other, email_verified: true })?.verifiedEmail, null)
+    }
+    const amr = ['mfa', 'mfa', 'sso', '', 'two words', 'é', 7, null, ...'abcdefghijkl']
+    t.same(identityOf({ amr })?.authentication.amr, ['mfa', 'sso', ...'abcdefg'])
+    t.same(identityOf({ exp: now + 9e9 })?.expiresAt, new Date((now + 300) * 1000))
+    t.same(identityOf({ exp: now + 5 })?.expiresAt, new Date((now + 5) * 1000))
   }
-  for (const other of ['', 7, 'a\u0000@b', 'a'.repeat(255), ['a@b'], undefined]) {
-    t.equal(identityOf({ email: other, email_verified: true })?.verifiedEmail, null)
-  }
-  const amr = ['mfa', 'mfa', 'sso', '', 'two words', 'é', 7, null, ...'abcdefghijkl']
-  t.same(identityOf({ amr })?.authentication.amr, ['mfa', 'sso', ...'abcdefg'])
-  t.same(identityOf({ exp: now + 9e9 })?.expiresAt, new Date((now + 300) * 1000))
-  t.same(identityOf({ exp: now + 5 })?.expiresAt, new Date((now + 5) * 1000))
-})
+)
 
-t.test('whatever the provider’s clock says, nobody has signed in in the future', async () => {
+t.test('property: a sign-in time is never in the future', async () => {
   const instants = fc.integer({ min: 0, max: now + 100_000 })
   fc.assert(
     fc.property(instants, fc.integer({ min: -300, max: 30 }), (auth_time, age) => {
@@ -104,7 +107,7 @@ t.test('whatever the provider’s clock says, nobody has signed in in the future
   )
 })
 
-t.test('any text at all is read or refused, and nothing else', async () => {
+t.test('property: any text is read or rejected, without an error', async () => {
   const parts = fc.oneof(fc.string(), fc.base64String(), fc.json().map(base64url))
   const texts = fc.oneof(
     fc.string(),

@@ -21,7 +21,10 @@ const NOW = new Date('2026-06-15T12:00:00.000Z')
 const days = (count: number) => new Date(NOW.getTime() + count * DAY_MS)
 
 const OPTIONAL: AccountPolicy = {
-  ...{ twoFactor: 'optional', requiredFrom: null, requiredSince: null, graceDays: 0 },
+  twoFactor: 'optional',
+  requiredFrom: null,
+  requiredSince: null,
+  graceDays: 0,
   trustedDevices: { allowed: false, days: 30 },
   sso: { mode: 'off', issuer: null, clientId: null }
 }
@@ -29,23 +32,28 @@ const REQUIRED = { ...OPTIONAL, twoFactor: 'required', requiredSince: NOW } as c
 
 const decided = (input: Partial<DecisionInput>) =>
   decide({
-    ...{ mandate: null, policy: OPTIONAL, user: { hasAuthenticator: false }, arrival: 'password' },
-    ...{ hasTrustedDevice: false, now: NOW, ...input }
+    mandate: null,
+    policy: OPTIONAL,
+    user: { hasAuthenticator: false },
+    arrival: 'password',
+    hasTrustedDevice: false,
+    now: NOW,
+    ...input
   })
 
-/** The contract in words, written a second time: what each row of the table must say. */
+/** Returns the expected decision in words. It states the contract a second time, independently of the code. */
 function expected([mandate, account, authenticator, came]: string[]): string {
   if (came === 'single sign-on') return 'authenticated sso_supersedes'
-  const duty =
+  const requirement =
     mandate === 'in force' ? 'mandated' : account === 'required' ? 'account_required' : null
-  if (authenticator === 'with') {
-    if (came === 'trusted device') return 'authenticated trusted_device'
-    return `verification_required ${duty ?? 'user_enabled'}`
+  if (authenticator === 'active') {
+    if (came === 'password on a trusted device') return 'authenticated trusted_device'
+    return `verification_required ${requirement ?? 'user_enabled'}`
   }
-  if (duty) return `enrollment_required ${duty}`
-  const isGrace = mandate === 'from a later date' || account === 'required, in grace'
+  if (requirement) return `enrollment_required ${requirement}`
+  const isGrace = mandate === 'from a future date' || account === 'required, in the grace period'
   if (isGrace) return 'authenticated grace_period recommended'
-  const isComing = account === 'required from a later date'
+  const isComing = account === 'required from a future date'
   return `authenticated not_required${isComing ? ' recommended' : ''}`
 }
 
@@ -58,7 +66,7 @@ const inWords = (decision: Decision) =>
     .filter(Boolean)
     .join(' ')
 
-t.test('every combination has one outcome and one reason: the table is whole', async (t) => {
+t.test('every combination has one outcome and one reason', async (t) => {
   const all = cases()
   t.equal(all.length, 3 * 4 * 2 * 3)
   t.equal(new Set(all.map(({ names }) => names.join())).size, all.length)
@@ -67,12 +75,12 @@ t.test('every combination has one outcome and one reason: the table is whole', a
   }
 })
 
-t.test('the table in the docs is made from the decision', async (t) => {
+t.test('the table in docs/policy.md is generated from the decisions', async (t) => {
   const page = await readFile(new URL('../../docs/policy.md', import.meta.url), 'utf8')
   t.ok(page.includes(policyTable()), 'npm run policy-table')
 })
 
-t.test('more demanded never yields less asked', async (t) => {
+t.test('property: a stricter policy never requires less', async (t) => {
   const rank = { authenticated: 0, enrollment_required: 1, verification_required: 1 }
   fc.assert(
     fc.property(input(), (given) => {
@@ -93,29 +101,32 @@ const onceRequired = {
   graceDays: 0
 } as const
 
-t.test('where something demands it, only SSO, a trusted device or grace lets in', async (t) => {
-  fc.assert(
-    fc.property(input(), (given) => {
-      const decision = decide(given)
-      if (decision.outcome !== 'authenticated' || !isTwoFactorRequired(given)) return true
-      const { hasAuthenticator } = given.user
-      const isByDevice = given.hasTrustedDevice && given.policy.trustedDevices.allowed
-      switch (decision.reason) {
-        case 'sso_supersedes':
-          return given.arrival === 'sso'
-        case 'trusted_device':
-          return hasAuthenticator && isByDevice
-        case 'grace_period':
-          return !hasAuthenticator && Number(enforcedFrom(given)) > Number(given.now)
-        case 'not_required':
-          return false
-      }
-    })
-  )
-  t.pass()
-})
+t.test(
+  'property: if two-factor is required, only single sign-on, a trusted device or a grace period replaces it',
+  async (t) => {
+    fc.assert(
+      fc.property(input(), (given) => {
+        const decision = decide(given)
+        if (decision.outcome !== 'authenticated' || !isTwoFactorRequired(given)) return true
+        const { hasAuthenticator } = given.user
+        const isByDevice = given.hasTrustedDevice && given.policy.trustedDevices.allowed
+        switch (decision.reason) {
+          case 'sso_supersedes':
+            return given.arrival === 'sso'
+          case 'trusted_device':
+            return hasAuthenticator && isByDevice
+          case 'grace_period':
+            return !hasAuthenticator && Number(enforcedFrom(given)) > Number(given.now)
+          case 'not_required':
+            return false
+        }
+      })
+    )
+    t.pass()
+  }
+)
 
-t.test('a date bites at its very instant, and grace ends at its own', async (t) => {
+t.test('a requirement starts at its exact instant, and so ends its grace period', async (t) => {
   const policy = { ...REQUIRED, requiredFrom: days(1), graceDays: 2 }
   const at = (now: Date) => inWords(decided({ policy, now }))
   const before = (date: Date) => new Date(date.getTime() - 1)
@@ -136,17 +147,20 @@ t.test('a date bites at its very instant, and grace ends at its own', async (t) 
   t.equal(inWords(decided({ mandate, now: days(1) })), 'enrollment_required mandated')
 })
 
-t.test('grace forgives that it is not on yet, not that it is turned off', async (t) => {
-  const inGrace = { ...REQUIRED, graceDays: 7 }
-  t.equal(isTwoFactorRequired({ policy: inGrace, mandate: null, now: NOW }), true)
-  const later = { ...REQUIRED, requiredFrom: days(1) }
-  t.equal(isTwoFactorRequired({ policy: later, mandate: null, now: NOW }), false)
-  t.equal(isTwoFactorRequired({ policy: later, mandate: null, now: days(1) }), true)
-  t.equal(isTwoFactorRequired({ policy: OPTIONAL, mandate: null, now: days(9999) }), false)
-})
+t.test(
+  'during the grace period, users may sign in without two-factor but not turn it off',
+  async (t) => {
+    const inGrace = { ...REQUIRED, graceDays: 7 }
+    t.equal(isTwoFactorRequired({ policy: inGrace, mandate: null, now: NOW }), true)
+    const later = { ...REQUIRED, requiredFrom: days(1) }
+    t.equal(isTwoFactorRequired({ policy: later, mandate: null, now: NOW }), false)
+    t.equal(isTwoFactorRequired({ policy: later, mandate: null, now: days(1) }), true)
+    t.equal(isTwoFactorRequired({ policy: OPTIONAL, mandate: null, now: days(9999) }), false)
+  }
+)
 
 t.test(
-  'a trusted device counts only where the account allows it, and never for a set-up',
+  'a trusted device counts only if the account allows it, and never replaces the set-up',
   async (t) => {
     const user = { hasAuthenticator: true }
     const allowed = { ...REQUIRED, trustedDevices: { allowed: true, days: 30 } }
@@ -158,7 +172,7 @@ t.test(
   }
 )
 
-t.test('of two mandates the one that bites first binds', async (t) => {
+t.test('of two mandates, the one that is enforced first applies', async (t) => {
   const ofAccount = { requiredFrom: days(1), reason: 'Contract' }
   const own = { ...ofAccount, source: 'account' } as const
   const ofAll = (requiredFrom: Date) =>
@@ -167,25 +181,25 @@ t.test('of two mandates the one that bites first binds', async (t) => {
   t.same(bindingMandate(ofAccount, null), own)
   t.same(bindingMandate(null, days(2)), ofAll(days(2)))
   t.same(bindingMandate(ofAccount, days(2)), own)
-  t.same(bindingMandate(ofAccount, days(1)), own, 'of the same date, the one with a reason')
+  t.same(bindingMandate(ofAccount, days(1)), own, 'at the same date, the one of the account')
   t.same(bindingMandate(ofAccount, NOW), ofAll(NOW))
 })
 
-t.test('the switch is locked from the date of the mandate on', async (t) => {
+t.test('the account’s switch is locked from the mandate’s date on', async (t) => {
   const mandate = { requiredFrom: days(1), reason: null, source: 'account' } as const
   t.equal(isPolicyLocked({ mandate, now: NOW }), false)
   t.equal(isPolicyLocked({ mandate, now: days(1) }), true)
   t.equal(isPolicyLocked({ mandate: null, now: NOW }), false)
 })
 
-t.test('a patch changes what it names and nothing else', async (t) => {
+t.test('a patch changes only the members that it contains', async (t) => {
   const patched = patchedPolicy(
     OPTIONAL,
     { twoFactor: 'required', trustedDevices: { days: 7 } },
     NOW
   )
   t.same(patched, { ...REQUIRED, trustedDevices: { allowed: false, days: 7 } })
-  t.same(patchedPolicy(patched, {}, days(1)), patched, 'required since then, not since now')
+  t.same(patchedPolicy(patched, {}, days(1)), patched, 'required since the first patch')
   t.same(patchedPolicy(patched, { twoFactor: 'required' }, days(1)), patched)
   const back = patchedPolicy(patched, { twoFactor: 'optional' }, days(1))
   t.same(back.requiredSince, null)
@@ -194,7 +208,7 @@ t.test('a patch changes what it names and nothing else', async (t) => {
   t.same(patchedPolicy(OPTIONAL, { sso }, NOW).sso, { ...sso, clientId: null })
 })
 
-t.test('single sign-on is on with issuer and client id only', async (t) => {
+t.test('single sign-on needs an issuer and a client id', async (t) => {
   const missing = (sso: Partial<AccountPolicy['sso']>) =>
     missingForSso({ ...OPTIONAL, sso: { ...OPTIONAL.sso, ...sso } })
   t.equal(missing({}), null)
@@ -203,7 +217,7 @@ t.test('single sign-on is on with issuer and client id only', async (t) => {
   t.equal(missing({ mode: 'required', issuer: 'https://a.example', clientId: 'x' }), null)
 })
 
-t.test('trust in devices ends with the policy that gave it', async (t) => {
+t.test('devices stay trusted only while the policy that trusted them stays the same', async (t) => {
   const allowed = { ...OPTIONAL, trustedDevices: { allowed: true, days: 30 } }
   t.equal(isDeviceTrustKept(allowed, { ...allowed, graceDays: 3 }), true)
   t.equal(isDeviceTrustKept(allowed, OPTIONAL), false)

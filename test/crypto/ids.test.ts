@@ -1,7 +1,7 @@
 import t from 'tap'
 import { generateId } from '../../src/crypto/ids.ts'
 
-t.test('ids are UUIDv7, no two are the same, and the later is the greater', async (t) => {
+t.test('ids are UUIDv7, all different, and each is greater than the previous one', async (t) => {
   const ids = Array.from({ length: 20_000 }, generateId)
   t.ok(
     ids.every((id) =>
@@ -12,11 +12,11 @@ t.test('ids are UUIDv7, no two are the same, and the later is the greater', asyn
   t.equal(new Set(ids).size, ids.length)
 })
 
-t.test('an id tells when it was made', async (t) => {
+t.test('an id contains the time at which it was generated', async (t) => {
   const before = Date.now()
   const made = Number.parseInt(generateId().replaceAll('-', '').slice(0, 12), 16)
   t.ok(
     before - 1 <= made && made <= Date.now() + 20,
-    'but for ids that were made too fast for the clock'
+    'or slightly later, if ids are generated faster than the clock moves'
   )
 })

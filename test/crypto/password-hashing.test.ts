@@ -4,13 +4,13 @@ import { createPasswordHashing } from '../../src/crypto/password-hashing.ts'
 import { Problem } from '../../src/wire/problem.ts'
 
 const PASSWORD = 'correct horse battery staple'
-/** One for each core at work, up to three, and twenty that wait. */
+/** One running hash for each core, three at most, and twenty waiting ones. */
 const PLACES = Math.min(3, availableParallelism()) + 20
 const hashing = await createPasswordHashing()
 const phc = await hashing.hash(PASSWORD)
 
-/** Milliseconds of the quickest of three runs; what else the machine does can only add to them. */
-async function quickest(work: () => Promise<unknown>): Promise<number> {
+/** Returns the milliseconds of the fastest of three runs. Other work of the machine can only slow a run. */
+async function fastest(work: () => Promise<unknown>): Promise<number> {
   let best = Number.POSITIVE_INFINITY
   for (let run = 0; run < 3; run++) {
     const before = performance.now()
@@ -22,11 +22,11 @@ async function quickest(work: () => Promise<unknown>): Promise<number> {
 
 t.test('the hash is argon2id with the OWASP parameters, in PHC format', async (t) => {
   t.match(phc, /^\$argon2id\$v=19\$m=19456,t=2,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/)
-  t.not(await hashing.hash(PASSWORD), phc, 'salted anew every time')
+  t.not(await hashing.hash(PASSWORD), phc, 'each hash has a new salt')
 })
 
-t.test('only the password has the hash', async (t) => {
-  t.equal(await hashing.isPassword(PASSWORD, phc), true)
+t.test('only the right password has the hash', async (t) => {
+  t.equal(await hashing.verify(PASSWORD, phc), true)
   for (const wrong of [
     '',
     'x',
@@ -36,73 +36,76 @@ t.test('only the password has the hash', async (t) => {
     phc,
     '\0'
   ]) {
-    t.equal(await hashing.isPassword(wrong, phc), false, JSON.stringify(wrong))
+    t.equal(await hashing.verify(wrong, phc), false, JSON.stringify(wrong))
   }
 })
 
-t.test('a NUL or a length of a thousand cuts nothing off', async (t) => {
+t.test('a password with NUL or of a thousand characters is hashed completely', async (t) => {
   const withNul = await hashing.hash('before\0after')
-  t.equal(await hashing.isPassword('before\0after', withNul), true)
-  t.equal(await hashing.isPassword('before', withNul), false)
+  t.equal(await hashing.verify('before\0after', withNul), true)
+  t.equal(await hashing.verify('before', withNul), false)
   const long = await hashing.hash('x'.repeat(1000))
-  t.equal(await hashing.isPassword('x'.repeat(999), long), false)
+  t.equal(await hashing.verify('x'.repeat(999), long), false)
 })
 
-t.test('composed and decomposed spellings sign in alike', async (t) => {
+t.test('composed and decomposed spellings have the same hash', async (t) => {
   const spelling = 'Zoë Brontë – ñandú'
   const [composed, decomposed] = [spelling.normalize('NFC'), spelling.normalize('NFD')]
   t.not(composed, decomposed)
-  t.equal(await hashing.isPassword(decomposed, await hashing.hash(composed)), true)
-  t.equal(await hashing.isPassword(composed, await hashing.hash(decomposed)), true)
+  t.equal(await hashing.verify(decomposed, await hashing.hash(composed)), true)
+  t.equal(await hashing.verify(composed, await hashing.hash(decomposed)), true)
 })
 
-// By the reference implementation (argon2-cffi).
-t.test('known answer: a hash that other software made verifies', async (t) => {
+// From the reference implementation (argon2-cffi).
+t.test('known answer: a hash of other software is verified', async (t) => {
   const known =
     '$argon2id$v=19$m=19456,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$7FIGxMjr7wGsh6FAscEsubY5rivy2Si0IKmsolMUNL0'
-  t.equal(await hashing.isPassword('known password', known), true)
-  t.equal(await hashing.isPassword('another password', known), false)
+  t.equal(await hashing.verify('known password', known), true)
+  t.equal(await hashing.verify('another password', known), false)
 })
 
-t.test('without a hash the answer is no, and takes the time of a hash', async (t) => {
-  t.equal(await hashing.isPassword(PASSWORD, null), false)
-  t.equal(await hashing.isPassword('the password of nobody', null), false, 'not even the decoy’s')
-  const withHash = await quickest(() => hashing.isPassword('wrong password', phc))
-  const without = await quickest(() => hashing.isPassword('wrong password', null))
+t.test('false: every password without a hash, after the time of a hash', async (t) => {
+  t.equal(await hashing.verify(PASSWORD, null), false)
+  t.equal(await hashing.verify('the password of no user', null), false, 'also the decoy’s password')
+  const withHash = await fastest(() => hashing.verify('wrong password', phc))
+  const without = await fastest(() => hashing.verify('wrong password', null))
   t.ok(without > 3, `${without} ms`)
   t.ok(without > withHash / 4 && without < withHash * 4, `${without} ms against ${withHash} ms`)
 })
 
-t.test('a hash that is none is an error, not a no', async (t) => {
+t.test('a malformed hash causes an error, not a false', async (t) => {
   for (const stored of ['', 'x', '$argon2id$v=19$m=19456,t=2,p=1$', PASSWORD]) {
-    await t.rejects(hashing.isPassword(PASSWORD, stored), JSON.stringify(stored))
+    await t.rejects(hashing.verify(PASSWORD, stored), JSON.stringify(stored))
   }
 })
 
-t.test('a full queue sheds at once with 503 and Retry-After, and recovers', async (t) => {
-  const answers = Array.from({ length: 40 }, (_, index) =>
-    index % 2 ? hashing.isPassword(PASSWORD, index % 4 === 1 ? phc : null) : hashing.hash(PASSWORD)
-  )
-  const first = await Promise.race(answers).catch((error) => error)
-  t.ok(first instanceof Problem, 'refused before the first hash is made')
-  const settled = await Promise.allSettled(answers)
-  const refused = settled.filter(({ status }) => status === 'rejected')
-  t.equal(refused.length, 40 - PLACES)
-  t.ok(
-    settled.slice(0, PLACES).every(({ status }) => status === 'fulfilled'),
-    'first come, first served'
-  )
-  for (const { reason } of refused as PromiseRejectedResult[]) {
-    t.type(reason, Problem)
-    t.equal(reason.code, 'unavailable')
-    t.match(reason.headers['retry-after'], /^[1-9]\d*$/)
+t.test(
+  '503: a full queue rejects further work immediately, with Retry-After, and recovers',
+  async (t) => {
+    const answers = Array.from({ length: 40 }, (_, index) =>
+      index % 2 ? hashing.verify(PASSWORD, index % 4 === 1 ? phc : null) : hashing.hash(PASSWORD)
+    )
+    const first = await Promise.race(answers).catch((error) => error)
+    t.ok(first instanceof Problem, 'rejected before the first hash is computed')
+    const settled = await Promise.allSettled(answers)
+    const refused = settled.filter(({ status }) => status === 'rejected')
+    t.equal(refused.length, 40 - PLACES)
+    t.ok(
+      settled.slice(0, PLACES).every(({ status }) => status === 'fulfilled'),
+      'the earliest requests are served'
+    )
+    for (const { reason } of refused as PromiseRejectedResult[]) {
+      t.type(reason, Problem)
+      t.equal(reason.code, 'unavailable')
+      t.match(reason.headers['retry-after'], /^[1-9]\d*$/)
+    }
+    t.equal(await hashing.verify(PASSWORD, phc), true, 'the empty queue accepts work again')
   }
-  t.equal(await hashing.isPassword(PASSWORD, phc), true, 'and once it is empty, all is well')
-})
+)
 
-t.test('work that fails gives its place back', async (t) => {
+t.test('failed work frees its place in the queue', async (t) => {
   for (let round = 0; round < 2; round++) {
-    const failing = Array.from({ length: PLACES }, () => hashing.isPassword(PASSWORD, 'no hash'))
+    const failing = Array.from({ length: PLACES }, () => hashing.verify(PASSWORD, 'no hash'))
     const settled = await Promise.allSettled(failing)
     t.ok(settled.every((one) => one.status === 'rejected' && !(one.reason instanceof Problem)))
   }

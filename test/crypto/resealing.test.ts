@@ -13,7 +13,7 @@ import {
 const masterKey = (id: string): MasterKey => ({ id, key: randomBytes(32) })
 const [OLD, NEW, LOST] = [masterKey('k1'), masterKey('k2'), masterKey('k0')]
 
-/** What the service seals a value of a kind for, said once more by hand. */
+/** Returns the purpose of a kind, independently of the service. */
 const purposeOf = (kind: SealedKind, id: string) => {
   if (kind === 'service keys') return `${id as 'audit'}-key` as const
   return kind === 'signing keys' ? ('signing-key' as const) : ('authenticator-secret' as const)
@@ -28,43 +28,48 @@ const anyValue = fc
   })
 
 t.test(
-  'property: a re-sealed value holds the same secret, for the same row, under the newest key',
+  'property: a resealed value has the same secret and context, under the newest key',
   async () => {
     const resealer = createResealer([NEW, OLD])
     fc.assert(
       fc.property(anyValue, ({ kind, secret, context }) => {
         const purpose = purposeOf(kind, context[0] ?? '')
         const sealed = createSealer([OLD], purpose).seal(secret, context)
-        const verdict = resealer.reseal(kind, { context, sealed })
-        if (verdict.outcome !== 'resealed') throw new Error(verdict.outcome)
+        const resealing = resealer.reseal(kind, { context, sealed })
+        if (resealing.outcome !== 'resealed') throw new Error(resealing.outcome)
         deepStrictEqual(
-          [...createSealer([NEW], purpose).unseal(verdict.sealed, context)],
+          [...createSealer([NEW], purpose).unseal(resealing.sealed, context)],
           [...secret]
         )
-        equal(masterKeyIdOf(verdict.sealed), 'k2')
-        const again = resealer.reseal(kind, { context, sealed: verdict.sealed })
-        deepStrictEqual(again, { outcome: 'sealed-by-newest' }, 'and once')
+        equal(masterKeyIdOf(resealing.sealed), 'k2')
+        const again = resealer.reseal(kind, { context, sealed: resealing.sealed })
+        deepStrictEqual(again, { outcome: 'sealed-by-newest' }, 'only once')
       })
     )
   }
 )
 
-t.test('what the ring can’t open is told, and nothing is thrown', async (t) => {
-  const resealer = createResealer([NEW, OLD])
-  const context = ['account', 'user', 'authenticator']
-  const reseal = (sealed: string, to = context) =>
-    resealer.reseal('authenticators', { context: to, sealed })
-  const lost = createSealer([LOST], 'authenticator-secret').seal(randomBytes(20), context)
-  t.same(reseal(lost), {
-    outcome: 'not-opened',
-    reason: 'sealed by master key "k0", which MASTER_KEYS does not hold'
-  })
-  const moved = createSealer([OLD], 'authenticator-secret').seal(randomBytes(20), context)
-  t.match(reseal(moved, ['account', 'user', 'other']), { reason: /altered, or sealed for another/ })
-  t.match(reseal('garbage'), { outcome: 'not-opened', reason: 'not a sealed value' })
-})
+t.test(
+  'a value that the ring cannot open is reported with the reason, without an error',
+  async (t) => {
+    const resealer = createResealer([NEW, OLD])
+    const context = ['account', 'user', 'authenticator']
+    const reseal = (sealed: string, to = context) =>
+      resealer.reseal('authenticators', { context: to, sealed })
+    const lost = createSealer([LOST], 'authenticator-secret').seal(randomBytes(20), context)
+    t.same(reseal(lost), {
+      outcome: 'not-opened',
+      reason: 'sealed by master key "k0", which MASTER_KEYS does not hold'
+    })
+    const moved = createSealer([OLD], 'authenticator-secret').seal(randomBytes(20), context)
+    t.match(reseal(moved, ['account', 'user', 'other']), {
+      reason: /altered, or sealed for another/
+    })
+    t.match(reseal('garbage'), { outcome: 'not-opened', reason: 'not a sealed value' })
+  }
+)
 
-t.test('the master key of a value is the one it names', async (t) => {
+t.test('a sealed value contains the id of its master key', async (t) => {
   const sealed = createSealer([NEW, OLD], 'signing-key').seal(randomBytes(20), [])
   t.equal(masterKeyIdOf(sealed), 'k2')
   for (const text of ['', '.', '1.', '1..x', '1.k2', '2.k2.x', '1.k2.x.y', 'k2']) {

@@ -12,7 +12,7 @@ const SECRET = Buffer.from('12345678901234567890')
 
 const sealer = createSealer([OLD], PURPOSE)
 
-/** The parts of a sealed value: version, key id, then nonce, ciphertext and tag in base64url. */
+/** Returns the parts of a sealed value: version, key id, then nonce, ciphertext and tag in base64url. */
 function parts(sealed: string) {
   const [version, keyId, text = ''] = sealed.split('.')
   const box = Buffer.from(text, 'base64url')
@@ -29,7 +29,7 @@ function hkdf(key: Uint8Array, info: string): Buffer {
     .digest()
 }
 
-t.test('a key for each purpose is HKDF-SHA-256 of the master key', async (t) => {
+t.test('each purpose has its own key: HKDF-SHA-256 of the master key', async (t) => {
   t.same(deriveKey(OLD, PURPOSE), hkdf(OLD.key, 'twostep:authenticator-secret'))
   t.same(
     deriveKey(OLD, PURPOSE),
@@ -54,13 +54,13 @@ t.test('a sealed value is AES-256-GCM that other software can open', async (t) =
   t.equal(opened.toString(), SECRET.toString())
 })
 
-// What a database holds outlives every release. Made by other software (pyca/cryptography).
-t.test('known answer: a value sealed long ago still opens', async (t) => {
+// A database outlives every release. Other software (pyca/cryptography) made this value.
+t.test('known answer: a value of an earlier release still opens', async (t) => {
   const sealed = '1.k1.AAECAwQFBgcICQoL9cQrj8gqB0gHJzQNQ8VxvSZPRHVBUlvEv_U9jf6zyLBgceB8'
   t.equal(sealer.unseal(sealed, CONTEXT).toString(), SECRET.toString())
 })
 
-t.test('what was sealed opens again, of any length and for any context', async () => {
+t.test('property: a sealed value opens again, for any length and any context', async () => {
   const contexts = fc.array(fc.string())
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), contexts, (secret, context) => {
@@ -70,7 +70,7 @@ t.test('what was sealed opens again, of any length and for any context', async (
   )
 })
 
-t.test('every altered bit of nonce, ciphertext and tag is refused', async (t) => {
+t.test('a value with any altered bit of nonce, ciphertext or tag is rejected', async (t) => {
   const { box } = parts(sealer.seal(SECRET, CONTEXT))
   t.ok(sealer.unseal(written('k1', box), CONTEXT).equals(SECRET))
   for (let bit = 0; bit < box.length * 8; bit++) {
@@ -82,13 +82,13 @@ t.test('every altered bit of nonce, ciphertext and tag is refused', async (t) =>
 
 const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
 
-/** Every text that is one replaced, added or missing character away. */
+/** Returns every text that differs by one replaced, added or missing character. */
 function neighbours(text: string): Set<string> {
   const found = new Set<string>()
   for (let index = 0; index <= text.length; index++) {
     const [before, after] = [text.slice(0, index), text.slice(index + 1)]
     found.add(before).add(before + after)
-    // Only the last character of base64 can have bits that mean nothing.
+    // Only the last character of base64 can have unused bits.
     const characters = index >= text.length - 1 ? BASE64URL : 'Aa0-_'
     for (const character of `${characters}. +/=\n\0é`) {
       found.add(before + character + after).add(before + character + text.slice(index))
@@ -98,8 +98,8 @@ function neighbours(text: string): Set<string> {
   return found
 }
 
-t.test('a value has one spelling: every other text is refused', async (t) => {
-  // 46 and 47 bytes end in a character of which four and two bits mean nothing; 48 in none such.
+t.test('a value has one spelling, and every other text is rejected', async (t) => {
+  // 46 and 47 bytes end in a character with four and two unused bits, and 48 bytes in one without.
   for (const length of [18, 19, 20]) {
     const sealed = sealer.seal(SECRET.subarray(0, length), CONTEXT)
     t.equal(sealer.unseal(sealed, CONTEXT).length, length)
@@ -109,7 +109,7 @@ t.test('a value has one spelling: every other text is refused', async (t) => {
   }
 })
 
-t.test('another context, purpose or key opens nothing', async (t) => {
+t.test('a value does not open with another context, purpose or key', async (t) => {
   const sealed = sealer.seal(SECRET, CONTEXT)
   for (const context of [
     [],
@@ -131,10 +131,10 @@ t.test('another context, purpose or key opens nothing', async (t) => {
   const twin = createSealer([{ id: 'k9', key: OLD.key }, OLD], PURPOSE)
   t.ok(twin.unseal(sealed, CONTEXT))
   const renamed = written('k9', parts(sealed).box)
-  t.throws(() => twin.unseal(renamed, CONTEXT), UnsealError, 'the key id is authenticated, too')
+  t.throws(() => twin.unseal(renamed, CONTEXT), UnsealError, 'the key id is authenticated too')
 })
 
-t.test('property: two contexts that differ never open each other’s values', async () => {
+t.test('property: different contexts never open each other’s values', async () => {
   const contexts = fc.array(fc.string({ maxLength: 3 }), { maxLength: 3 })
   fc.assert(
     fc.property(contexts, contexts, (one, other) => {
@@ -144,7 +144,7 @@ t.test('property: two contexts that differ never open each other’s values', as
   )
 })
 
-t.test('a ring seals with its first key and opens with every one', async (t) => {
+t.test('a ring seals with its first key and opens with each of its keys', async (t) => {
   const ring = createSealer([NEW, OLD], PURPOSE)
   const before = sealer.seal(SECRET, CONTEXT)
   const after = ring.seal(SECRET, CONTEXT)
@@ -169,7 +169,7 @@ t.test('a value is outdated unless the ring’s first key sealed it', async (t) 
   t.equal(sealer.isOutdated(''), true)
 })
 
-t.test('no nonce comes twice, so equal secrets never look alike', async (t) => {
+t.test('each nonce is new, so equal secrets have different sealed values', async (t) => {
   const nonces = new Set<string>()
   for (let count = 0; count < 10_000; count++) {
     nonces.add(parts(sealer.seal(SECRET, CONTEXT)).nonce.toString('hex'))
@@ -177,7 +177,7 @@ t.test('no nonce comes twice, so equal secrets never look alike', async (t) => {
   t.equal(nonces.size, 10_000)
 })
 
-t.test('the sealed text holds neither the secret nor the context', async () => {
+t.test('property: a sealed value contains neither the secret nor the context', async () => {
   const secrets = fc.oneof(
     fc.string({ minLength: 8 }),
     fc.constant('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ')
@@ -194,7 +194,7 @@ t.test('the sealed text holds neither the secret nor the context', async () => {
   )
 })
 
-t.test('garbage is refused by UnsealError and by nothing else', async () => {
+t.test('property: garbage causes an UnsealError and no other error', async () => {
   const opening = (sealed: string) => throws(() => sealer.unseal(sealed, CONTEXT), UnsealError)
   for (const sealed of [
     ...['', '.', '..', '...', '1', '1.', '1.k1', '1.k1.', '1..', '.k1.', '1.k1.AAAA', '2.k1.AAAA'],

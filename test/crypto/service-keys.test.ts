@@ -10,14 +10,14 @@ import { generateServiceKey, openServiceKey } from '../../src/crypto/service-key
 const OLD: MasterKey = { id: 'k1', key: Buffer.alloc(32, 1) }
 const NEW: MasterKey = { id: 'k2', key: Buffer.alloc(32, 2) }
 
-t.test('a new key is 32 random bytes, sealed by the ring’s first', async (t) => {
+t.test('a new key has 32 random bytes and is sealed by the ring’s first key', async (t) => {
   const keys = Array.from({ length: 100 }, () => generateServiceKey([NEW, OLD], 'audit'))
   const opened = keys.map((key) => Buffer.from(openServiceKey([NEW], key)))
   t.ok(opened.every(({ length }) => length === 32))
   t.equal(new Set(opened.map((key) => key.toString('hex'))).size, 100)
 })
 
-t.test('each is sealed to its use, and opens for no other', async (t) => {
+t.test('a key is sealed to its use and opens for no other use', async (t) => {
   for (const id of SERVICE_KEY_IDS) {
     const { sealedKey } = generateServiceKey([OLD], id)
     for (const other of SERVICE_KEY_IDS) {
@@ -28,8 +28,8 @@ t.test('each is sealed to its use, and opens for no other', async (t) => {
   }
 })
 
-// The chain of the record hangs on it, from before there were others.
-t.test('the audit key is sealed as ever', async (t) => {
+// The whole hash chain of the audit trail depends on this key, so its sealed form must never change.
+t.test('known answer: the audit key of earlier releases still opens', async (t) => {
   const key = Buffer.alloc(32, 9)
   const sealedKey = createSealer([OLD], 'audit-key').seal(key, ['audit'])
   t.same(Buffer.from(openServiceKey([NEW, OLD], { id: 'audit', sealedKey })), key)

@@ -49,7 +49,7 @@ t.test('kill -9, again and again: every rule holds', OPTIONS, async (t) => {
   const database = await openDatabase({ url: server.url })
   t.teardown(() => database.close())
   const { prisma } = database
-  while ((await prisma.unsealedAuditEvent.count()) > 0) await sleep(100)
+  while ((await prisma.unchainedAuditEvent.count()) > 0) await sleep(100)
 
   const events = await prisma.auditEvent.findMany({ select: { requestId: true, outcome: true } })
   const recorded = new Map<string, string[]>()

@@ -1,4 +1,4 @@
-// docs/front-end.md, run as it stands against a service on a socket, by people who read its pages.
+// Runs the program in docs/front-end.md as it stands, against a service on a socket. A test plays the person at the pages.
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -36,7 +36,7 @@ interface FrontEnd {
   finish(step: SignIn, pages: Pages): Promise<Authenticated>
   setUp(credential: string, pages: Pages, name?: string): Promise<Authenticated>
   renewRecoveryCodes(accessToken: string, pages: Pages): Promise<string>
-  wayOn(problem: { code: string }): string
+  nextStep(problem: { code: string }): string
 }
 
 const page = 'front-end.md'
@@ -44,7 +44,7 @@ const PERIOD_SECONDS = 30
 const service = await startApp(t, { listen: true, clock: createClock(new Date()) })
 const { url, clock, call, changePolicy, codeAt, createAccount, createUser, enrolledUser } = service
 
-// What Node 20 has not: the browser's own.
+// Browsers have localStorage; Node 20 does not.
 const kept = new Map<string, string>()
 Object.assign(globalThis, {
   localStorage: {
@@ -62,7 +62,7 @@ await changePolicy(account, {
   trustedDevices: { allowed: true, days: 30 }
 })
 
-/** A person in front of the pages, who gives these answers in turn and remembers what they were shown. */
+/** Returns pages for a person who enters these codes in turn, and a list of everything that the pages showed. */
 function personWith(...answers: (() => Shown)[]) {
   const hints: string[] = []
   const codes: string[] = []
@@ -70,11 +70,11 @@ function personWith(...answers: (() => Shown)[]) {
     async askForCode(hint) {
       hints.push(hint)
       const answer = answers.shift()
-      if (!answer) throw new Error('asked once more than expected')
+      if (!answer) throw new Error('asked more often than expected')
       return answer()
     },
     async showSetUp() {
-      throw new Error('no set-up was expected')
+      throw new Error('unexpected set-up')
     },
     async showRecoveryCodes(shown) {
       codes.push(...shown)
@@ -91,7 +91,7 @@ function signIn({ email }: Pick<TestUser, 'email'>, pages: Pages) {
   return frontEnd.signIn(email, PASSWORD, pages)
 }
 
-/** What a page is left with. */
+/** Resolves to the failure that a page must show. */
 async function failureOf(failing: Promise<unknown>): Promise<Failure> {
   return failing.then(
     () => ({ problem: { code: 'none' }, retryAfterSeconds: -1 }),
@@ -100,7 +100,7 @@ async function failureOf(failing: Promise<unknown>): Promise<Failure> {
 }
 
 t.test(
-  'a first sign-in leads through the set-up, past a clock that is wrong',
+  'a first sign-in leads through the set-up, and the hint names a wrong clock',
   ON_SERVER,
   async (t) => {
     const user = await createUser({ account })
@@ -118,80 +118,75 @@ t.test(
   }
 )
 
-t.test('a wrong code is told, the next one is taken', ON_SERVER, async (t) => {
+t.test('after a wrong code the page shows a hint and asks again', ON_SERVER, async (t) => {
   const user = await enrolledUser({ account })
   const person = personWith(typed(wrongCode(user, clock.now())), typed(user.nextCode()))
   t.match(await signIn(user, person.pages), { reason: 'code_verified' })
   t.match(person.hints, ['', /works once.* 4 guesses are left\.$/])
 })
 
-t.test(
-  'a recovery code is as good, and the back end may have made the first step',
-  ON_SERVER,
-  async (t) => {
-    const user = await enrolledUser({ account })
-    const [recoveryCode = ''] = user.recoveryCodes
-    const body = { userId: user.id, firstFactor: 'pwd' }
-    const step = (await call('POST', '/v1/login/assertion', { as: account.apiKey, body })).json()
-    const signedIn = await frontEnd.finish(step, personWith(() => ({ recoveryCode })).pages)
-    t.match(signedIn, { reason: 'recovery_code_verified', recoveryCodesRemaining: 9 })
-  }
-)
+t.test('a recovery code completes a sign-in that the back end started', ON_SERVER, async (t) => {
+  const user = await enrolledUser({ account })
+  const [recoveryCode = ''] = user.recoveryCodes
+  const body = { userId: user.id, firstFactor: 'pwd' }
+  const step = (await call('POST', '/v1/login/assertion', { as: account.apiKey, body })).json()
+  const signedIn = await frontEnd.finish(step, personWith(() => ({ recoveryCode })).pages)
+  t.match(signedIn, { reason: 'recovery_code_verified', recoveryCodesRemaining: 9 })
+})
 
-t.test(
-  'a trusted device is asked for no code, until something is sensitive',
-  ON_SERVER,
-  async (t) => {
-    const user = await enrolledUser({ account })
-    await signIn(user, personWith(typed(user.nextCode(), true)).pages)
-    const first = kept.get(`twostep-device:${user.email}`)
-    const signedIn = await signIn(user, personWith().pages)
-    t.match(signedIn, { reason: 'trusted_device' })
-    t.not(kept.get(`twostep-device:${user.email}`), first, 'the newer token is kept')
+t.test('a trusted device needs no code, except for a sensitive act', ON_SERVER, async (t) => {
+  const user = await enrolledUser({ account })
+  await signIn(user, personWith(typed(user.nextCode(), true)).pages)
+  const first = kept.get(`twostep-device:${user.email}`)
+  const signedIn = await signIn(user, personWith().pages)
+  t.match(signedIn, { reason: 'trusted_device' })
+  t.not(kept.get(`twostep-device:${user.email}`), first, 'the newer token is kept')
 
-    clock.advance({ seconds: PERIOD_SECONDS })
-    const person = personWith(typed(user.nextCode()))
-    const accessToken = await frontEnd.renewRecoveryCodes(signedIn.accessToken, person.pages)
-    t.equal(person.codes.length, 10)
-    t.equal(person.asked(), 1, 'by a step-up')
-    await frontEnd.renewRecoveryCodes(accessToken, personWith().pages)
-  }
-)
+  clock.advance({ seconds: PERIOD_SECONDS })
+  const person = personWith(typed(user.nextCode()))
+  const accessToken = await frontEnd.renewRecoveryCodes(signedIn.accessToken, person.pages)
+  t.equal(person.codes.length, 10)
+  t.equal(person.asked(), 1, 'after a step-up')
+  await frontEnd.renewRecoveryCodes(accessToken, personWith().pages)
+})
 
-t.test('a failure says where the page goes from here', ON_SERVER, async (t) => {
+t.test('every failure leads to the next step of the page', ON_SERVER, async (t) => {
   const user = await enrolledUser({ account })
   const wrong = wrongCode(user, clock.now())
   const person = personWith(...Array.from({ length: 6 }, () => typed(wrong)))
   const spent = await failureOf(signIn(user, person.pages))
   t.match(spent.problem, { code: 'too-many-attempts', scope: 'step_token' })
-  t.equal(frontEnd.wayOn(spent.problem), 'password')
+  t.equal(frontEnd.nextStep(spent.problem), 'password')
 
   const slip = () => failureOf(frontEnd.signIn(user.email, 'wrong', personWith().pages))
   const slips = [await slip(), await slip(), await slip(), await slip(), await slip()]
   t.match(slips[0], { problem: { code: 'invalid-credentials' }, retryAfterSeconds: 0 })
   const [last] = slips.slice(-1)
   t.match(last?.problem, { code: 'too-many-attempts' })
-  t.ok(last && last.retryAfterSeconds > 0 && frontEnd.wayOn(last.problem) === 'wait')
+  t.ok(last && last.retryAfterSeconds > 0 && frontEnd.nextStep(last.problem) === 'wait')
 
   const locked = { code: 'too-many-attempts', scope: 'user', recoveryOpen: true }
-  t.equal(frontEnd.wayOn(locked), 'recovery-code')
-  t.equal(frontEnd.wayOn({ code: 'enrollment-expired' }), 'set-up')
-  t.equal(frontEnd.wayOn({ code: 'unavailable' }), 'wait')
+  t.equal(frontEnd.nextStep(locked), 'recovery-code')
+  t.equal(frontEnd.nextStep({ code: 'enrollment-expired' }), 'set-up')
+  t.equal(frontEnd.nextStep({ code: 'unavailable' }), 'wait')
 })
 
-t.test('the compiler takes it, with the types of openapi.yaml', ON_EMBEDDED, async (t) => {
+t.test('the program compiles with the types of openapi.yaml', ON_EMBEDDED, async (t) => {
   const description = new URL('../../openapi.yaml', import.meta.url)
   const types = astToString(await openapiTs(description, { silent: true }))
   t.same(
-    complaints({ 'sign-in.ts': await programOf({ page, language: 'ts' }), 'twostep.d.ts': types }),
+    compileErrors({
+      'sign-in.ts': await programOf({ page, language: 'ts' }),
+      'twostep.d.ts': types
+    }),
     []
   )
 })
 
-/** What TypeScript says against files of a front end, at its strictest. */
-function complaints(files: Record<string, string>): string[] {
+/** Returns the errors of TypeScript in files of a front end, with the strictest options. */
+function compileErrors(files: Record<string, string>): string[] {
   const ts = createRequire(import.meta.url)('typescript') as typeof import('typescript')
-  // Beside this file, from where packages are found.
+  // In the folder of this file, so that the compiler finds the packages.
   const folder = fileURLToPath(new URL('.', import.meta.url))
   const texts = new Map(Object.entries(files).map(([name, text]) => [join(folder, name), text]))
   const options = {

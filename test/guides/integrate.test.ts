@@ -1,9 +1,9 @@
-// docs/integrate.md, run as it stands against a service on a socket.
+// Runs the programs in docs/integrate.md as they stand, against a service on a socket.
 import { execFile, spawnSync } from 'node:child_process'
 import { promisify } from 'node:util'
 import { decodeJwt, decodeProtectedHeader, importPKCS8, SignJWT } from 'jose'
 import t from 'tap'
-import { openSigningKeys } from '../../src/crypto/signing-key-ring.ts'
+import { openSigningKeyRing } from '../../src/crypto/signing-key-ring.ts'
 import { createSigningKeys } from '../../src/data/keys/signing-keys.ts'
 import { ON_SERVER, PASSWORD, type SignIn, startApp } from '../support/app.ts'
 import { createClock } from '../support/clock.ts'
@@ -30,7 +30,7 @@ const IN_PYTHON = { skip: PYTHON ? false : 'needs python3 with PyJWT and cryptog
 
 const port = await freePort()
 const url = `http://127.0.0.1:${port}`
-// jose and PyJWT go by the clock of the machine.
+// jose and PyJWT use the clock of the machine.
 const service = await startApp(t, { clock: createClock(new Date()), env: { ISSUER: url } })
 const { app, clock, config, database, call, createAccount, createUser, enrolledUser } = service
 await app.listen({ port, host: '127.0.0.1' })
@@ -43,7 +43,7 @@ const backEnd: BackEnd = await import(
   await writeProgram(t.testdir(), { page, language: 'js', url })
 )
 
-t.test('we keep the passwords: the user who was added signs in', ON_SERVER, async (t) => {
+t.test('twostep checks the password: the created user signs in', ON_SERVER, async (t) => {
   const id = await backEnd.addUser('grace@example.com', PASSWORD, 'crm-4711')
   const body = { account: account.slug, email: 'grace@example.com', password: PASSWORD }
   const signedIn = (await call('POST', '/v1/login', { body })).json()
@@ -54,7 +54,7 @@ t.test('we keep the passwords: the user who was added signs in', ON_SERVER, asyn
 })
 
 t.test(
-  'you keep the passwords: the assertion leads on as a password would',
+  'your back end checks the password: the assertion leads to the second step',
   ON_SERVER,
   async (t) => {
     const { email } = await enrolledUser({ account })
@@ -63,7 +63,7 @@ t.test(
 )
 
 t.test(
-  'single sign-on: an ID token of the provider in the policy signs in',
+  'single sign-on: an ID token of the provider in the policy completes the sign-in',
   ON_SERVER,
   async (t) => {
     const provider = await openIdentityProvider(t)
@@ -76,43 +76,49 @@ t.test(
   }
 )
 
-t.test('two-factor becomes a duty, and a lost phone is reset', ON_SERVER, async (t) => {
+t.test('the back end requires two-factor and resets a user', ON_SERVER, async (t) => {
   const user = await enrolledUser({ account })
   await backEnd.requireTwoFactor()
   t.equal(await backEnd.resetTwoFactor(user.id, 'Lost phone'), 'enrollment_required')
   t.match(await backEnd.afterYourPasswordCheck(user.email), { status: 'enrollment_required' })
 })
 
-t.test('our access token is taken for what it is, and nothing else is', ON_SERVER, async (t) => {
+t.test('an access token is accepted, all other tokens are rejected', ON_SERVER, async (t) => {
   const user = await enrolledUser({ account })
   const good = await user.accessToken()
   const bad = await wrongTokens(good, await user.stepToken())
 
-  t.test('by jose', async (t) => {
+  t.test('jose', async (t) => {
     t.match(await backEnd.claimsOf(good), { sub: user.id, acr: 'urn:twostep:acr:2' })
     for (const [name, token] of bad)
       await t.rejects(backEnd.claimsOf(token), { code: /^ERR_J/ }, name)
   })
 
-  t.test('by PyJWT', IN_PYTHON, async (t) => {
+  t.test('PyJWT', IN_PYTHON, async (t) => {
     const folder = t.testdir({ 'main.py': PYTHON_MAIN })
     await writeProgram(folder, { page, language: 'python', url })
     const tokens = [good, ...bad.map(([, token]) => token)]
     const { stdout } = await promisify(execFile)(PYTHON ?? '', ['main.py', ...tokens], {
       cwd: folder
     })
-    const [taken, ...refused] = stdout.trim().split('\n')
-    t.equal(taken, user.id)
-    t.equal(refused.length, bad.length)
-    for (const [index, [name]] of bad.entries()) t.match(refused[index], /^refused /, name)
+    const [accepted, ...rejected] = stdout.trim().split('\n')
+    t.equal(accepted, user.id)
+    t.equal(rejected.length, bad.length)
+    for (const [index, [name]] of bad.entries()) t.match(rejected[index], /^rejected /, name)
   })
 
-  t.test('and introspection tells when it is dead before its time', async (t) => {
-    t.equal(await backEnd.isActive(good), true)
-    await call('PATCH', `/v1/users/${user.id}`, { as: account.apiKey, body: { disabled: true } })
-    t.equal(await backEnd.isActive(good), false)
-    t.ok(await backEnd.claimsOf(good), 'which the public keys alone can’t')
-  })
+  t.test(
+    'introspection reports an access token as inactive after its user is disabled',
+    async (t) => {
+      t.equal(await backEnd.isActive(good), true)
+      await call('PATCH', `/v1/users/${user.id}`, {
+        as: account.apiKey,
+        body: { disabled: true }
+      })
+      t.equal(await backEnd.isActive(good), false)
+      t.ok(await backEnd.claimsOf(good), 'a verification with the public keys cannot detect it')
+    }
+  )
 })
 
 const PYTHON_MAIN = `
@@ -124,14 +130,14 @@ for token in sys.argv[1:]:
     try:
         print(claims_of(token)["sub"])
     except jwt.PyJWTError as error:
-        print("refused", error)
+        print("rejected", error)
 `
 
-/** What a host must not take for an access token of its own, by what is wrong with it. */
+/** Returns tokens that a back end must reject, each with the reason. */
 async function wrongTokens(good: string, stepToken: string): Promise<[name: string, string][]> {
   const [claims, header] = [decodeJwt(good), decodeProtectedHeader(good)]
   const stranger = await enrolledUser({ account: await createAccount() })
-  const signingKeys = await openSigningKeys({
+  const signingKeys = await openSigningKeyRing({
     stored: createSigningKeys(database.prisma),
     masterKeys: config.masterKeys,
     now: clock.now
@@ -146,13 +152,13 @@ async function wrongTokens(good: string, stepToken: string): Promise<[name: stri
   return [
     ['a step token', stepToken],
     ['an access token of another account', await stranger.accessToken()],
-    ['another type', await signed({}, 'JWT')],
+    ['another typ', await signed({}, 'JWT')],
     ['another issuer', await signed({ iss: 'https://else.example.com' })],
-    ['one that has expired', await signed({ exp: 1 })],
-    ['one that never expires', await signed({ exp: undefined })],
+    ['an expired token', await signed({ exp: 1 })],
+    ['a token that never expires', await signed({ exp: undefined })],
     ['no signature', `${unsigned}.${payload}.`],
     [
-      'the signature of another',
+      'the signature of another token',
       `${(await signed({ sub: 'me' })).replace(/[^.]*$/, '')}${signature}`
     ]
   ]

@@ -1,4 +1,4 @@
-// The table of the metrics, the alert rules and the dashboard name metrics and labels that there are.
+// Checks that the table of metrics, the alert rules and the dashboard name only existing metrics and labels.
 import { readFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
@@ -17,70 +17,74 @@ interface Known {
 const registry = createRegistry()
 const ours = Object.values(createInstruments(registry)) as unknown as Known[]
 const known = registry.getMetricsAsArray() as unknown as Known[]
-/** What a histogram of the name is asked for by, and what every sample has from the scrape. */
+/** The suffixes under which Prometheus stores a histogram. */
 const PARTS_OF_HISTOGRAM = /_(bucket|sum|count)$/
+/** Prometheus adds these labels to every sample. */
 const LABELS_OF_SCRAPES = ['job', 'instance']
 
+t.test('docs/metrics.md lists exactly our metrics, with type and labels', async (t) => {
+  const rows = (await read('metrics.md'))
+    .split('\n')
+    .filter((line) => line.startsWith('| `twostep_'))
+  const listed = rows.map((row) => {
+    const [, name = '', type, labels = ''] = row.split('|').map((cell) => cell.trim())
+    const labelNames = Array.from(labels.matchAll(/`(\w+)`/g), ([, label]) => label)
+    return { name: name.replaceAll('`', ''), type, labelNames }
+  })
+  t.same(
+    listed,
+    ours.map(({ name, type, labelNames }) => ({ name, type, labelNames }))
+  )
+})
+
 t.test(
-  'docs/metrics.md lists every metric of ours with type and labels, and no other',
+  'every alert rule has known metrics, a summary, and a section in docs/operate.md',
   async (t) => {
-    const rows = (await read('metrics.md'))
-      .split('\n')
-      .filter((line) => line.startsWith('| `twostep_'))
-    const listed = rows.map((row) => {
-      const [, name = '', type, labels = ''] = row.split('|').map((cell) => cell.trim())
-      const labelNames = Array.from(labels.matchAll(/`(\w+)`/g), ([, label]) => label)
-      return { name: name.replaceAll('`', ''), type, labelNames }
-    })
-    t.same(
-      listed,
-      ours.map(({ name, type, labelNames }) => ({ name, type, labelNames }))
+    const { groups } = parse(await read('alerts.yaml')) as {
+      groups: { rules: { alert: string; expr: string; annotations: Record<string, string> }[] }[]
+    }
+    const rules = groups.flatMap((group) => group.rules)
+    const headings = Array.from(
+      (await read('operate.md')).matchAll(/^### (\w+)$/gm),
+      ([, heading]) => heading
     )
+    t.same(
+      rules.map(({ alert }) => alert),
+      headings.filter((heading) => heading?.startsWith('Twostep'))
+    )
+    for (const { alert, expr, annotations } of rules) {
+      checkQuery(t, expr)
+      t.match(annotations['summary'], /\.$/, alert)
+      t.equal(annotations['runbook'], `docs/operate.md#${alert.toLowerCase()}`)
+    }
   }
 )
 
-t.test('the alert rules: known metrics, a summary, and what to do', async (t) => {
-  const { groups } = parse(await read('alerts.yaml')) as {
-    groups: { rules: { alert: string; expr: string; annotations: Record<string, string> }[] }[]
+t.test(
+  'the dashboard shows all our metrics, on a data source that the reader selects',
+  async (t) => {
+    const dashboard = JSON.parse(await read('grafana/twostep.json')) as {
+      schemaVersion: number
+      panels: { datasource?: { uid: string }; targets?: { expr: string }[] }[]
+    }
+    t.ok(dashboard.schemaVersion >= 39)
+    const targets = dashboard.panels.flatMap(({ targets = [] }) => targets)
+    t.ok(targets.length > 20)
+    for (const { expr } of targets) checkQuery(t, expr)
+    const shown = targets.map(({ expr }) => expr).join(' ')
+    t.same(
+      ours.filter(({ name }) => !shown.includes(name)).map(({ name }) => name),
+      [],
+      'all our metrics are shown'
+    )
+    for (const { datasource } of dashboard.panels) {
+      if (datasource) t.match(datasource.uid, /^\$\{datasource\}$/)
+    }
   }
-  const rules = groups.flatMap((group) => group.rules)
-  const headings = Array.from(
-    (await read('operate.md')).matchAll(/^### (\w+)$/gm),
-    ([, heading]) => heading
-  )
-  t.same(
-    rules.map(({ alert }) => alert),
-    headings.filter((heading) => heading?.startsWith('Twostep'))
-  )
-  for (const { alert, expr, annotations } of rules) {
-    isAnswerable(t, expr)
-    t.match(annotations['summary'], /\.$/, alert)
-    t.equal(annotations['runbook'], `docs/operate.md#${alert.toLowerCase()}`)
-  }
-})
+)
 
-t.test('the dashboard: known metrics, on a data source of the reader’s choice', async (t) => {
-  const dashboard = JSON.parse(await read('grafana/twostep.json')) as {
-    schemaVersion: number
-    panels: { datasource?: { uid: string }; targets?: { expr: string }[] }[]
-  }
-  t.ok(dashboard.schemaVersion >= 39)
-  const targets = dashboard.panels.flatMap(({ targets = [] }) => targets)
-  t.ok(targets.length > 20)
-  for (const { expr } of targets) isAnswerable(t, expr)
-  const shown = targets.map(({ expr }) => expr).join(' ')
-  t.same(
-    ours.filter(({ name }) => !shown.includes(name)).map(({ name }) => name),
-    [],
-    'and every metric of ours is shown'
-  )
-  for (const { datasource } of dashboard.panels) {
-    if (datasource) t.match(datasource.uid, /^\$\{datasource\}$/)
-  }
-})
-
-/** That every metric of a query exists, and has the labels that the query selects or groups by. */
-function isAnswerable(t: Test, expr: string): void {
+/** Checks that every metric of a query exists and has the labels that the query selects or groups by. */
+function checkQuery(t: Test, expr: string): void {
   const names = expr.match(/\b(twostep|nodejs|process)_\w+/g) ?? []
   t.ok(names.length > 0, expr)
   const metrics = names.map((name) => metricOf(name))

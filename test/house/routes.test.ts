@@ -1,9 +1,8 @@
 // House rules over everything that is registered, so that a new route or key can't break them unseen.
 import { readFile } from 'node:fs/promises'
 import Fastify from 'fastify'
-import fastifyPlugin from 'fastify-plugin'
 import t, { type Test } from 'tap'
-import { type CredentialsOptions, credentials } from '../../src/plugins/credentials.ts'
+import { declarations } from '../../src/plugins/declarations.ts'
 import { Environment } from '../../src/settings/environment.ts'
 import { PROBLEM_CODES, problemKind } from '../../src/wire/problems.ts'
 import { startApp } from '../support/app.ts'
@@ -122,13 +121,13 @@ t.test('a route that does not say who may call, and how often, stops the start',
     [{}, false]
   ] as const) {
     const other = Fastify()
-    await other.register(fastifyPlugin(async () => {}, { name: 'token-verification' }))
-    // Nothing of it is used before a request comes.
-    await other.register(credentials, {} as CredentialsOptions)
+    await other.register(declarations)
     other.get('/new', { config }, async () => 'secrets')
     if (starts) await other.ready()
     else
-      await t.rejects(async () => other.ready(), { message: /^GET \/new.* must say who may call/ })
+      await t.rejects(async () => other.ready(), {
+        message: /^GET \/new.* must declare who may call/
+      })
   }
 })
 

@@ -11,7 +11,7 @@ const { call, clock, login, verify, enrolledUser, createAccount } = service
 
 const later = (seconds: number) => new Date(clock.now().getTime() + seconds * 1000)
 
-/** Reads an access token as a host does: with nothing but the service's URL. */
+/** Verifies an access token as a host does, which knows only the URL of the service. */
 async function readAsHost(accessToken: string, audience: string) {
   const jwks = createRemoteJWKSet(new URL(`${service.url}/.well-known/jwks.json`))
   return jwtVerify(accessToken, jwks, {
@@ -23,7 +23,7 @@ async function readAsHost(accessToken: string, audience: string) {
   })
 }
 
-t.test('the code finishes the sign-in, and the host can verify who it is', async (t) => {
+t.test('a code finishes the sign-in, and a host can verify the access token', async (t) => {
   const account = await createAccount({ audience: 'https://api.acme.example' })
   const user = await enrolledUser({ account })
 
@@ -54,7 +54,7 @@ t.test('the code finishes the sign-in, and the host can verify who it is', async
   const { payload, protectedHeader } = await readAsHost(accessToken, account.audience)
   const now = clock.now().getTime() / 1000
   const { jti, epoch, ...claims } = payload
-  t.match(jti, /^[0-9a-f]{8}-[0-9a-f]{4}-7/, 'its own id')
+  t.match(jti, /^[0-9a-f]{8}-[0-9a-f]{4}-7/, 'an id of its own')
   t.type(epoch, 'number')
   t.same(claims, {
     iss: ISSUER,
@@ -83,36 +83,39 @@ t.test('the code finishes the sign-in, and the host can verify who it is', async
   })
 })
 
-t.test('422: the same code is refused the second time, under a new step token too', async (t) => {
+t.test('422: a used code is rejected, under a new step token too', async (t) => {
   const user = await enrolledUser()
   const code = user.nextCode()
   t.equal((await verify(await user.stepToken(), code)).statusCode, 200)
   isProblem(t, await verify(await user.stepToken(), code), 422, 'code-rejected')
 })
 
-t.test('422: the code that confirmed the app is no good for a sign-in', async (t) => {
+t.test('422: the code that confirmed the app is rejected at a sign-in', async (t) => {
   const user = await enrolledUser()
   const confirmedWith = user.codeAt(later(-PERIOD_SECONDS))
   isProblem(t, await verify(await user.stepToken(), confirmedWith), 422, 'code-rejected')
 })
 
-t.test('the step before and the step after are taken, no further ones', async (t) => {
-  for (const [steps, expected] of [
-    [-2, 422],
-    [-1, 200],
-    [0, 200],
-    [1, 200],
-    [2, 422]
-  ] as const) {
-    const user = await enrolledUser()
-    clock.advance({ minutes: 2 })
-    const code = user.codeAt(later(steps * PERIOD_SECONDS))
-    const answer = await verify(await user.stepToken(), code)
-    t.equal(answer.statusCode, expected, `${steps} steps away`)
+t.test(
+  'only the codes of the current, the previous and the next time step are accepted',
+  async (t) => {
+    for (const [steps, expected] of [
+      [-2, 422],
+      [-1, 200],
+      [0, 200],
+      [1, 200],
+      [2, 422]
+    ] as const) {
+      const user = await enrolledUser()
+      clock.advance({ minutes: 2 })
+      const code = user.codeAt(later(steps * PERIOD_SECONDS))
+      const answer = await verify(await user.stepToken(), code)
+      t.equal(answer.statusCode, expected, `${steps} steps away`)
+    }
   }
-})
+)
 
-t.test('401: a step token is good on its own route only', async (t) => {
+t.test('401: a step token is accepted only on its own route', async (t) => {
   const user = await enrolledUser()
   const stepToken = await user.stepToken()
   for (const [method, path] of [
@@ -131,7 +134,7 @@ t.test('401: a step token is good on its own route only', async (t) => {
   }
 })
 
-t.test('401: a step token is used up by its success and dead after five minutes', async (t) => {
+t.test('401: a step token is used up by its success, and expires after five minutes', async (t) => {
   const user = await enrolledUser()
   const usedUp = await user.stepToken()
   t.equal((await verify(usedUp, user.nextCode())).statusCode, 200)
@@ -142,7 +145,7 @@ t.test('401: a step token is used up by its success and dead after five minutes'
   isProblem(t, await verify(forgotten, user.nextCode()), 401, 'invalid-credential')
 })
 
-t.test('401: an access token is dead after fifteen minutes', async (t) => {
+t.test('401: an access token expires after fifteen minutes', async (t) => {
   const user = await enrolledUser()
   const accessToken = await user.accessToken()
   clock.advance({ seconds: 899 })
@@ -151,7 +154,7 @@ t.test('401: an access token is dead after fifteen minutes', async (t) => {
   isProblem(t, await call('GET', '/v1/users/me', { as: accessToken }), 401, 'invalid-credential')
 })
 
-t.test('401: an access token signed with another key, whatever it says of itself', async (t) => {
+t.test('401: an access token with the signature of another key is rejected', async (t) => {
   const user = await enrolledUser()
   const genuine = await user.accessToken()
   const { payload, protectedHeader } = await readAsHost(genuine, ISSUER)

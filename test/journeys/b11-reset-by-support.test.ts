@@ -1,5 +1,5 @@
-// B11: no admin can get in: the operator's support resets a user against a ticket number; every admin of the account is
-// told. A stored key is never shown or mailed again; support starts a fresh set-up instead.
+// B11: no admin of an account can sign in. The operator's support resets a user with a ticket number, and every admin of
+// the account receives an e-mail. A stored key is never shown or mailed again; the user sets up two-factor again.
 import t from 'tap'
 import { OPERATOR_KEY, startApp } from '../support/app.ts'
 import { openMailbox } from '../support/mailbox.ts'
@@ -10,7 +10,7 @@ const service = await startApp(t, { listen: true, env: { SMTP_URL: mailbox.url }
 const { call, changePolicy, clock, codeAt, confirm, createAccount, createUser, enroll } = service
 const { enrolledUser, login } = service
 
-t.test('the only admins have lost their phones', async (t) => {
+t.test('support resets the only admins, who have lost their phones', async (t) => {
   const account = await createAccount({ name: 'Initech' })
   await changePolicy(account, { twoFactor: 'required' })
   const bill = await enrolledUser({ account, role: 'admin', email: 'bill@example.com' })
@@ -24,7 +24,7 @@ t.test('the only admins have lost their phones', async (t) => {
   const body = { ticket: 'SUP-20417', reason: 'Both phones stolen; called back' }
   const reset = await call('POST', path, { as: OPERATOR_KEY, body })
   t.match(reset.json(), { userId: bill.id, nextSignIn: 'enrollment_required' })
-  t.same(Object.keys(reset.json()).sort(), ['nextSignIn', 'resetAt', 'userId'], 'and no key')
+  t.same(Object.keys(reset.json()).sort(), ['nextSignIn', 'resetAt', 'userId'], 'no key')
 
   const toUser = await mailbox.mailTo('bill@example.com')
   const toAdmin = await mailbox.mailTo('dom@example.com')
@@ -41,14 +41,14 @@ t.test('the only admins have lost their phones', async (t) => {
   const { status, stepToken } = (await login(bill)).json()
   t.equal(status, 'enrollment_required')
   const setUp = (await enroll(stepToken)).json()
-  t.not(setUp.setupKey, bill.secret, 'a fresh key')
+  t.not(setUp.setupKey, bill.secret, 'a new key')
   const code = codeAt(setUp.setupKey, clock.now())
   t.equal((await confirm(stepToken, setUp.authenticatorId, code)).statusCode, 200)
   await mailbox.mailTo('bill@example.com', /is on/)
   t.same(
     mailbox.all.filter(({ to }) => to === 'milton@example.com'),
     [],
-    'members are not told'
+    'members receive no mail'
   )
 
   const trail = await call('GET', `/v1/audit-events?userId=${bill.id}&type=user.reset`, {
@@ -64,7 +64,7 @@ t.test('the only admins have lost their phones', async (t) => {
   ])
 })
 
-t.test('no route shows or mails a stored key again, to nobody', async (t) => {
+t.test('no route shows or mails a stored key again, not even to its user', async (t) => {
   const account = await createAccount()
   const user = await enrolledUser({ account })
   const admin = await enrolledUser({ account, role: 'admin' })
@@ -82,6 +82,6 @@ t.test('no route shows or mails a stored key again, to nobody', async (t) => {
       for (const recoveryCode of user.recoveryCodes) t.notMatch(body, recoveryCode)
     }
   }
-  t.ok(answered > 15, `${answered} answers that might have held it`)
+  t.ok(answered > 15, `${answered} responses that might contain it`)
   t.equal((await mailbox.mailTo(user.email)).text.includes(user.secret.replaceAll(' ', '')), false)
 })

@@ -1,4 +1,4 @@
-// B12: a wrong code tells the user what helps: codes work once, and the phone's clock must be right.
+// B12: after a wrong code, the user learns how to get a right one: a code works once, and the phone's clock must be right.
 import t from 'tap'
 import { startApp } from '../support/app.ts'
 import { isProblem } from '../support/problems.ts'
@@ -9,12 +9,12 @@ const { assertedToken, verify } = service
 
 const phoneAt = (skewSeconds: number) => new Date(clock.now().getTime() + skewSeconds * 1000)
 
-t.test('422: the message names what helps, and the credential stays good', async (t) => {
+t.test('422: the problem names the cure, and the credential stays valid', async (t) => {
   const user = await enrolledUser()
   const stepToken = await user.stepToken()
   const wrong = await verify(stepToken, user.codeAt(phoneAt(3600)))
   const problem = isProblem(t, wrong, 422, 'code-rejected')
-  t.match(problem['detail'], /works once/)
+  t.match(problem['detail'], /already used/)
   t.match(problem['detail'], /clock of the phone/)
   t.same(
     { attemptsRemaining: problem['attemptsRemaining'], serverTime: problem['serverTime'] },
@@ -24,15 +24,18 @@ t.test('422: the message names what helps, and the credential stays good', async
   t.equal((await verify(stepToken, user.codeAt(clock.now()))).statusCode, 200)
 })
 
-t.test('422: at sign-in a skewed clock is not measured for a guesser', async (t) => {
-  const user = await enrolledUser()
-  clock.advance({ minutes: 30 })
-  const answer = await verify(await user.stepToken(), user.codeAt(phoneAt(-120)))
-  t.equal(isProblem(t, answer, 422, 'code-rejected')['clockSkewSeconds'], undefined)
-  t.notMatch(answer.body, /behind|ahead|120/)
-})
+t.test(
+  '422: at sign-in the clock skew is not measured, since a guesser must not learn it',
+  async (t) => {
+    const user = await enrolledUser()
+    clock.advance({ minutes: 30 })
+    const answer = await verify(await user.stepToken(), user.codeAt(phoneAt(-120)))
+    t.equal(isProblem(t, answer, 422, 'code-rejected')['clockSkewSeconds'], undefined)
+    t.notMatch(answer.body, /behind|ahead|120/)
+  }
+)
 
-t.test('422: a code works once, and a used one gets the same answer as a wrong one', async (t) => {
+t.test('422: a used code gets the same response as a wrong code', async (t) => {
   const user = await enrolledUser()
   const code = user.nextCode()
   await verify(await user.stepToken(), code)
@@ -45,7 +48,7 @@ t.test('422: a code works once, and a used one gets the same answer as a wrong o
   t.same(problems[0], problems[1])
 })
 
-t.test('422: during the set-up the measured skew is named', async (t) => {
+t.test('422: during the set-up the problem names the measured clock skew', async (t) => {
   const token = await assertedToken(await createUser())
   const { authenticatorId, setupKey } = (await enroll(token)).json()
   for (const [skew, said] of [
@@ -65,7 +68,7 @@ t.test('422: during the set-up the measured skew is named', async (t) => {
 })
 
 t.test(
-  '429: five wrong codes spend the step token, ten in a row lock for 15 minutes',
+  '429: five wrong codes use up the step token, ten in a row lock codes for 15 minutes',
   async (t) => {
     const user = await enrolledUser()
     const wrongCode = () => user.codeAt(phoneAt(86_400))
@@ -87,7 +90,7 @@ t.test(
       t.match(await guess(second), { code: 'code-rejected', attemptsRemaining })
     }
     const password = await login(user)
-    t.equal(password.statusCode, 200, 'the lock never closes the password door')
+    t.equal(password.statusCode, 200, 'the lock never blocks the password')
     const third = password.json().stepToken
     clock.advance({ seconds: 60 })
     const locked = await verify(third, user.codeAt(clock.now()))
@@ -96,6 +99,6 @@ t.test(
 
     clock.advance({ seconds: 840 })
     const { statusCode } = await verify(await user.stepToken(), user.codeAt(clock.now()))
-    t.equal(statusCode, 200, 'over after fifteen minutes')
+    t.equal(statusCode, 200, 'the lock ends after fifteen minutes')
   }
 )

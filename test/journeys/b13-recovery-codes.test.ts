@@ -1,4 +1,4 @@
-// B13: a lost phone is no dead end: ten one-time recovery codes.
+// B13: a user who has lost the phone signs in with one of ten recovery codes, each of which works once.
 import { decodeJwt } from 'jose'
 import t from 'tap'
 import { startApp } from '../support/app.ts'
@@ -7,7 +7,7 @@ import { isProblem } from '../support/problems.ts'
 const service = await startApp(t, { listen: true })
 const { call, clock, createAccount, enrolledUser, recover, verify } = service
 
-t.test('each of the ten signs in once, however it is typed', async (t) => {
+t.test('each of the ten recovery codes works once, in every spelling', async (t) => {
   const user = await enrolledUser()
   t.equal(new Set(user.recoveryCodes).size, 10)
   for (const [index, code] of user.recoveryCodes.entries()) {
@@ -33,7 +33,7 @@ t.test('each of the ten signs in once, however it is typed', async (t) => {
 })
 
 t.test(
-  'it counts as a second factor, says so in the token, and leaves the app alone',
+  'a recovery code counts as a second factor, and the authenticator stays active',
   async (t) => {
     const account = await createAccount()
     const admin = await enrolledUser({ account, role: 'admin' })
@@ -48,15 +48,18 @@ t.test(
   }
 )
 
-t.test("422: another user's recovery code is no good, and is not spent by the try", async (t) => {
-  const [owner, stranger] = [await enrolledUser(), await enrolledUser()]
-  const [code = ''] = owner.recoveryCodes
-  isProblem(t, await recover(await stranger.stepToken(), code), 422, 'code-rejected')
-  t.equal((await recover(await owner.stepToken(), code)).statusCode, 200)
-})
+t.test(
+  "422: another user's recovery code is rejected, and stays valid for its owner",
+  async (t) => {
+    const [owner, stranger] = [await enrolledUser(), await enrolledUser()]
+    const [code = ''] = owner.recoveryCodes
+    isProblem(t, await recover(await stranger.stepToken(), code), 422, 'code-rejected')
+    t.equal((await recover(await owner.stepToken(), code)).statusCode, 200)
+  }
+)
 
 t.test(
-  'a locked code path leaves the recovery path open, and a recovery code reopens it',
+  'a lock of codes leaves recovery codes usable, and a recovery code ends the lock',
   async (t) => {
     const user = await enrolledUser()
     const wrongCode = () => user.codeAt(new Date(clock.now().getTime() + 86_400_000))
@@ -68,28 +71,33 @@ t.test(
     t.match(isProblem(t, locked, 429, 'too-many-attempts'), { scope: 'user', recoveryOpen: true })
     t.equal((await recover(stepToken, user.recoveryCodes[0] ?? '')).statusCode, 200)
     const code = user.codeAt(clock.now())
-    t.equal((await verify(await user.stepToken(), code)).statusCode, 200, 'not spent while locked')
+    t.equal(
+      (await verify(await user.stepToken(), code)).statusCode,
+      200,
+      'the lock has not used it up'
+    )
   }
 )
 
-t.test(
-  '429: wrong recovery codes have a budget of their own, and leave the code path open',
-  async (t) => {
-    const user = await enrolledUser()
-    const wrong = 'AAAA-BBBB-CCCC-DDDD-EEEE-FFFF'
-    for (const stepToken of [await user.stepToken(), await user.stepToken()]) {
-      for (const attemptsRemaining of [4, 3, 2, 1, 0]) {
-        const answer = await recover(stepToken, wrong)
-        t.match(isProblem(t, answer, 422, 'code-rejected'), { attemptsRemaining })
-      }
+t.test('429: wrong recovery codes have a separate budget, and codes stay usable', async (t) => {
+  const user = await enrolledUser()
+  const wrong = 'AAAA-BBBB-CCCC-DDDD-EEEE-FFFF'
+  for (const stepToken of [await user.stepToken(), await user.stepToken()]) {
+    for (const attemptsRemaining of [4, 3, 2, 1, 0]) {
+      const answer = await recover(stepToken, wrong)
+      t.match(isProblem(t, answer, 422, 'code-rejected'), { attemptsRemaining })
     }
-    const stepToken = await user.stepToken()
-    const [code = ''] = user.recoveryCodes
-    const closed = await recover(stepToken, code)
-    t.match(isProblem(t, closed, 429, 'too-many-attempts'), { scope: 'user', recoveryOpen: false })
-    t.equal((await verify(stepToken, user.nextCode())).statusCode, 200)
-
-    clock.advance({ minutes: 15 })
-    t.equal((await recover(await user.stepToken(), code)).statusCode, 200, 'not spent while locked')
   }
-)
+  const stepToken = await user.stepToken()
+  const [code = ''] = user.recoveryCodes
+  const closed = await recover(stepToken, code)
+  t.match(isProblem(t, closed, 429, 'too-many-attempts'), { scope: 'user', recoveryOpen: false })
+  t.equal((await verify(stepToken, user.nextCode())).statusCode, 200)
+
+  clock.advance({ minutes: 15 })
+  t.equal(
+    (await recover(await user.stepToken(), code)).statusCode,
+    200,
+    'the lock has not used it up'
+  )
+})

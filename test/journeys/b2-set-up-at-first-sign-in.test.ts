@@ -1,5 +1,5 @@
-// B2: the first sign-in under a duty leads to a QR code that is this user's alone; scanning it and
-// entering the code finishes the sign-in. Told by a front end with the client made from openapi.yaml.
+// B2: where two-factor is required, the first sign-in leads to a QR code that belongs to this user only. Scanning it and
+// entering the code finishes the sign-in. The test is a front end with the client that openapi.yaml generates.
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import t from 'tap'
 import { ISSUER, OPERATOR_KEY, PASSWORD, type SignIn, startApp } from '../support/app.ts'
@@ -9,13 +9,13 @@ import { readQrCode } from '../support/qr.ts'
 const service = await startApp(t, { listen: true })
 const { client, clock, codeAt, createAccount, createUser, changePolicy, enroll, confirm } = service
 
-/** What a success answered. */
+/** Returns the body of a successful response. */
 function dataOf<Data>({ data, error }: { data?: Data; error?: unknown }): Data {
   if (data === undefined) throw new Error(JSON.stringify(error))
   return data
 }
 
-/** The answer of a step, narrowed to the one status that it must have. */
+/** Returns the result of a step, narrowed to the status that it must have. */
 function inStatus<Status extends SignIn['status']>(status: Status, answer: { data?: SignIn }) {
   const signIn = dataOf(answer)
   if (signIn.status !== status) throw new Error(`${signIn.status} instead of ${status}`)
@@ -24,7 +24,7 @@ function inStatus<Status extends SignIn['status']>(status: Status, answer: { dat
 
 const bearer = (credential: string) => ({ headers: { authorization: `Bearer ${credential}` } })
 
-t.test('from nothing to a verified sign-in, over a real socket', async (t) => {
+t.test('a new user sets up two-factor at the first sign-in, over a real socket', async (t) => {
   const account = dataOf(
     await client.POST('/v1/accounts', {
       ...bearer(OPERATOR_KEY),
@@ -107,7 +107,7 @@ t.test('from nothing to a verified sign-in, over a real socket', async (t) => {
     await client.POST('/v1/verify', { ...asReturning, body: { code } })
   )
   t.equal(verified.reason, 'code_verified')
-  t.equal(verified.recoveryCodes, undefined, 'never shown again')
+  t.equal(verified.recoveryCodes, undefined, 'shown only once')
 
   const jwks = createRemoteJWKSet(new URL(`${service.url}/.well-known/jwks.json`))
   for (const [{ accessToken }, at] of [
@@ -151,7 +151,7 @@ t.test('from nothing to a verified sign-in, over a real socket', async (t) => {
   t.match(again.error, { code: 'code-rejected', attemptsRemaining: 4 })
 })
 
-t.test('two users never see the same key', async (t) => {
+t.test('two users never get the same key', async (t) => {
   const account = await createAccount()
   await changePolicy(account, { twoFactor: 'required' })
   const users = await Promise.all([1, 2, 3].map(() => createUser({ account })))
@@ -164,7 +164,7 @@ t.test('two users never see the same key', async (t) => {
   t.equal(new Set(keys).size, 3)
 })
 
-t.test('401: nothing but the set-up is open before its end', async (t) => {
+t.test('401: the step token of a set-up is accepted only for the set-up', async (t) => {
   const account = await createAccount()
   await changePolicy(account, { twoFactor: 'required' })
   const stepToken = await service.assertedToken(await createUser({ account }))
@@ -176,7 +176,7 @@ t.test('401: nothing but the set-up is open before its end', async (t) => {
   for (const answer of elsewhere) isProblem(t, answer, 401, 'invalid-credential')
 })
 
-t.test('a set-up begun again discards the one before, until one is confirmed', async (t) => {
+t.test('a new set-up discards an unconfirmed one', async (t) => {
   const account = await createAccount()
   await changePolicy(account, { twoFactor: 'required' })
   const stepToken = await service.assertedToken(await createUser({ account }))
@@ -194,7 +194,7 @@ t.test('a set-up begun again discards the one before, until one is confirmed', a
   isProblem(t, await enroll(stepToken), 401, 'invalid-credential')
 })
 
-t.test('410: a set-up ends after ten minutes or ten wrong codes', async (t) => {
+t.test('410: a set-up expires after ten minutes or ten wrong codes', async (t) => {
   const user = await createUser()
   const wrongCode = (secret: string) => codeAt(secret, new Date(clock.now().getTime() + 86_400_000))
 
@@ -210,8 +210,8 @@ t.test('410: a set-up ends after ten minutes or ten wrong codes', async (t) => {
   const slow = await service.assertedToken(user)
   const second = (await enroll(slow)).json()
   clock.advance({ minutes: 10 })
-  const stillGood = await service.assertedToken(user)
+  const stillValid = await service.assertedToken(user)
   const late = codeAt(second.setupKey, clock.now())
-  isProblem(t, await confirm(stillGood, second.authenticatorId, late), 410, 'enrollment-expired')
-  t.equal((await service.login(user)).json().status, 'authenticated', 'no lock came of it')
+  isProblem(t, await confirm(stillValid, second.authenticatorId, late), 410, 'enrollment-expired')
+  t.equal((await service.login(user)).json().status, 'authenticated', 'nothing is locked')
 })

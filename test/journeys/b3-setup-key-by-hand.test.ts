@@ -6,14 +6,18 @@ import { codeAt } from '../support/rfc6238.ts'
 const service = await startApp(t, { listen: true })
 const { clock, createUser, enroll, confirm, login, verify, assertedToken } = service
 
-t.test('a key typed by hand is the key in the QR code, however it is typed', async (t) => {
+t.test('the setup key is the key in the QR code, in every spelling', async (t) => {
   const user = await createUser()
   const token = await assertedToken(user)
   const { authenticatorId, setupKey, otpauthUri, qrCode, algorithm, digits, period } = (
     await enroll(token)
   ).json()
-  t.match(setupKey, /^[A-Z2-7]{4}( [A-Z2-7]{4}){7}$/, 'groups of four, nothing to mistake')
-  t.match(qrCode, /^data:image\/svg\+xml;base64,/, 'the picture is there all the same')
+  t.match(
+    setupKey,
+    /^[A-Z2-7]{4}( [A-Z2-7]{4}){7}$/,
+    'groups of four, without ambiguous characters'
+  )
+  t.match(qrCode, /^data:image\/svg\+xml;base64,/, 'the QR code is there too')
 
   const scanned = new URL(otpauthUri).searchParams.get('secret') ?? ''
   const now = clock.now()
@@ -31,11 +35,11 @@ t.test('a key typed by hand is the key in the QR code, however it is typed', asy
   t.equal(signedIn.statusCode, 200)
 })
 
-t.test('the three values that apps ask for are the ones that apps assume', async (t) => {
+t.test('the three parameters are the defaults of authenticator apps', async (t) => {
   const answer = await enroll(await assertedToken(await createUser()))
   t.match(answer.json(), { algorithm: 'SHA1', digits: 6, period: 30 })
   const { searchParams } = new URL(answer.json().otpauthUri)
-  // An app that knows these parameters must read the same as one that ignores them.
+  // An app that reads these parameters must show the same codes as an app that ignores them.
   t.same(
     [searchParams.get('algorithm') ?? 'SHA1', searchParams.get('digits') ?? '6'],
     ['SHA1', '6']

@@ -1,5 +1,5 @@
-// B4: while the account leaves it optional, a user turns two-factor on and off for themselves; turning it on sends an
-// e-mail. The mails come by SMTP, from the service to a mail server.
+// B4: while two-factor is optional in the account, users turn it on and off for themselves. Each change sends an e-mail,
+// which the service delivers to a real mail server by SMTP.
 import t from 'tap'
 import { startApp } from '../support/app.ts'
 import { openMailbox } from '../support/mailbox.ts'
@@ -10,7 +10,7 @@ const service = await startApp(t, { listen: true, env: { SMTP_URL: mailbox.url }
 const { call, changePolicy, clock, codeAt, confirm, createAccount, createUser, enroll } = service
 const { enrolledUser, login, verify } = service
 
-t.test('on, told by mail, and off again, told by mail', async (t) => {
+t.test('a user turns two-factor on and off, and is notified of both by e-mail', async (t) => {
   const account = await createAccount({ name: 'Globex <Berlin>' })
   const user = await createUser({ account, email: 'ada@example.com' })
   const first = (await login(user)).json()
@@ -25,7 +25,7 @@ t.test('on, told by mail, and off again, told by mail', async (t) => {
   for (const text of [told.text, told.html]) {
     t.match(text, /Two-step sign-in is (now )?on/)
     t.match(text, /5 January 2026/)
-    t.match(text, '127.0.0.1', 'from where')
+    t.match(text, '127.0.0.1', 'the mail names the address')
     t.match(text, /If this wasn(?:'|&#39;|’)t you/)
     for (const secret of [setUp.setupKey, setUp.setupKey.replaceAll(' ', ''), code]) {
       t.notMatch(text, secret)
@@ -44,7 +44,7 @@ t.test('on, told by mail, and off again, told by mail', async (t) => {
   isProblem(t, dead, 401, 'invalid-credential')
 })
 
-t.test('removing the last authenticator is turning it off', async (t) => {
+t.test('removing the last authenticator turns two-factor off', async (t) => {
   const user = await enrolledUser()
   const path = `/v1/users/me/authenticators/${user.authenticatorId}`
   t.equal((await call('DELETE', path, { as: await user.accessToken() })).statusCode, 204)
@@ -53,7 +53,7 @@ t.test('removing the last authenticator is turning it off', async (t) => {
   await mailbox.mailTo(user.email, /off/)
 })
 
-t.test('a user-level choice counts only while the account leaves it optional', async (t) => {
+t.test('users choose only while two-factor is optional in the account', async (t) => {
   const account = await createAccount()
   const user = await enrolledUser({ account })
   await changePolicy(account, { twoFactor: 'required' })

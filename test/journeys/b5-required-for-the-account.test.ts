@@ -1,4 +1,4 @@
-// B5: an admin, or the account's own back end, and nobody else, makes two-factor required for all.
+// B5: only an admin or the account's own back end makes two-factor required for the whole account.
 import t from 'tap'
 import { startApp } from '../support/app.ts'
 import { isProblem } from '../support/problems.ts'
@@ -9,7 +9,7 @@ const { enroll, confirm, login, changePolicy } = service
 
 const REQUIRED = { body: { twoFactor: 'required' }, headers: { 'if-match': '*' } }
 
-t.test('the back end requires it, and the next password leads to the set-up', async (t) => {
+t.test('the back end requires two-factor, and the next password leads to the set-up', async (t) => {
   const account = await createAccount()
   const user = await createUser({ account })
   const before = await login(user)
@@ -38,7 +38,7 @@ t.test('the back end requires it, and the next password leads to the set-up', as
   })
 })
 
-t.test('an admin does the same with a second factor shown just now', async (t) => {
+t.test('an admin requires two-factor with a fresh second factor', async (t) => {
   const account = await createAccount()
   const admin = await enrolledUser({ account, role: 'admin' })
   const user = await createUser({ account })
@@ -57,7 +57,7 @@ t.test('an admin does the same with a second factor shown just now', async (t) =
   t.equal((await login(user)).json().status, 'enrollment_required')
 })
 
-t.test('nobody else does', async (t) => {
+t.test('all other callers are refused', async (t) => {
   const account = await createAccount()
   const member = await enrolledUser({ account })
   const adminWithoutCode = await createUser({ account, role: 'admin' })
@@ -69,24 +69,31 @@ t.test('nobody else does', async (t) => {
   t.equal(isProblem(t, byPassword, 401, 'step-up-required')['next'], 'enroll')
   const reader = await createApiKey(account, 'policy:read', 'users:write')
   isProblem(t, await attempt(reader), 403, 'insufficient-scope')
-  t.equal((await attempt(stranger.apiKey)).statusCode, 200, 'of its own account, to be sure')
+  t.equal((await attempt(stranger.apiKey)).statusCode, 200, 'the key works in its own account')
 
   const { body } = await call('GET', '/v1/policy', { as: account.apiKey })
   t.match(JSON.parse(body), { twoFactor: 'optional', effective: 'optional' })
   t.equal((await login(await createUser({ account }))).json().status, 'authenticated')
 })
 
-t.test('once it is optional again, nobody without an authenticator is asked', async (t) => {
-  const account = await createAccount()
-  const user = await createUser({ account })
-  await changePolicy(account, { twoFactor: 'required' })
-  const waiting = (await login(user)).json().stepToken
-  await changePolicy(account, { twoFactor: 'optional' })
-  t.match((await login(user)).json(), { status: 'authenticated', reason: 'not_required' })
-  t.equal((await enroll(waiting)).statusCode, 201, 'whoever is at the set-up may finish it')
-})
+t.test(
+  'after two-factor is optional again, users without an authenticator need none',
+  async (t) => {
+    const account = await createAccount()
+    const user = await createUser({ account })
+    await changePolicy(account, { twoFactor: 'required' })
+    const waiting = (await login(user)).json().stepToken
+    await changePolicy(account, { twoFactor: 'optional' })
+    t.match((await login(user)).json(), { status: 'authenticated', reason: 'not_required' })
+    t.equal(
+      (await enroll(waiting)).statusCode,
+      201,
+      'a user in the middle of the set-up may finish it'
+    )
+  }
+)
 
-t.test('required from a date on, with days of grace, by the clock of the server', async (t) => {
+t.test('the date and the grace period follow the clock of the server', async (t) => {
   const account = await createAccount()
   const [user, enrolled] = [await createUser({ account }), await enrolledUser({ account })]
   const inDays = (days: number) => new Date(service.clock.now().getTime() + days * 86_400_000)
@@ -100,7 +107,11 @@ t.test('required from a date on, with days of grace, by the clock of the server'
   t.same(await met(), { status: 'authenticated', reason: 'not_required', enrollment })
   service.clock.set(inDays(2))
   t.same(await met(), { status: 'authenticated', reason: 'grace_period', enrollment })
-  t.match((await login(enrolled)).json(), { reason: 'user_enabled' }, 'grace is for the others')
+  t.match(
+    (await login(enrolled)).json(),
+    { reason: 'user_enabled' },
+    'the grace period is for users without an authenticator'
+  )
   const as = await enrolled.accessToken()
   const off = await call('DELETE', '/v1/users/me/two-factor', { as })
   isProblem(t, off, 409, 'policy-requires-authenticator')

@@ -1,11 +1,11 @@
-// B8: anyone else who tries a reset is told "limited access"; nothing changes; the attempt is on record.
+// B8: all other callers who try a reset get "Limited access". Nothing changes, and the attempt is audited.
 import t from 'tap'
 import { startApp } from '../support/app.ts'
 import { isProblem } from '../support/problems.ts'
 
 const { call, createAccount, enrolledUser, login, verify } = await startApp(t, { listen: true })
 
-t.test('a member who tries it on a colleague, on an admin, and on themself', async (t) => {
+t.test('403: a member cannot reset a colleague, an admin or themselves', async (t) => {
   const account = await createAccount()
   const [admin, member, colleague] = [
     await enrolledUser({ account, role: 'admin' }),
@@ -40,12 +40,12 @@ t.test('a member who tries it on a colleague, on an admin, and on themself', asy
   t.equal(trail.json().items.length, 3)
   for (const { id } of [member, colleague]) {
     const mine = await call('GET', `/v1/audit-events?type=user.reset&userId=${id}`, { as: asAdmin })
-    t.ok(mine.json().items.length >= 1, 'found by whoever tried it, and by whom it was tried on')
+    t.ok(mine.json().items.length >= 1, 'found by its actor and by its target')
   }
   isProblem(t, await call('GET', '/v1/audit-events', { as }), 403, 'limited-access')
 })
 
-t.test('an admin of another account is told that there is no such user', async (t) => {
+t.test('404: an admin of another account does not find the user', async (t) => {
   const [theirs, ours] = [await createAccount(), await createAccount()]
   const [stranger, admin] = [
     await enrolledUser({ account: theirs, role: 'admin' }),
@@ -60,5 +60,5 @@ t.test('an admin of another account is told that there is no such user', async (
   const trail = await call('GET', '/v1/audit-events?type=user.reset', { as: ours.apiKey })
   t.match(trail.json().items, [{ outcome: 'refused', reason: 'user-not-found' }])
   const unseen = await call('GET', '/v1/audit-events?type=user.reset', { as: theirs.apiKey })
-  t.same(unseen.json().items, [], 'and the other account sees nothing of it')
+  t.same(unseen.json().items, [], 'the account of the user has no event')
 })

@@ -1,5 +1,5 @@
-// B9: single sign-on supersedes two-factor: a user who came through the account's identity provider is not asked for a
-// code. It is never a way around: only a verified sign-in counts, and where it is required there is no password door.
+// B9: single sign-on supersedes two-factor: a user who signs in at the account's identity provider needs no code. It is no
+// bypass: only a verified sign-in counts, and an account that requires single sign-on accepts no password.
 import t from 'tap'
 import { startApp } from '../support/app.ts'
 import { createClock } from '../support/clock.ts'
@@ -10,7 +10,7 @@ const service = await startApp(t, { listen: true, clock: createClock(new Date())
 const { changePolicy, client, clock, createAccount, enrolledUser, login, verify } = service
 const provider = await openOidcProvider(t)
 
-t.test('through the identity provider, and through no other door', async (t) => {
+t.test('users sign in through the identity provider, and in no other way', async (t) => {
   const account = await createAccount()
   const grace = await enrolledUser({ account, email: 'grace@example.com' })
   const sso = { issuer: provider.issuer, clientId: provider.clientId }
@@ -50,5 +50,5 @@ t.test('through the identity provider, and through no other door', async (t) => 
     ...asGrace,
     params: { path: { userId: 'me' } }
   })
-  t.equal(codes.data?.recoveryCodesRemaining, 10, 'a sign-in at the provider just now is fresh')
+  t.equal(codes.data?.recoveryCodesRemaining, 10, 'a recent sign-in at the provider is fresh')
 })

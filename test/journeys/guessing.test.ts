@@ -1,4 +1,4 @@
-// S3, S5, S7: what a guesser gets, and what it leaves open for the owner.
+// S3, S5, S7: what an attacker who guesses codes gets, and which ways to sign in stay open for the user.
 import t, { type Test } from 'tap'
 import { createVerdicts } from '../../src/data/sign-in/verdicts.ts'
 import { type EnrolledUser, startApp, type TestApp } from '../support/app.ts'
@@ -10,7 +10,7 @@ const { clock, enrolledUser, login, recover, verify } = service
 
 const LOCK_SECONDS = 900
 
-t.test('S3: 422 counts down to the tightest of the budgets, then 429 names it', async (t) => {
+t.test('S3: 422 counts down to the smallest budget, then 429 names that budget', async (t) => {
   const user = await enrolledUser()
   const [first, second, third] = [
     await user.stepToken(),
@@ -21,32 +21,38 @@ t.test('S3: 422 counts down to the tightest of the budgets, then 429 names it', 
   await isCountedDown(t, user, second, [4, 3, 2, 1, 0])
   await isSpent(t, user, second, { scope: 'step_token', recoveryOpen: true })
   await isCountedDown(t, user, first, [1])
-  await isCountedDown(t, user, third, [0], 'the tenth of the user, the first of the step token')
+  await isCountedDown(
+    t,
+    user,
+    third,
+    [0],
+    'the tenth attempt of the user, the first of the step token'
+  )
   await isSpent(t, user, first, { scope: 'user', recoveryOpen: true })
   await isSpent(t, user, third, { scope: 'user', recoveryOpen: true })
 })
 
-t.test('S3: a fresh sign-in by password brings no fresh guesses', async (t) => {
+t.test('S3: a new password sign-in does not reset the attempts', async (t) => {
   const user = await enrolledUser()
   await isCountedDown(t, user, await user.stepToken(), [4, 3, 2, 1, 0])
   await isCountedDown(t, user, await user.stepToken(), [4, 3, 2, 1, 0])
   for (let again = 0; again < 3; again += 1) {
     const password = await login(user)
-    t.equal(password.statusCode, 200, 'the password door stays open')
+    t.equal(password.statusCode, 200, 'passwords still work')
     await isSpent(t, user, password.json().stepToken, { scope: 'user', recoveryOpen: true })
   }
 })
 
-t.test('S3: guesses under an access token come out of the same ten', async (t) => {
+t.test('S3: guesses with an access token count against the same ten attempts', async (t) => {
   const user = await enrolledUser()
   const accessToken = await user.accessToken()
   await isCountedDown(t, user, await user.stepToken(), [4, 3, 2, 1])
-  await isCountedDown(t, user, accessToken, [5, 4, 3, 2, 1, 0], 'no step token bounds it')
+  await isCountedDown(t, user, accessToken, [5, 4, 3, 2, 1, 0], 'no budget of a step token applies')
   await isSpent(t, user, accessToken, { scope: 'user', recoveryOpen: true })
   await isSpent(t, user, await user.stepToken(), { scope: 'user', recoveryOpen: true })
 })
 
-t.test('S7: 429 for a right code while locked, and nothing changes', async (t) => {
+t.test('S7: 429: a right code is rejected during a lock, and nothing changes', async (t) => {
   const user = await enrolledUser()
   const accessToken = await user.accessToken()
   await lockCodes(user)
@@ -81,7 +87,7 @@ t.test('S7: 429 for a right code while locked, and nothing changes', async (t) =
   t.match((await stateOf(service, user)).user, { codeFailures: 0, codeLockedUntil: null })
 })
 
-t.test('S7: a right and a wrong code are told apart by nothing while locked', async (t) => {
+t.test('S7: 429: a right and a wrong code get the same response during a lock', async (t) => {
   const user = await enrolledUser()
   await lockCodes(user)
   const stepToken = await user.stepToken()
@@ -97,16 +103,19 @@ t.test('S7: a right and a wrong code are told apart by nothing while locked', as
   t.same(seen[0], seen[1])
 })
 
-t.test('S3: 200 clears what was counted: nine wrong, one right, nine wrong', async (t) => {
-  const user = await enrolledUser()
-  for (let round = 0; round < 3; round += 1) {
-    await isCountedDown(t, user, await user.stepToken(), [4, 3, 2, 1, 0])
-    await isCountedDown(t, user, await user.stepToken(), [4, 3, 2, 1])
-    t.equal(verdictOf(await verify(await user.stepToken(), user.nextCode())), '200')
+t.test(
+  'S3: 200: a right code clears the failures: nine wrong, one right, nine wrong',
+  async (t) => {
+    const user = await enrolledUser()
+    for (let round = 0; round < 3; round += 1) {
+      await isCountedDown(t, user, await user.stepToken(), [4, 3, 2, 1, 0])
+      await isCountedDown(t, user, await user.stepToken(), [4, 3, 2, 1])
+      t.equal(verdictOf(await verify(await user.stepToken(), user.nextCode())), '200')
+    }
   }
-})
+)
 
-t.test('S3: 422 for a replay costs an attempt like any other wrong code', async (t) => {
+t.test('S3: 422: a replayed code costs an attempt like any other wrong code', async (t) => {
   const user = await enrolledUser()
   const code = user.nextCode()
   t.equal(verdictOf(await verify(await user.stepToken(), code)), '200')
@@ -117,22 +126,25 @@ t.test('S3: 422 for a replay costs an attempt like any other wrong code', async 
   isProblem(t, await verify(stepToken, code), 429, 'too-many-attempts')
 })
 
-t.test('S25: 401 for a used-up step token that a fast clock takes for expired', async (t) => {
-  const user = await enrolledUser()
-  const [usedUp, guessed] = [await user.stepToken(), await user.stepToken()]
-  t.equal(verdictOf(await verify(usedUp, user.codeAt(clock.now()))), '200')
-  await isCountedDown(t, user, guessed, [4, 3, 2, 1, 0])
+t.test(
+  'S25: 401: a used-up step token stays rejected after a fast clock considers it expired',
+  async (t) => {
+    const user = await enrolledUser()
+    const [usedUp, guessed] = [await user.stepToken(), await user.stepToken()]
+    t.equal(verdictOf(await verify(usedUp, user.codeAt(clock.now()))), '200')
+    await isCountedDown(t, user, guessed, [4, 3, 2, 1, 0])
 
-  const { forgetExpiredStepTokens } = createVerdicts(service.database)
-  const later = (minutes: number) => new Date(clock.now().getTime() + minutes * 60_000)
-  await forgetExpiredStepTokens(later(30))
-  isProblem(t, await verify(usedUp, user.nextCode()), 401, 'invalid-credential')
-  isProblem(t, await verify(guessed, user.nextCode()), 429, 'too-many-attempts')
-  await forgetExpiredStepTokens(later(120))
-  t.same((await stateOf(service, user)).stepTokens, [], 'in the end they go')
-})
+    const { forgetExpiredStepTokens } = createVerdicts(service.database)
+    const later = (minutes: number) => new Date(clock.now().getTime() + minutes * 60_000)
+    await forgetExpiredStepTokens(later(30))
+    isProblem(t, await verify(usedUp, user.nextCode()), 401, 'invalid-credential')
+    isProblem(t, await verify(guessed, user.nextCode()), 429, 'too-many-attempts')
+    await forgetExpiredStepTokens(later(120))
+    t.same((await stateOf(service, user)).stepTokens, [], 'the rows are deleted in the end')
+  }
+)
 
-t.test('S5: five codes and, apart from them, five recovery codes for a step token', async (t) => {
+t.test('S5: a step token has five attempts for codes and five for recovery codes', async (t) => {
   const user = await enrolledUser()
   const stepToken = await user.stepToken()
   await isCountedDown(t, user, stepToken, [4, 3, 2, 1, 0])
@@ -148,43 +160,46 @@ t.test('S5: five codes and, apart from them, five recovery codes for a step toke
     recoveryOpen: false
   })
   await isSpent(t, user, stepToken, { scope: 'step_token', recoveryOpen: false })
-  t.equal(verdictOf(await recover(await user.stepToken(), recoveryCode)), '200', 'not spent')
+  t.equal(verdictOf(await recover(await user.stepToken(), recoveryCode)), '200', 'not used up')
 })
 
-t.test('S5: a recovery code is good while codes are locked, and opens them again', async (t) => {
+t.test('S5: 200: a recovery code works while codes are locked, and ends that lock', async (t) => {
   const user = await enrolledUser()
   await lockCodes(user)
   const stepToken = await user.stepToken()
   await isSpent(t, user, stepToken, { scope: 'user', recoveryOpen: true })
   t.equal(verdictOf(await recover(stepToken, user.recoveryCodes[0] ?? '')), '200')
   t.match((await stateOf(service, user)).user, { codeFailures: 0, codeLockedUntil: null })
-  await isCountedDown(t, user, await user.stepToken(), [4], 'with all of its budget')
+  await isCountedDown(t, user, await user.stepToken(), [4], 'with the whole budget')
   t.equal(verdictOf(await verify(await user.stepToken(), user.codeAt(clock.now()))), '200')
 })
 
-t.test('S5: codes are good while recovery codes are locked, and do not open those', async (t) => {
-  const user = await enrolledUser()
-  await lockRecoveryCodes(user)
-  const stepToken = await user.stepToken()
-  const locked = await recover(stepToken, user.recoveryCodes[0] ?? '')
-  t.match(isProblem(t, locked, 429, 'too-many-attempts'), { scope: 'user', recoveryOpen: false })
-  t.equal(locked.headers['retry-after'], String(LOCK_SECONDS))
-  t.equal(verdictOf(await verify(stepToken, user.codeAt(clock.now()))), '200')
-  t.match((await stateOf(service, user)).user, { codeFailures: 0, recoveryFailures: 10 })
-  isProblem(
-    t,
-    await recover(await user.stepToken(), user.recoveryCodes[0] ?? ''),
-    429,
-    'too-many-attempts'
-  )
+t.test(
+  'S5: 200: codes work while recovery codes are locked, and do not end that lock',
+  async (t) => {
+    const user = await enrolledUser()
+    await lockRecoveryCodes(user)
+    const stepToken = await user.stepToken()
+    const locked = await recover(stepToken, user.recoveryCodes[0] ?? '')
+    t.match(isProblem(t, locked, 429, 'too-many-attempts'), { scope: 'user', recoveryOpen: false })
+    t.equal(locked.headers['retry-after'], String(LOCK_SECONDS))
+    t.equal(verdictOf(await verify(stepToken, user.codeAt(clock.now()))), '200')
+    t.match((await stateOf(service, user)).user, { codeFailures: 0, recoveryFailures: 10 })
+    isProblem(
+      t,
+      await recover(await user.stepToken(), user.recoveryCodes[0] ?? ''),
+      429,
+      'too-many-attempts'
+    )
 
-  await lockCodes(user)
-  await isSpent(t, user, await user.stepToken(), { scope: 'user', recoveryOpen: false })
-  clock.advance({ seconds: LOCK_SECONDS })
-  t.equal(verdictOf(await recover(await user.stepToken(), user.recoveryCodes[0] ?? '')), '200')
-})
+    await lockCodes(user)
+    await isSpent(t, user, await user.stepToken(), { scope: 'user', recoveryOpen: false })
+    clock.advance({ seconds: LOCK_SECONDS })
+    t.equal(verdictOf(await recover(await user.stepToken(), user.recoveryCodes[0] ?? '')), '200')
+  }
+)
 
-t.test('S5: recoveryOpen is false for whoever has no recovery code left', async (t) => {
+t.test('S5: 429: recoveryOpen is false for a user without recovery codes', async (t) => {
   const user = await enrolledUser()
   for (const recoveryCode of user.recoveryCodes) {
     t.equal(verdictOf(await recover(await user.stepToken(), recoveryCode)), '200')
@@ -193,28 +208,31 @@ t.test('S5: recoveryOpen is false for whoever has no recovery code left', async 
   await isSpent(t, user, await user.stepToken(), { scope: 'user', recoveryOpen: false })
 })
 
-t.test('S3: 403 after fifty in a row, whatever time passes, until a recovery code', async (t) => {
-  const user = await enrolledUser()
-  for (let lock = 1; lock < 5; lock += 1) {
-    await lockCodes(user)
-    await isSpent(t, user, await user.stepToken(), { scope: 'user', recoveryOpen: true })
-    clock.advance({ seconds: LOCK_SECONDS })
+t.test(
+  'S3: 403: fifty wrong codes in a row disable codes until a recovery code is used',
+  async (t) => {
+    const user = await enrolledUser()
+    for (let lock = 1; lock < 5; lock += 1) {
+      await lockCodes(user)
+      await isSpent(t, user, await user.stepToken(), { scope: 'user', recoveryOpen: true })
+      clock.advance({ seconds: LOCK_SECONDS })
+    }
+    await isCountedDown(t, user, await user.stepToken(), [4, 3, 2, 1, 0])
+    await isCountedDown(t, user, await user.stepToken(), [4, 3, 2, 1, 0])
+    t.match((await stateOf(service, user)).user, { codeFailures: 50 })
+    const disabled = await stateOf(service, user)
+    for (const minutes of [0, 15, 60 * 24 * 365]) {
+      clock.advance({ minutes })
+      const answer = await verify(await user.stepToken(), user.codeAt(clock.now()))
+      isProblem(t, answer, 403, 'authenticator-disabled')
+    }
+    t.same(await stateOf(service, user), disabled, 'no right code was accepted')
+    t.equal(verdictOf(await recover(await user.stepToken(), user.recoveryCodes[0] ?? '')), '200')
+    t.equal(verdictOf(await verify(await user.stepToken(), user.codeAt(clock.now()))), '200')
   }
-  await isCountedDown(t, user, await user.stepToken(), [4, 3, 2, 1, 0])
-  await isCountedDown(t, user, await user.stepToken(), [4, 3, 2, 1, 0])
-  t.match((await stateOf(service, user)).user, { codeFailures: 50 })
-  const disabled = await stateOf(service, user)
-  for (const minutes of [0, 15, 60 * 24 * 365]) {
-    clock.advance({ minutes })
-    const answer = await verify(await user.stepToken(), user.codeAt(clock.now()))
-    isProblem(t, answer, 403, 'authenticator-disabled')
-  }
-  t.same(await stateOf(service, user), disabled, 'no right code was judged')
-  t.equal(verdictOf(await recover(await user.stepToken(), user.recoveryCodes[0] ?? '')), '200')
-  t.equal(verdictOf(await verify(await user.stepToken(), user.codeAt(clock.now()))), '200')
-})
+)
 
-t.test('S3: the budgets are what the environment says', async (t) => {
+t.test('S3: the environment sets the budgets', async (t) => {
   const strict = await startApp(t, {
     env: {
       CODE_ATTEMPTS_PER_STEP_TOKEN: '2',
@@ -243,13 +261,17 @@ t.test('S3: the budgets are what the environment says', async (t) => {
     t.same(await guess(await user.stepToken()), ['422 code-rejected', 0, undefined])
   }
   strict.clock.advance({ seconds: 60 })
-  t.same(await guess(await user.stepToken()), ['422 code-rejected', 0, undefined], 'the tenth')
+  t.same(
+    await guess(await user.stepToken()),
+    ['422 code-rejected', 0, undefined],
+    'the tenth attempt'
+  )
   strict.clock.advance({ minutes: 60 })
   const disabled = await strict.verify(await user.stepToken(), user.codeAt(strict.clock.now()))
   isProblem(t, disabled, 403, 'authenticator-disabled')
 })
 
-/** Wrong codes under a token, each answered with what is left. */
+/** Sends wrong codes with a token. Asserts the remaining attempts in each response. */
 async function isCountedDown(
   t: Test,
   user: EnrolledUser,
@@ -265,7 +287,7 @@ async function isCountedDown(
   t.same(remaining, expected, message)
 }
 
-/** Neither a wrong nor a right code is judged any more. */
+/** Asserts that wrong and right codes are no longer judged. */
 async function isSpent(
   t: Test,
   user: EnrolledUser,
@@ -293,7 +315,7 @@ async function lockRecoveryCodes(user: EnrolledUser): Promise<void> {
   }
 }
 
-/** All that a verdict may write. */
+/** Returns every column that a verdict may write. */
 async function stateOf({ database: { prisma } }: TestApp, { id }: EnrolledUser) {
   return {
     user: await prisma.user.findFirstOrThrow({ where: { id } }),

@@ -1,5 +1,5 @@
-// Every key is rotated while people sign in, and nobody notices: two replicas on a server, one process where the database
-// is embedded.
+// Every key is rotated while users sign in, without a failed request: with two replicas on a database server, or with one
+// process on the embedded database.
 import { EventEmitter, once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { decodeProtectedHeader } from 'jose'
@@ -24,7 +24,7 @@ const K2 = 'k2:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8='
 const ringOf = (keys: string) => testConfig({ MASTER_KEYS: keys }).masterKeys
 const USERS = 4
 
-/** Replicas with a balancer before them, and people who sign in at them all the time. */
+/** Starts replicas behind a load balancer, and users who sign in continuously. */
 async function startDeployment(t: Test, masterKeys: string) {
   const clock = createClock()
   const databases = await openDatabases(t)
@@ -37,9 +37,13 @@ async function startDeployment(t: Test, masterKeys: string) {
   const traffic = await startTraffic({ clock, next, live })
 
   return {
-    ...{ prisma, clock, live, next, ...traffic },
+    prisma,
+    clock,
+    live,
+    next,
+    ...traffic,
 
-    /** Replaces the replicas one after the other; the one that goes gets no more requests, and answers those it has. */
+    /** Replaces the replicas one by one. A replica gets no new requests before it stops, and finishes the running ones. */
     async restartAll(ring: string): Promise<void> {
       for (const [index, database] of databases.entries()) {
         const former = live[index]
@@ -66,14 +70,14 @@ interface Deployment {
   live: TestApp[]
 }
 
-/** Everybody signs in once a round, with a code of their own step; a round is half a minute of theirs. */
+/** Starts rounds in which every user signs in once. A round is half a minute of their clock, so each has a new code. */
 async function startTraffic({ clock, next, live }: Deployment) {
   const users: EnrolledUser[] = []
   const { enrolledUser } = next()
   for (let count = 0; count < USERS; count += 1) users.push(await enrolledUser())
   const failures: string[] = []
-  const issued: { token: string; kid: string; diesAt: number }[] = []
-  const living = () => issued.filter(({ diesAt }) => diesAt > clock.now().getTime())
+  const issued: { token: string; kid: string; expiresAt: number }[] = []
+  const validTokens = () => issued.filter(({ expiresAt }) => expiresAt > clock.now().getTime())
   let rounds = 0
   let signIns = 0
 
@@ -86,14 +90,14 @@ async function startTraffic({ clock, next, live }: Deployment) {
     const answer = await next().verify(stepToken, user.codeAt(clock.now()))
     expect(`verify ${answer.statusCode}`, answer.statusCode === 200)
     const token = answer.json().accessToken
-    const diesAt = clock.now().getTime() + ACCESS_TOKEN_TTL_SECONDS * 1000
+    const expiresAt = clock.now().getTime() + ACCESS_TOKEN_TTL_SECONDS * 1000
     const { kid = '' } = decodeProtectedHeader(token)
-    issued.push({ token, kid, diesAt })
-    await isAlive(user, token)
+    issued.push({ token, kid, expiresAt })
+    await isAccepted(user, token)
     signIns += 1
   }
 
-  async function isAlive({ account }: EnrolledUser, token: string): Promise<void> {
+  async function isAccepted({ account }: EnrolledUser, token: string): Promise<void> {
     const me = await next().call('GET', '/v1/users/me', { as: token })
     expect(`me ${me.statusCode}`, me.statusCode === 200)
     const asked = { as: account.apiKey, body: { token } }
@@ -103,14 +107,14 @@ async function startTraffic({ clock, next, live }: Deployment) {
 
   async function everyKidIsPublished(replica: TestApp): Promise<void> {
     const kids = await kidsOf(replica)
-    for (const { kid } of living()) expect(`no ${kid} in the JWKS`, kids.includes(kid))
+    for (const { kid } of validTokens()) expect(`no ${kid} in the JWKS`, kids.includes(kid))
   }
 
   async function round(): Promise<void> {
     clock.advance({ seconds: 30 })
-    const [oldest] = living()
+    const [oldest] = validTokens()
     const [user] = users
-    const checks = oldest && user ? [isAlive(user, oldest.token)] : []
+    const checks = oldest && user ? [isAccepted(user, oldest.token)] : []
     const replicas = [...live]
     await Promise.all([...users.map(signIn), ...checks, ...replicas.map(everyKidIsPublished)])
     rounds += 1
@@ -125,7 +129,7 @@ async function startTraffic({ clock, next, live }: Deployment) {
       await round().catch((error) => void failures.push(`round ${rounds}: ${error}`))
       isUnderWay = false
       progress.emit('end')
-      // The balancer's and the operator's turn, and the background's.
+      // Lets the load balancer, the operator and the background jobs run.
       await sleep(20)
     }
   }
@@ -133,13 +137,13 @@ async function startTraffic({ clock, next, live }: Deployment) {
 
   return {
     users,
-    living,
-    /** Resolves right after the next whole round, when nothing is under way. */
+    validTokens,
+    /** Resolves right after the next whole round, while no request is running. */
     async roundEnds(): Promise<void> {
       if (isUnderWay) await once(progress, 'end')
       await once(progress, 'end')
     },
-    /** So many sign-ins without a failure. */
+    /** Stops the rounds. Asserts that no sign-in failed. */
     async stop(t: Test): Promise<void> {
       isOver = true
       await running
@@ -154,7 +158,7 @@ async function kidsOf({ call }: TestApp): Promise<string[]> {
   return keys.map(({ kid }: { kid: string }) => kid)
 }
 
-/** Polls until it is so, for as long as replicas may take to learn of keys. */
+/** Polls until the condition holds, for as long as a replica may take to load new keys. */
 async function isSoon(t: Test, what: string, isSo: () => Promise<boolean>): Promise<void> {
   const deadline = performance.now() + SIGNING_KEYS_KNOWN_WITHIN_SECONDS * 1000
   while (!(await isSo())) {
@@ -164,59 +168,63 @@ async function isSoon(t: Test, what: string, isSo: () => Promise<boolean>): Prom
   t.pass(what)
 }
 
-t.test('the signing key, from its publication to its end', ON_SERVER, async (t) => {
-  const deployment = await startDeployment(t, K1)
-  const { prisma, clock, live, next, living, roundEnds, stop } = deployment
-  const all = async (isSo: (kids: string[]) => boolean) =>
-    (await Promise.all(live.map(kidsOf))).every(isSo)
-  /** As if so many seconds had passed by the database's clock. */
-  const elapse = (seconds: number) =>
-    prisma.$executeRaw`UPDATE "SigningKey" SET "signsFrom" = "signsFrom" - make_interval(secs => ${seconds})`
-  const [former = ''] = await kidsOf(next())
+t.test(
+  'a signing key is published, signs, and retires while users sign in',
+  ON_SERVER,
+  async (t) => {
+    const deployment = await startDeployment(t, K1)
+    const { prisma, clock, live, next, validTokens, roundEnds, stop } = deployment
+    const all = async (isSo: (kids: string[]) => boolean) =>
+      (await Promise.all(live.map(kidsOf))).every(isSo)
+    /** Moves the keys into the past, as if the clock of the database had advanced. */
+    const elapse = (seconds: number) =>
+      prisma.$executeRaw`UPDATE "SigningKey" SET "signsFrom" = "signsFrom" - make_interval(secs => ${seconds})`
+    const [former = ''] = await kidsOf(next())
 
-  const options = { prisma, masterKeys: ringOf(K1) }
-  const { lines } = await rotateSigning(options)
-  const kid = /[\w-]{43}/.exec(lines[0] ?? '')?.[0] ?? ''
-  await isSoon(t, 'every replica publishes the new key, second', () =>
-    all((kids) => kids[0] === former && kids[1] === kid)
-  )
-  await roundEnds()
-  t.ok(
-    living().every((token) => token.kid === former),
-    'and none signs with it'
-  )
+    const options = { prisma, masterKeys: ringOf(K1) }
+    const { lines } = await rotateSigning(options)
+    const kid = /[\w-]{43}/.exec(lines[0] ?? '')?.[0] ?? ''
+    await isSoon(t, 'every replica publishes the new key after the current one', () =>
+      all((kids) => kids[0] === former && kids[1] === kid)
+    )
+    await roundEnds()
+    t.ok(
+      validTokens().every((token) => token.kid === former),
+      'no replica signs with it'
+    )
 
-  await elapse(PUBLISHED_BEFORE_SIGNING_SECONDS)
-  await isSoon(t, 'every replica signs with it, and trusts the former one', () =>
-    all((kids) => kids[0] === kid && kids[1] === former)
-  )
-  await isSoon(t, 'and tokens of both are alive', async () => {
-    const kids = living().map((token) => token.kid)
-    return kids.includes(former) && kids.at(-1) === kid
-  })
+    await elapse(PUBLISHED_BEFORE_SIGNING_SECONDS)
+    await isSoon(t, 'every replica signs with it and still publishes the former key', () =>
+      all((kids) => kids[0] === kid && kids[1] === former)
+    )
+    await isSoon(t, 'tokens of both keys are valid', async () => {
+      const kids = validTokens().map((token) => token.kid)
+      return kids.includes(former) && kids.at(-1) === kid
+    })
 
-  await roundEnds()
-  clock.advance({ seconds: ACCESS_TOKEN_TTL_SECONDS })
-  await elapse(TRUSTED_AFTER_SIGNING_SECONDS)
-  await isSoon(t, 'the former one retires', () => all((kids) => kids.join() === kid))
-  await isSoon(t, 'and its row is gone', async () => (await prisma.signingKey.count()) === 1)
-  await stop(t)
+    await roundEnds()
+    clock.advance({ seconds: ACCESS_TOKEN_TTL_SECONDS })
+    await elapse(TRUSTED_AFTER_SIGNING_SECONDS)
+    await isSoon(t, 'the former key retires', () => all((kids) => kids.join() === kid))
+    await isSoon(t, 'its row is deleted', async () => (await prisma.signingKey.count()) === 1)
+    await stop(t)
 
-  const [leaked] = living().slice(-1)
-  await rotateSigning(options, { isUrgent: true })
-  await isSoon(t, 'a key that has leaked is believed no more, anywhere', () =>
-    all((kids) => !kids.includes(kid))
-  )
-  for (const { call } of live) {
-    const me = await call('GET', '/v1/users/me', { as: leaked?.token ?? '' })
-    t.equal(me.statusCode, 401)
+    const [leaked] = validTokens().slice(-1)
+    await rotateSigning(options, { isUrgent: true })
+    await isSoon(t, 'every replica stops trusting a leaked key', () =>
+      all((kids) => !kids.includes(kid))
+    )
+    for (const { call } of live) {
+      const me = await call('GET', '/v1/users/me', { as: leaked?.token ?? '' })
+      t.equal(me.statusCode, 401)
+    }
+    const [user] = deployment.users
+    t.ok(await user?.accessToken())
   }
-  const [user] = deployment.users
-  t.ok(await user?.accessToken())
-})
+)
 
 t.test(
-  'the master key, with a rolling restart for each change of the ring',
+  'the master key is rotated with a rolling restart for each change of the ring',
   ON_SERVER,
   async (t) => {
     const { prisma, clock, next, users, restartAll, roundEnds, stop } = await startDeployment(t, K1)
@@ -236,7 +244,7 @@ t.test(
         await next().assertedToken(user),
         recoveryCodes[0] ?? ''
       )
-      t.equal(recovered.statusCode, 200, 'a recovery code of the beginning is good')
+      t.equal(recovered.statusCode, 200, 'an earlier recovery code still works')
     }
   }
 )

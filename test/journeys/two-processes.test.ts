@@ -1,4 +1,4 @@
-// The built service as it is deployed: several processes on one database, and one that is killed amid its work.
+// The built service as it is deployed: several processes on one database, and `kill -9` during requests.
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/data/engine/database.ts'
@@ -18,19 +18,19 @@ import { type Server, startServer } from '../support/server.ts'
 type Verbs = ReturnType<typeof verbsOver>
 
 const PERIOD_MS = 30_000
-/** Each signs in by a code and by three recovery codes. */
+/** Each user signs in with a code and with three recovery codes. */
 const USERS = 50
 const AT_ONCE = 10
 const ANSWERS_BEFORE_KILL = 100
 
-t.test('two processes on one fresh database are one service', ON_SERVER, async (t) => {
+t.test('two processes on one new database are one service', ON_SERVER, async (t) => {
   const url = await createEmptyDatabase(t, process.env['TEST_DATABASE_URL'] ?? '')
   const [one, two] = await Promise.all(
     [1, 2].map(() => startServer(t, { DATABASE_URL: url, LOG_LEVEL: 'info' }))
   )
-  if (!one || !two) throw new Error('two were started')
+  if (!one || !two) throw new Error('a process is missing')
   const migrated = [one, two].filter(({ output }) => output().includes('migrations applied'))
-  t.equal(migrated.length, 1, 'one of them migrates while the other waits')
+  t.equal(migrated.length, 1, 'one process migrates while the other one waits')
 
   const [here, there] = [verbsOver(one.url), verbsOver(two.url)]
   const keys = await Promise.all(
@@ -48,49 +48,45 @@ t.test('two processes on one fresh database are one service', ON_SERVER, async (
   t.equal(payload.sub, user.id)
   t.equal((await here.call('GET', '/v1/users/me', { as: accessToken })).statusCode, 200)
   const replay = await here.verify(await there.assertedToken(user), code)
-  t.equal(replay.statusCode, 422, 'a code used there is used here')
+  t.equal(replay.statusCode, 422, 'a code that one process accepted is rejected by the other one')
 
   const disable = { as: user.account.apiKey, body: { disabled: true } }
   await here.call('PATCH', `/v1/users/${user.id}`, disable)
-  const dead = await there.call('GET', '/v1/users/me', { as: accessToken })
-  t.equal(dead.statusCode, 401, 'disabled here is disabled there')
+  const revoked = await there.call('GET', '/v1/users/me', { as: accessToken })
+  t.equal(revoked.statusCode, 401, 'a user whom one process disabled is rejected by the other one')
 })
 
-t.test(
-  'kill -9 amid two hundred sign-ins loses nothing that was acknowledged',
-  ON_SERVER,
-  async (t) => {
-    const DATABASE_URL = await createTestDatabase(t)
-    const first = await startServer(t, { DATABASE_URL })
-    const users = await enrolledUsers(verbsOver(first.url))
-    const acts = users.flatMap((user, index) => [
-      signInByCode(user),
-      ...user.recoveryCodes.slice(0, 3).map((code) => signInByRecoveryCode(user, code)),
-      ...(index % 4 === 0 ? [creationOfAccount(index)] : [])
-    ])
-    await performUntilKilled(acts, verbsOver(first.url), first)
-    const acknowledged = acts.filter(({ answer }) => answer)
-    t.ok(acknowledged.length >= ANSWERS_BEFORE_KILL && acknowledged.length < acts.length)
-    t.same(
-      acknowledged.filter(({ answer }) => (answer?.statusCode ?? 500) >= 300),
-      [],
-      'all were right'
-    )
+t.test('kill -9 during two hundred sign-ins loses no confirmed sign-in', ON_SERVER, async (t) => {
+  const DATABASE_URL = await createTestDatabase(t)
+  const first = await startServer(t, { DATABASE_URL })
+  const users = await enrolledUsers(verbsOver(first.url))
+  const acts = users.flatMap((user, index) => [
+    signInByCode(user),
+    ...user.recoveryCodes.slice(0, 3).map((code) => signInByRecoveryCode(user, code)),
+    ...(index % 4 === 0 ? [creationOfAccount(index)] : [])
+  ])
+  await performUntilKilled(acts, verbsOver(first.url), first)
+  const confirmed = acts.filter(({ answer }) => answer)
+  t.ok(confirmed.length >= ANSWERS_BEFORE_KILL && confirmed.length < acts.length)
+  t.same(
+    confirmed.filter(({ answer }) => (answer?.statusCode ?? 500) >= 300),
+    [],
+    'all of them succeeded'
+  )
 
-    const second = await startServer(t, { DATABASE_URL })
-    const verbs = verbsOver(second.url)
-    t.ok(acts.some(({ isSent }) => !isSent))
-    // Codes first, while those of then are still good.
-    for (const act of acts.toSorted((one, other) => rankOf(one) - rankOf(other))) {
-      if (act.answer) await act.holds(t, verbs)
-      if (act.isSent) continue
-      const { statusCode } = await act.perform(verbs)
-      t.ok(statusCode < 300, 'what was never sent still works')
-    }
-    t.equal(await second.stop(), 0)
-    await isWhole(t, DATABASE_URL)
+  const second = await startServer(t, { DATABASE_URL })
+  const verbs = verbsOver(second.url)
+  t.ok(acts.some(({ isSent }) => !isSent))
+  // Codes come first, before they expire.
+  for (const act of acts.toSorted((one, other) => rankOf(one) - rankOf(other))) {
+    if (act.answer) await act.holds(t, verbs)
+    if (act.isSent) continue
+    const { statusCode } = await act.perform(verbs)
+    t.ok(statusCode < 300, 'an act that was never sent still works')
   }
-)
+  t.equal(await second.stop(), 0)
+  await isWhole(t, DATABASE_URL)
+})
 
 interface Enrolled {
   id: string
@@ -101,7 +97,7 @@ interface Enrolled {
   recoveryCodes: string[]
 }
 
-/** A user without a password, whose app has just been confirmed. */
+/** Creates a user without a password, with an authenticator that was just confirmed. */
 async function enrolledUser(verbs: Verbs, account: TestAccount, email = 'ada@example.com') {
   const created = await verbs.call('POST', '/v1/users', { as: account.apiKey, body: { email } })
   const user = { id: created.json().id, account, email, password: '' }
@@ -123,19 +119,19 @@ async function enrolledUsers(verbs: Verbs): Promise<Enrolled[]> {
   return users
 }
 
-/** The code of the step after this one: good now and for a minute at least, in which a process starts again. */
+/** Returns the code of the next time step. It is valid for at least a minute, in which a process can restart. */
 function nextCode({ secret }: Enrolled): string {
   return codeAt({ secret }, new Date(Date.now() + PERIOD_MS))
 }
 
 interface Act {
   isSent: boolean
-  /** Null while there is none, and for good when the process died before it. */
+  /** The response, or null if it has not arrived or the process ended before. */
   answer: Answer | null
-  /** Chooses the code, unless it was chosen before. */
+  /** Chooses the code, unless it was chosen already. */
   prepare?(): void
   perform(verbs: Verbs): Promise<Answer>
-  /** Asserts that what was acknowledged is so. */
+  /** Asserts that a confirmed act is not lost. */
   holds(t: Test, verbs: Verbs): Promise<void>
 }
 
@@ -153,13 +149,13 @@ function signInByCode(user: Enrolled): Act {
     prepare()
     return verify(stepToken, code)
   }
-  return { ...onceOnly(perform, 'an acknowledged code stays used'), prepare }
+  return { ...onceOnly(perform, 'a confirmed code stays used'), prepare }
 }
 
 function signInByRecoveryCode(user: Enrolled, recoveryCode: string): Act {
   return onceOnly(
     async ({ assertedToken, recover }) => recover(await assertedToken(user), recoveryCode),
-    'an acknowledged recovery code is gone'
+    'a confirmed recovery code stays used'
   )
 }
 
@@ -185,19 +181,19 @@ function creationOfAccount(index: number): Act {
     holds: async (t, { call }) => {
       const as = act.answer?.json().apiKey.key
       const policy = await call('GET', '/v1/policy', { as })
-      t.match(policy.json(), { twoFactor: 'optional' }, 'an acknowledged account has all of it')
+      t.match(policy.json(), { twoFactor: 'optional' }, 'a confirmed account is complete')
     }
   }
   return act
 }
 
-/** Performs the acts, ten at a time, until so many are answered; then kills the process. */
+/** Performs the acts, ten at a time, until enough responses have arrived. Then `kill -9` ends the process. */
 async function performUntilKilled(acts: Act[], verbs: Verbs, server: Server): Promise<void> {
   const waiting = [...acts]
   let answers = 0
   const perform = async (act: Act) => {
     act.isSent = true
-    // Whoever gets no answer learns nothing: it may have happened or not.
+    // Without a response the act may have happened or not.
     act.answer = await act.perform(verbs).catch(() => null)
     if (act.answer) answers += 1
     if (answers === ANSWERS_BEFORE_KILL) await server.kill()
@@ -211,7 +207,7 @@ async function performUntilKilled(acts: Act[], verbs: Verbs, server: Server): Pr
   for (const act of acts) act.prepare?.()
 }
 
-/** What must hold over all rows, wherever the process was when it died. */
+/** Asserts that the rows are consistent, independent of the moment at which the process ended. */
 async function isWhole(t: Test, url: string): Promise<void> {
   const { prisma, close } = await openDatabase({ url })
   t.teardown(close)
@@ -223,7 +219,7 @@ async function isWhole(t: Test, url: string): Promise<void> {
   t.equal(users.length, USERS)
   for (const { authenticators, enrollment, recoveryCodes, stepTokens } of users) {
     t.equal(authenticators.length, 1)
-    t.equal(enrollment, null, 'what is confirmed is no longer pending')
+    t.equal(enrollment, null, 'a confirmed enrollment is no longer pending')
     const successes = stepTokens.filter(({ consumedAt }) => consumedAt).length
     const byCode = authenticators.filter(
       ({ confirmedAt, lastUsedAt }) => lastUsedAt && lastUsedAt > confirmedAt

@@ -13,11 +13,13 @@ async function startApp(t: Test) {
   const logged: { msg: string; level: number }[] = []
   const app = Fastify({ logger: { stream: { write: (line) => logged.push(JSON.parse(line)) } } })
   t.teardown(() => app.close())
-  await app.register(deadline, { withinMs: WITHIN_MS })
+  await app.register(deadline, { answerWithinMs: WITHIN_MS })
   await app.register(problemHandling, {
     isDatabaseUnavailable: () => false,
-    recordRefusal: async ({ url }) => {
-      if (url === '/refused') await sleep(2 * WITHIN_MS)
+    audit: {
+      recordRefusal: async ({ url }) => {
+        if (url === '/refused') await sleep(2 * WITHIN_MS)
+      }
     }
   })
   app.get('/quick', async () => 'an answer')
@@ -53,7 +55,7 @@ t.test('503 in time, with Retry-After and a line in the log', async (t) => {
     t.ok(tookMs >= WITHIN_MS - 1 && tookMs < 2 * WITHIN_MS, `after ${tookMs} ms`)
   }
   await sleep(2 * WITHIN_MS)
-  const told = logged.filter(({ msg }) => msg === 'request was not answered in time')
+  const told = logged.filter(({ msg }) => msg === 'request deadline exceeded')
   t.equal(told.length, 4)
 })
 

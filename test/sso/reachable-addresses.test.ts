@@ -1,4 +1,4 @@
-// Which addresses we let an account's admin make us call.
+// The addresses that an account's admin may make the service call.
 import t from 'tap'
 import { createAddressRule } from '../../src/sso/reachable-addresses.ts'
 
@@ -8,12 +8,12 @@ const PRIVATE = [
   ...['169.254.169.254', '172.16.0.1', '172.31.255.255', '192.168.1.1', '192.0.0.192'],
   ...['198.18.0.1', '224.0.0.1', '240.0.0.1', '255.255.255.255'],
   ...['::', '::1', 'fe80::1', 'fc00::1', 'fd00:ec2::254', 'ff02::1', '2001:db8::1', '2001::1'],
-  // IPv4 in the clothes of IPv6: mapped, compatible, translated, 6to4.
+  // IPv4 inside IPv6: mapped, compatible, translated, 6to4.
   ...['::ffff:10.0.0.1', '::ffff:8.8.8.8', '::127.0.0.1', '64:ff9b::a00:1', '2002:a00:1::1']
 ]
 const NO_ADDRESS = ['', 'localhost', '10.0.0', '0x7f000001', '2130706433', '[::1]', '8.8.8.8 ']
 
-t.test('in production: public addresses and what is configured', async (t) => {
+t.test('in production, public addresses and the configured networks may be reached', async (t) => {
   const mayReach = createAddressRule({ privateNetworks: [], allowsLoopback: false })
   for (const address of PUBLIC) t.equal(mayReach(address), true, address)
   for (const address of [...PRIVATE, ...NO_ADDRESS]) t.equal(mayReach(address), false, address)
@@ -28,7 +28,7 @@ t.test('in production: public addresses and what is configured', async (t) => {
   }
 })
 
-t.test('in development: this machine too', async (t) => {
+t.test('in development, this machine may be reached too', async (t) => {
   const mayReach = createAddressRule({ privateNetworks: [], allowsLoopback: true })
   for (const address of ['127.0.0.1', '127.8.8.8', '::1', ...PUBLIC]) {
     t.equal(mayReach(address), true, address)

@@ -23,9 +23,12 @@ export async function verifyAuditTrail({
   if (!key) throw new Error('there is no audit key: the service has never started on this database')
   const verdict = await createAuditTrail(prisma).verify({ key, noted })
   if (!verdict.isWhole) return { isWhole: false, line: `broken at ${describe(verdict.breach)}` }
-  const { verified, unsealed, head } = verdict
+  const { verified, unchained, head } = verdict
   const end = head ? `head ${formatHead(head)}` : 'no head yet'
-  return { isWhole: true, line: `${verified} events verified, ${unsealed} not chained yet; ${end}` }
+  return {
+    isWhole: true,
+    line: `${verified} events verified, ${unchained} not chained yet; ${end}`
+  }
 }
 
 function describe({ what, sequence, accountId, eventId, occurredAt }: Breach): string {

@@ -1,38 +1,39 @@
-// Judges the record as it is found, page by page: each event by its MAC, all of them by the chain over their MACs.
+// Judges the audit trail as it is stored, page by page: each event by its MAC, and all of them by the hash chain over
+// their MACs.
 import { isGenuine, linkOf, type StoredAuditEvent } from './events.ts'
 
-/** Where a chain ends. Noted elsewhere, it tells later whether what was there then still is. */
+/** The last link of a chain. A copy noted elsewhere shows later whether the chain up to it still exists. */
 export interface ChainHead {
   sequence: bigint
   hash: Uint8Array
 }
 
-/** A link of the chain and the event that it names, null where there is none. */
-export interface Seal extends ChainHead {
+/** A link of the chain with its event; null if the event does not exist. */
+export interface ChainLink extends ChainHead {
   accountId: string
   eventId: string
   occurredAt: string | null
   event: StoredAuditEvent | null
 }
 
-/** An event that no seal names. */
-export interface UnsealedEvent {
+/** An event without a link. */
+interface UnchainedEvent {
   event: StoredAuditEvent
-  /** Whether it waits to be sealed. */
+  /** Whether the event is in the queue of the chain. */
   isQueued: boolean
 }
 
 export const BREACHES = {
-  'event-missing': 'the event is gone',
+  'event-missing': 'the event is missing',
   'event-altered': 'the event was altered',
   'event-foreign': 'the event was not written by the service',
-  'event-unsealed': 'the event has lost its seal',
-  'seal-missing': 'the seal is gone',
-  'seal-altered': 'the seal was altered',
-  'head-missing': 'the chain does not hold the head that was noted'
+  'event-unchained': 'the link of the event is missing',
+  'link-missing': 'the link is missing',
+  'link-altered': 'the link was altered',
+  'head-missing': 'the chain does not contain the noted head'
 } as const
 
-/** The first row that is not as it was written; null for what can't be known of it. */
+/** The first row that differs from what the service wrote. Facts that cannot be known are null. */
 export interface Breach {
   what: keyof typeof BREACHES
   sequence: bigint | null
@@ -44,24 +45,24 @@ export interface Breach {
 const NOTHING_KNOWN = { accountId: null, eventId: null, occurredAt: null }
 
 /**
- * Judges the seals that follow on a head, in the order of their sequence; null is the head of an empty chain. Answers
- * the head after them, or the first breach.
+ * Judges the links that follow a head, in the order of their sequence. A null head means an empty chain. Returns the new
+ * head, or the first breach.
  */
-export function judgeSeals(
+export function judgeLinks(
   key: Uint8Array,
-  seals: Iterable<Seal>,
+  links: Iterable<ChainLink>,
   { head, noted }: { head: ChainHead | null; noted: ChainHead | null }
 ): { head: ChainHead | null; breach: Breach | null } {
   let last = head
-  for (const seal of seals) {
-    const what = faultOf(key, seal, last) ?? (isAnother(seal, noted) ? 'head-missing' : null)
-    if (what) return { head: last, breach: breachAt(what, seal, last) }
-    last = seal
+  for (const link of links) {
+    const what = faultOf(key, link, last) ?? (isAnother(link, noted) ? 'head-missing' : null)
+    if (what) return { head: last, breach: breachAt(what, link, last) }
+    last = link
   }
   return { head: last, breach: null }
 }
 
-/** The links that chain events, by their MACs, to all before them. */
+/** Computes the links that chain events, given by their MACs, to a head. */
 export function chainOn(
   key: Uint8Array,
   head: ChainHead | null,
@@ -75,26 +76,29 @@ export function chainOn(
   })
 }
 
-/** Judges the end of a chain: whether it reaches as far as the head that was noted. */
+/** Judges the end of a chain: it must reach at least as far as the noted head. */
 export function judgeEnd(head: ChainHead | null, noted: ChainHead | null): Breach | null {
   if (!noted || noted.sequence <= (head?.sequence ?? 0n)) return null
   return { what: 'head-missing', sequence: noted.sequence, ...NOTHING_KNOWN }
 }
 
-/** Judges an event without a seal; null for one of ours that waits for it. */
-export function judgeUnsealed(key: Uint8Array, { event, isQueued }: UnsealedEvent): Breach | null {
+/** Judges an event without a link. Returns null for a genuine event that is still in the queue. */
+export function judgeUnchained(
+  key: Uint8Array,
+  { event, isQueued }: UnchainedEvent
+): Breach | null {
   const { accountId, id: eventId, occurredAt } = event
   const named = { sequence: null, accountId, eventId, occurredAt }
   if (!isGenuine(key, event)) return { what: 'event-foreign', ...named }
-  return isQueued ? null : { what: 'event-unsealed', ...named }
+  return isQueued ? null : { what: 'event-unchained', ...named }
 }
 
-/** A head as people note it: `<sequence>:<hash in hex>`. */
+/** Formats a head for people to note: `<sequence>:<hash in hex>`. */
 export function formatHead({ sequence, hash }: ChainHead): string {
   return `${sequence}:${Buffer.from(hash).toString('hex')}`
 }
 
-/** Reads a noted head; null for what is none. */
+/** Parses a noted head. Returns null if the text has another form. */
 export function parseHead(text: string): ChainHead | null {
   const [, sequence, hash] = /^([1-9]\d{0,18}):([0-9a-f]{64})$/i.exec(text) ?? []
   if (sequence === undefined || hash === undefined) return null
@@ -103,22 +107,22 @@ export function parseHead(text: string): ChainHead | null {
 
 function faultOf(
   key: Uint8Array,
-  { sequence, hash, event }: Seal,
+  { sequence, hash, event }: ChainLink,
   previous: ChainHead | null
 ): Breach['what'] | null {
   const expected = sequenceAfter(previous)
-  if (sequence > expected) return 'seal-missing'
-  if (sequence < expected) return 'seal-altered'
+  if (sequence > expected) return 'link-missing'
+  if (sequence < expected) return 'link-altered'
   if (!event) return 'event-missing'
   if (!isGenuine(key, event)) return 'event-altered'
   const link = linkOf(key, { previous: previous?.hash ?? null, sequence, mac: event.mac })
-  return isSame(link, hash) ? null : 'seal-altered'
+  return isSame(link, hash) ? null : 'link-altered'
 }
 
-function breachAt(what: Breach['what'], seal: Seal, previous: ChainHead | null): Breach {
-  // Of a seal that is gone, its place is all that there is.
-  if (what === 'seal-missing') return { what, sequence: sequenceAfter(previous), ...NOTHING_KNOWN }
-  const { sequence, accountId, eventId, occurredAt } = seal
+function breachAt(what: Breach['what'], link: ChainLink, previous: ChainHead | null): Breach {
+  // Only the sequence of a missing link is known.
+  if (what === 'link-missing') return { what, sequence: sequenceAfter(previous), ...NOTHING_KNOWN }
+  const { sequence, accountId, eventId, occurredAt } = link
   return { what, sequence, accountId, eventId, occurredAt }
 }
 
@@ -126,11 +130,11 @@ function sequenceAfter(head: ChainHead | null): bigint {
   return (head?.sequence ?? 0n) + 1n
 }
 
-function isAnother(seal: ChainHead, noted: ChainHead | null): boolean {
-  return noted !== null && noted.sequence === seal.sequence && !isSame(noted.hash, seal.hash)
+function isAnother(link: ChainHead, noted: ChainHead | null): boolean {
+  return noted !== null && noted.sequence === link.sequence && !isSame(noted.hash, link.hash)
 }
 
-// In no constant time: whoever verifies has the key.
+// The comparison need not take constant time: the caller has the key.
 function isSame(one: Uint8Array, other: Uint8Array): boolean {
   return Buffer.compare(one, other) === 0
 }

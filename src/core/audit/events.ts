@@ -1,8 +1,8 @@
-// The record of what was done and what was refused. Each event carries a MAC under a key of the service, so that a row
-// written or changed by SQL is told from one of ours; the links of a chain over all events tell when one is gone.
+// The audit events: acts that were done or refused. Each event carries a MAC under a key of the service, so a row that
+// SQL inserted or changed is detected. A hash chain over all events reveals a missing one.
 import { createHmac, timingSafeEqual } from 'node:crypto'
 
-/** Every act that can be on record, succeeded or refused; acts that only read are there when they were refused. */
+/** Every act that is audited when it succeeds or is refused. Acts that only read are audited only when refused. */
 export const AUDIT_TYPES = [
   'account.create',
   'account.change',
@@ -39,7 +39,7 @@ export const AUDIT_TYPES = [
 ] as const
 export type AuditType = (typeof AUDIT_TYPES)[number]
 
-/** The account of what belongs to none: the operator's own acts, a sign-in to an unknown account (RFC 9562 §5.9). */
+/** The account of events without one: the operator's own acts, sign-ins to an unknown account (RFC 9562 §5.9). */
 export const NO_ACCOUNT = '00000000-0000-0000-0000-000000000000'
 
 export const AUDIT_OUTCOMES = ['succeeded', 'refused'] as const
@@ -65,9 +65,9 @@ export const AUDIT_TARGET_KINDS = [
 
 export interface AuditActor {
   kind: (typeof AUDIT_ACTOR_KINDS)[number]
-  /** Of a user or of a key; null for nobody known. */
+  /** The id of a user or a key; null for an unknown actor. */
   id: string | null
-  /** What they showed. */
+  /** The credential that the actor presented. */
   credential: (typeof AUDIT_CREDENTIALS)[number] | null
 }
 
@@ -84,18 +84,18 @@ export interface AuditEvent {
   outcome: AuditOutcome
   actor: AuditActor
   target: AuditTarget | null
-  /** The user whom the act is about: the target itself, or the owner of the target. */
+  /** The user whom the act concerns: the target, or the owner of the target. */
   userId: string | null
-  /** Given by whoever acted; the problem code where they were refused. */
+  /** The reason that the actor gave, or the problem code if the act was refused. */
   reason: string | null
-  /** The support case that an operator acted on. */
+  /** The support case behind an operator's act. */
   ticket: string | null
   address: string
   requestId: string
   details: AuditDetails | null
 }
 
-/** Flat, and never a secret. */
+/** Flat values, and never a secret. */
 export type AuditDetails = Record<string, string | number | boolean | null | string[]>
 
 type Mac = Uint8Array<ArrayBuffer>
@@ -103,13 +103,13 @@ type Mac = Uint8Array<ArrayBuffer>
 export type SignedAuditEvent = AuditEvent & { mac: Mac }
 
 /**
- * An event as the database holds it, whoever wrote it there: what it says is not what it must be until `isGenuine`
- * says so.
+ * An event as the database holds it. Anyone with access to the database could have written it, so it is trusted only after
+ * `isGenuine`.
  */
 export interface StoredAuditEvent {
   accountId: string
   id: string
-  /** As `toISOString` spells it; null for what we would never write, as infinity or a year before Christ. */
+  /** In the form of `toISOString`; null for a value that we never write, such as infinity or a year before 1 AD. */
   occurredAt: string | null
   type: string
   outcome: string
@@ -120,29 +120,29 @@ export interface StoredAuditEvent {
   ticket: string | null
   address: string
   requestId: string
-  /** The JSON itself, since the MAC covers its spelling. */
+  /** The JSON text, because the MAC covers its exact spelling. */
   details: string | null
   mac: Uint8Array
 }
 
-/** HMAC-SHA-256 (RFC 2104) over an event, each member in its place. */
+/** Returns the HMAC-SHA-256 (RFC 2104) of an event, over all members in a fixed order. */
 export function macOf(key: Uint8Array, event: AuditEvent): Mac {
   return macOfStored(key, storedForm(event))
 }
 
-/** The event as it is stored. */
+/** Returns the event in the form that is stored, with its MAC. */
 export function signEvent(key: Uint8Array, given: AuditEvent): SignedAuditEvent {
   const event = { ...given, reason: wellFormed(given.reason), ticket: wellFormed(given.ticket) }
   return { ...event, mac: macOf(key, event) }
 }
 
-/** Whether an event is as it was written here, compared in constant time. */
+/** Returns whether the service wrote this event exactly as it is. The comparison takes constant time. */
 export function isGenuine(key: Uint8Array, event: StoredAuditEvent): boolean {
   const expected = macOfStored(key, event)
   return event.mac.length === expected.length && timingSafeEqual(event.mac, expected)
 }
 
-/** How the members that are no text are written down. */
+/** Returns the event with the members that are not text in their stored form. */
 export function storedForm<Event extends AuditEvent>(event: Event) {
   return {
     ...event,
@@ -151,7 +151,7 @@ export function storedForm<Event extends AuditEvent>(event: Event) {
   }
 }
 
-/** The link that chains an event to all before it; `previous` is null at the first. */
+/** Returns the link that chains an event to all earlier ones. `previous` is null for the first event. */
 export function linkOf(
   key: Uint8Array,
   { previous, sequence, mac }: { previous: Uint8Array | null; sequence: bigint; mac: Uint8Array }
@@ -159,8 +159,8 @@ export function linkOf(
   return hmac(key, JSON.stringify(['link', String(sequence), hexOf(previous), hexOf(mac)]))
 }
 
-// JSON keeps the members apart, and the first of them keeps events and links apart. The details come last and as they
-// are: they need not be read to be judged, and no details are told from `null`.
+// JSON separates the members unambiguously, and the first member distinguishes events from links. The details come last,
+// as stored text: verification need not parse them. Absent details differ from the text `null`.
 function macOfStored(key: Uint8Array, event: Omit<StoredAuditEvent, 'mac'>): Mac {
   const { actor, target, details } = event
   const members = JSON.stringify([
@@ -183,7 +183,7 @@ function macOfStored(key: Uint8Array, event: Omit<StoredAuditEvent, 'mac'>): Mac
   return hmac(key, details === null ? members : `${members.slice(0, -1)},${details}]`)
 }
 
-// Half a surrogate pair has no UTF-8, so it is stored as U+FFFD; signed is what is stored.
+// An unpaired surrogate has no UTF-8 form, so it is stored as U+FFFD. The MAC covers the stored form.
 function wellFormed(text: string | null): string | null {
   return text?.replace(/\p{Surrogate}/gu, '\ufffd') ?? null
 }

@@ -1,9 +1,10 @@
-// Keyset pagination: a page starts after the last id of the one before, so inserts never shift it.
+// Keyset pagination: a page starts after the last id of the previous page, so inserts never shift it.
+import { UUID_PATTERN } from '../ids.ts'
 import { decodeCursor, encodeCursor } from './cursors.ts'
 
 export interface PageRequest {
   limit: number
-  /** The place of the last row of the page before: its id, in most lists. */
+  /** The place of the last row of the previous page: its id, in most lists. */
   after: string | null
 }
 
@@ -13,9 +14,7 @@ export interface Page<Row> {
   next: string | null
 }
 
-export const UUID_FORM = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-
-/** The page that a list's query asks for; null for a cursor that we never made. */
+/** Returns the page that a list's query requests; null for a cursor that we never issued. */
 export function readPageRequest(
   { limit, cursor }: { limit: number; cursor?: string },
   idForm: RegExp
@@ -25,7 +24,7 @@ export function readPageRequest(
   return after === null ? null : { limit, after }
 }
 
-/** Cuts what was read (one row more than asked for) into a page. */
+/** Returns the page of the rows that were read: one row more than requested. */
 export function pageOf<Row extends { id: string }>(
   read: Row[],
   limit: number,
@@ -36,21 +35,21 @@ export function pageOf<Row extends { id: string }>(
   return { rows, next: last && read.length > limit ? placeOf(last) : null }
 }
 
-/** A place in a list that is ordered by an instant, and by ids where that is the same. */
-export const INSTANT_PLACE_FORM =
-  /^(?<ms>0|-?[1-9]\d{0,13})\.(?<id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$/
+/** A place in a list that is ordered by an instant and then by id. */
+export const INSTANT_PLACE_FORM = new RegExp(`^(?<ms>0|-?[1-9]\\d{0,13})\\.(?<id>${UUID_PATTERN})$`)
 
+/** Returns the place of a row in such a list. */
 export function instantPlaceOf({ at, id }: { at: Date; id: string }): string {
   return `${at.getTime()}.${id}`
 }
 
-/** Reads a place back; null for what is none. */
+/** Reads a place. Returns null for text that is none. */
 export function readInstantPlace(place: string): { at: Date; id: string } | null {
   const { ms, id } = INSTANT_PLACE_FORM.exec(place)?.groups ?? {}
   return id === undefined ? null : { at: new Date(Number(ms)), id }
 }
 
-/** The page as it goes out. */
+/** Returns the page as the API sends it. */
 export function pageAnswer<Row, Item>({ rows, next }: Page<Row>, asItem: (row: Row) => Item) {
   return { items: rows.map(asItem), nextCursor: next === null ? null : encodeCursor(next) }
 }

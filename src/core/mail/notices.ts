@@ -1,45 +1,45 @@
-// What people are told by mail: NIST SP 800-63B-4 §4.6 wants every change of the means of sign-in told to their owner.
+// The notices that people receive by e-mail. NIST SP 800-63B-4 §4.6 requires one for every change of how a user signs in.
 import type { AuditEvent } from '../audit/events.ts'
 
-/** What each notice says beside when it happened; never a secret. */
+/** What each notice contains in addition to its time. Never a secret. */
 export interface NoticeDetails {
   /** The first authenticator was confirmed. */
   two_factor_enabled: { authenticator: string }
-  /** Turned off by the user, or the last authenticator removed. */
+  /** The user turned two-factor off or removed the last authenticator. */
   two_factor_disabled: Record<never, never>
   authenticator_added: { authenticator: string }
   authenticator_replaced: { authenticator: string; replaced: string }
   authenticator_removed: { authenticator: string }
   recovery_code_used: { remaining: number }
   recovery_codes_regenerated: Record<never, never>
-  /** Codes are switched off after too many wrong ones. */
+  /** Codes are disabled after too many wrong ones. */
   codes_disabled: { recoveryCodesRemaining: number }
-  /** Somebody has shown a token of it that was replaced before: there is a copy. */
+  /** A token of the device was used that had been replaced earlier, so a copy exists. */
   device_revoked_after_reuse: Record<never, never>
-  /** The first sign-in through the account's identity provider: from then on it signs this user in. */
+  /** The user's first sign-in through the account's identity provider, which links the two. */
   sso_linked: Record<never, never>
-  /** Reset by an admin, or by the account's back end. */
+  /** An admin or the account's back end reset the user's two-factor. */
   two_factor_reset: { by: 'admin' | 'api_key' }
-  /** Reset by the operator's support: to the user. */
+  /** The operator's support reset the user's two-factor. For the user. */
   support_reset: { ticket: string }
-  /** The same, to every admin of the account. */
+  /** The same, for every admin of the account. */
   support_reset_of_user: { ticket: string; user: string }
-  /** Two-factor becomes everyone's duty: to the users still to enrol. `from` is null for at once. */
+  /** The account requires two-factor. For users who have not set it up. `from` is null if it applies immediately. */
   two_factor_required: { from: string | null }
   password_changed: Record<never, never>
-  /** To the former address and to the new one. */
+  /** For both the old address and the new one. */
   email_changed: { from: string; to: string }
 }
 
 export type NoticeKind = keyof NoticeDetails
 
-export interface Circumstances {
+interface Circumstances {
   occurredAt: Date
-  /** Where the act came from; null where that is somebody else's business (an admin's, a back end's). */
+  /** The address of the user's own act; null for acts of others, whose address is not the user's business. */
   address: string | null
 }
 
-/** A mail to be, of one kind. */
+/** A notice of one kind, to be sent. */
 export type NoticeOf<Kind extends NoticeKind> = Circumstances & {
   accountId: string
   kind: Kind
@@ -47,10 +47,10 @@ export type NoticeOf<Kind extends NoticeKind> = Circumstances & {
   details: NoticeDetails[Kind]
 }
 
-/** One mail to be. */
+/** A notice of any kind, to be sent. */
 export type Notice = { [Kind in NoticeKind]: NoticeOf<Kind> }[NoticeKind]
 
-/** The notice of an act to somebody whom it concerns. */
+/** Returns the notice about an act for a user whom it concerns. */
 export function noticeTo<Kind extends NoticeKind>(
   { accountId, email: recipient }: { accountId: string; email: string },
   {
@@ -64,6 +64,6 @@ export function noticeTo<Kind extends NoticeKind>(
 ): Notice {
   const isOwnAct = actor.kind === 'user' && actor.id === userId
   const circumstances = { occurredAt, address: isOwnAct ? address : null }
-  // Kind and details belong together by this function's own type.
+  // The types of this function's parameters ensure that kind and details match.
   return { accountId, kind, recipient, ...circumstances, details } as Notice
 }

@@ -15,7 +15,7 @@ const POOL_MAX = 10
 // for longer, more requests that wait would not be served sooner.
 const CONNECT_TIMEOUT_MS = 1000
 // The server's own limit comes first, so that it cancels the work; the client's is for a silent one. Together with the
-// wait for a connection they are the deadline of a request (app.ts). No statement of ours takes a tenth of this.
+// wait for a connection they are the deadline of a request (plugins/deadline). No statement of ours takes a tenth of this.
 const STATEMENT_TIMEOUT_MS = 2000
 const QUERY_TIMEOUT_MS = 2500
 // A replica that freezes in a transaction must not hold its row locks for the others' lifetime.

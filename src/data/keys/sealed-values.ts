@@ -17,7 +17,7 @@ interface Place {
 }
 
 const PLACES: Record<SealedKind, Place> = {
-  'pending enrolments': {
+  'pending enrollments': {
     ...{ table: 'Enrollment', context: ['accountId', 'userId', 'authenticatorId'] },
     ...{ type: 'uuid', column: 'sealedSecret' }
   },

@@ -1,11 +1,12 @@
-// The whole record, walked through in one snapshot: a service that runs meanwhile neither disturbs it nor is disturbed.
+// Verifies the whole audit trail in one database snapshot. A running service does not disturb the verification, and the
+// verification does not disturb the service.
 import {
   type Breach,
   type ChainHead,
+  type ChainLink,
   judgeEnd,
-  judgeSeals,
-  judgeUnsealed,
-  type Seal
+  judgeLinks,
+  judgeUnchained
 } from '../../core/audit/chain.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import type { Transaction } from './act-records.ts'
@@ -19,38 +20,38 @@ import {
 
 export interface VerifyOptions {
   key: Uint8Array
-  /** A head that was noted earlier, and must still be in the chain. */
+  /** A head that was noted earlier. The chain must still contain it. */
   noted: ChainHead | null
-  /** How many rows are in memory at once, however long the record is. */
+  /** How many rows are in memory at the same time, whatever the length of the audit trail. */
   pageSize?: number
 }
 
 export type TrailVerdict =
-  | { isWhole: true; verified: number; unsealed: number; head: ChainHead | null }
+  | { isWhole: true; verified: number; unchained: number; head: ChainHead | null }
   | { isWhole: false; breach: Breach }
 
-type SealRow = JoinedEventRow & { sequence: bigint; hash: Uint8Array }
-type UnsealedRow = EventRow & { isSealed: boolean; isQueued: boolean }
+type LinkRow = JoinedEventRow & { sequence: bigint; hash: Uint8Array }
+type UnchainedRow = EventRow & { isChained: boolean; isQueued: boolean }
 
 const PAGE_SIZE = 1000
-/** Longer than any record takes; the limit on each statement stays. */
+/** Longer than the verification of any audit trail. The time limit on each statement still applies. */
 const TIMEOUT_MS = 24 * 60 * 60 * 1000
 
 export function createAuditTrail(prisma: PrismaClient) {
   return {
-    /** Judges every event and every link; the chain first, then what stands beside it. */
+    /** Verifies every event and every link: first the chain, then the events without a link, then the queue. */
     verify({ key, noted, pageSize = PAGE_SIZE }: VerifyOptions): Promise<TrailVerdict> {
       return prisma.$transaction(
         async (transaction) => {
-          // By hand, since the adapter of the embedded engine sets the level for no transaction.
+          // Set by a statement, because the adapter of the embedded engine ignores the isolation level of transactions.
           await transaction.$executeRaw`SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY`
-          const chain = await verifyChain(key, noted, sealPages(transaction, pageSize))
+          const chain = await verifyChain(key, noted, linkPages(transaction, pageSize))
           if (chain.breach) return { isWhole: false, breach: chain.breach }
-          const rest = await verifyUnsealed(key, unsealedPages(transaction, pageSize))
-          const breach = rest.breach ?? (await findGoneFromQueue(transaction))
+          const rest = await verifyUnchained(key, unchainedPages(transaction, pageSize))
+          const breach = rest.breach ?? (await findMissingFromQueue(transaction))
           if (breach) return { isWhole: false, breach }
           const { head, verified } = chain
-          return { isWhole: true, verified, unsealed: rest.unsealed, head }
+          return { isWhole: true, verified, unchained: rest.unchained, head }
         },
         { timeout: TIMEOUT_MS }
       )
@@ -58,32 +59,36 @@ export function createAuditTrail(prisma: PrismaClient) {
   }
 }
 
-async function verifyChain(key: Uint8Array, noted: ChainHead | null, pages: AsyncIterable<Seal[]>) {
+async function verifyChain(
+  key: Uint8Array,
+  noted: ChainHead | null,
+  pages: AsyncIterable<ChainLink[]>
+) {
   let head: ChainHead | null = null
   let verified = 0
-  for await (const seals of pages) {
-    const judged = judgeSeals(key, seals, { head, noted })
+  for await (const links of pages) {
+    const judged = judgeLinks(key, links, { head, noted })
     head = judged.head
     if (judged.breach) return { head, verified, breach: judged.breach }
-    verified += seals.length
+    verified += links.length
   }
   return { head, verified, breach: judgeEnd(head, noted) }
 }
 
-async function verifyUnsealed(key: Uint8Array, pages: AsyncIterable<UnsealedRow[]>) {
-  let unsealed = 0
+async function verifyUnchained(key: Uint8Array, pages: AsyncIterable<UnchainedRow[]>) {
+  let unchained = 0
   for await (const rows of pages) {
     for (const row of rows) {
-      const breach = judgeUnsealed(key, { event: asStoredEvent(row), isQueued: row.isQueued })
-      if (breach) return { unsealed, breach }
-      unsealed += 1
+      const breach = judgeUnchained(key, { event: asStoredEvent(row), isQueued: row.isQueued })
+      if (breach) return { unchained, breach }
+      unchained += 1
     }
   }
-  return { unsealed, breach: null }
+  return { unchained, breach: null }
 }
 
-/** An event that was deleted before it was sealed, if whoever did it has left its place in the queue. */
-async function findGoneFromQueue(transaction: Transaction): Promise<Breach | null> {
+/** Finds an event that was deleted before it was chained, if its queue entry was not deleted with it. */
+async function findMissingFromQueue(transaction: Transaction): Promise<Breach | null> {
   const [row] = await transaction.$queryRaw<JoinedEventRow[]>`
     SELECT ${eventColumns('k')} FROM "UnsealedAuditEvent" AS k
     LEFT JOIN "AuditEvent" AS e ON ${isEventOfKey}
@@ -93,11 +98,11 @@ async function findGoneFromQueue(transaction: Transaction): Promise<Breach | nul
   return { what: 'event-missing', sequence: null, accountId, eventId, occurredAt }
 }
 
-/** All seals by their sequence, each with its event. */
-async function* sealPages(transaction: Transaction, pageSize: number): AsyncGenerator<Seal[]> {
+/** Yields all links in the order of their sequence, each with its event. */
+async function* linkPages(transaction: Transaction, pageSize: number): AsyncGenerator<ChainLink[]> {
   let rest = Prisma.empty
   for (;;) {
-    const rows: SealRow[] = await transaction.$queryRaw<SealRow[]>`
+    const rows: LinkRow[] = await transaction.$queryRaw<LinkRow[]>`
       SELECT ${eventColumns('k')}, k.sequence, k.hash
       FROM (
         SELECT sequence, "accountId", "occurredAt", "eventId" AS id, hash FROM "AuditSeal" ${rest}
@@ -107,43 +112,43 @@ async function* sealPages(transaction: Transaction, pageSize: number): AsyncGene
       ORDER BY k.sequence`
     const last = rows.at(-1)
     if (!last) return
-    yield rows.map(asSeal)
+    yield rows.map(asLink)
     rest = Prisma.sql`WHERE sequence > ${last.sequence}`
   }
 }
 
-/** The events that no seal names, in the order of their keys. */
-async function* unsealedPages(
+/** Yields the events without a link, in the order of their keys. */
+async function* unchainedPages(
   transaction: Transaction,
   pageSize: number
-): AsyncGenerator<UnsealedRow[]> {
+): AsyncGenerator<UnchainedRow[]> {
   let rest = Prisma.empty
   for (;;) {
-    // A page is of all events; beside the unsealed ones, its last comes along to tell where the next begins.
-    const rows: UnsealedRow[] = await transaction.$queryRaw<UnsealedRow[]>`
-      SELECT ${eventColumns('e')}, s.sequence IS NOT NULL AS "isSealed", q.id IS NOT NULL AS "isQueued"
+    // A page covers all events. The statement returns the unchained ones and the last one, after which the next page starts.
+    const rows: UnchainedRow[] = await transaction.$queryRaw<UnchainedRow[]>`
+      SELECT ${eventColumns('e')}, l.sequence IS NOT NULL AS "isChained", q.id IS NOT NULL AS "isQueued"
       FROM (
         SELECT *, row_number() OVER (ORDER BY "accountId" DESC, "occurredAt" DESC, id DESC) AS "fromEnd"
         FROM (
           SELECT * FROM "AuditEvent" ${rest} ORDER BY "accountId", "occurredAt", id LIMIT ${pageSize}
         ) AS page
       ) AS e
-      LEFT JOIN "AuditSeal" AS s
-        ON (s."accountId", s."occurredAt", s."eventId") = (e."accountId", e."occurredAt", e.id)
+      LEFT JOIN "AuditSeal" AS l
+        ON (l."accountId", l."occurredAt", l."eventId") = (e."accountId", e."occurredAt", e.id)
       LEFT JOIN "UnsealedAuditEvent" AS q
         ON (q."accountId", q."occurredAt", q.id) = (e."accountId", e."occurredAt", e.id)
-      WHERE s.sequence IS NULL OR e."fromEnd" = 1
+      WHERE l.sequence IS NULL OR e."fromEnd" = 1
       ORDER BY e."accountId", e."occurredAt", e.id`
     const last = rows.at(-1)
     if (!last) return
-    yield rows.filter(({ isSealed }) => !isSealed)
+    yield rows.filter(({ isChained }) => !isChained)
     rest = Prisma.sql`
       WHERE ("accountId", "occurredAt", id)
         > (${last.accountId}::uuid, ${last.instant}::timestamptz, ${last.id}::uuid)`
   }
 }
 
-function asSeal(row: SealRow): Seal {
+function asLink(row: LinkRow): ChainLink {
   const { sequence, hash, accountId, occurredAt, id } = row
   const event = row.mac === null ? null : asStoredEvent(row)
   return { sequence, hash, accountId, occurredAt, eventId: id, event }

@@ -2,7 +2,7 @@
 // A label takes one of a few words that stand in the code: never what a caller has chosen, and nothing of a person.
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 
-/** From a cached document to beyond the deadline of a request (app.ts). */
+/** From a cached document to beyond the deadline of a request (plugins/deadline). */
 const DURATION_BUCKETS_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
 
 export type Instruments = ReturnType<typeof createInstruments>

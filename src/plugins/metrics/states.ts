@@ -2,18 +2,18 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { PasswordHashing } from '../../crypto/password-hashing.ts'
 import type { PoolUse } from '../../data/engine/engine.ts'
-import type { SealBacklog } from '../../data/trail/links.ts'
+import type { ChainBacklog } from '../../data/trail/links.ts'
 import type { MailBacklog } from '../../data/trail/outbox.ts'
 import type { Limits } from '../limits.ts'
 import type { Instruments } from './instruments.ts'
 
 export interface StatesOptions {
-  limits: Pick<Limits, 'refused'>
+  limits: Pick<Limits, 'rejections'>
   passwordHashing: Pick<PasswordHashing, 'queue'>
   /** Null where there is no pool. */
   poolUse(): PoolUse | null
   mails: { backlog(): Promise<MailBacklog> }
-  seals: { backlog(): Promise<SealBacklog> }
+  links: { backlog(): Promise<ChainBacklog> }
   /** Each dependency by name; its probe throws when it can't serve. */
   dependencies: Record<string, () => Promise<void>>
   now: () => Date
@@ -25,12 +25,12 @@ const ANSWER_WITHIN_MS = 1000
 export type States = ReturnType<typeof createStates>
 
 export function createStates(instruments: Instruments, options: StatesOptions) {
-  const { limits, passwordHashing, poolUse, mails, seals, dependencies, now } = options
+  const { limits, passwordHashing, poolUse, mails, links, dependencies, now } = options
 
   function readQueues(): void {
     const { limitHits, passwordHashes, passwordHashesShed } = instruments
     limitHits.reset()
-    for (const [limit, hits] of Object.entries(limits.refused)) limitHits.inc({ limit }, hits)
+    for (const [limit, hits] of Object.entries(limits.rejections)) limitHits.inc({ limit }, hits)
     const { running, waiting, shed } = passwordHashing.queue()
     passwordHashes.set({ state: 'running' }, running)
     passwordHashes.set({ state: 'waiting' }, waiting)
@@ -63,8 +63,8 @@ export function createStates(instruments: Instruments, options: StatesOptions) {
     instruments.oldestMail.set(backlog ? secondsSince(backlog.oldestWaitingAt) : Number.NaN)
   }
 
-  async function readSeals(): Promise<void> {
-    const backlog = await inTime(seals.backlog())
+  async function readLinks(): Promise<void> {
+    const backlog = await inTime(links.backlog())
     instruments.unsealedEvents.set(backlog?.waiting ?? Number.NaN)
     instruments.oldestUnsealedEvent.set(backlog ? secondsSince(backlog.oldestAt) : Number.NaN)
   }
@@ -78,7 +78,7 @@ export function createStates(instruments: Instruments, options: StatesOptions) {
     async read(): Promise<void> {
       readPool()
       readQueues()
-      await Promise.all([probeDependencies(), readMails(), readSeals()])
+      await Promise.all([probeDependencies(), readMails(), readLinks()])
     }
   }
 }

@@ -1,9 +1,10 @@
-// Accounts belong to the operator: a new one comes with its first API key, which is shown only then.
+// Accounts and their mandates, which only the operator manages.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
 import { formatBearerKey, hashBearerSecret, SCOPES } from '../../core/bearer-keys.ts'
-import { pageAnswer, UUID_FORM } from '../../core/lists/pages.ts'
+import { UUID_FORM } from '../../core/ids.ts'
+import { pageAnswer } from '../../core/lists/pages.ts'
 import { generateId } from '../../crypto/ids.ts'
 import { generateBearerKey } from '../../crypto/secrets.ts'
 import type { Account, Accounts } from '../../data/accounts/accounts.ts'
@@ -23,6 +24,7 @@ import {
   Slug,
   Uuid
 } from '../../wire/scalars.ts'
+import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 
 export interface AccountsOptions {
   accounts: Accounts
@@ -32,6 +34,8 @@ export interface AccountsOptions {
 }
 
 const OPERATOR = { operator: true } as const satisfies CredentialRule
+
+const AccountParams = Type.Object({ accountId: Uuid })
 
 const AccountAnswer = Type.Object({
   id: Uuid,
@@ -45,177 +49,178 @@ const NewAccountAnswer = Type.Object({
   ...AccountAnswer.properties,
   apiKey: Type.Object({
     id: Type.String(),
-    key: Type.String({ description: 'Every scope; shown only here.' }),
+    key: Type.String({ description: 'An API key with every scope. It is shown only here.' }),
     name: Name,
     scopes: ScopeList,
     createdAt: Instant
   })
 })
 
-const AccountParams = Type.Object({ accountId: Uuid })
+const CREATE_ACCOUNT = {
+  config: {
+    limit: 'address',
+    act: 'account.create',
+    credentials: OPERATOR,
+    problems: ['slug-taken']
+  },
+  schema: {
+    operationId: 'createAccount',
+    summary: 'Create an account',
+    description:
+      'Creates an account and its first API key, which has every scope and is shown only here. Without `audience`, the audience is `urn:twostep:account:<id>`.',
+    tags: ['Operator'],
+    body: Type.Object(
+      { slug: Slug, name: Name, audience: Type.Optional(Audience) },
+      { additionalProperties: false }
+    ),
+    response: { 201: NewAccountAnswer }
+  }
+} as const satisfies RouteDefinition
 
-const accounts: FastifyPluginAsyncTypebox<AccountsOptions> = async (
+const LIST_ACCOUNTS = {
+  config: { limit: 'address', act: 'account.read', credentials: OPERATOR },
+  schema: {
+    operationId: 'listAccounts',
+    summary: 'List the accounts',
+    description: 'Returns one page of all accounts, oldest first.',
+    tags: ['Operator'],
+    querystring: PageQuery,
+    response: { 200: Type.Object({ items: Type.Array(AccountAnswer), nextCursor: NextCursor }) }
+  }
+} as const satisfies RouteDefinition
+
+const GET_ACCOUNT = {
+  config: {
+    limit: 'address',
+    act: 'account.read',
+    credentials: OPERATOR,
+    problems: ['account-not-found']
+  },
+  schema: {
+    operationId: 'getAccount',
+    summary: 'Read an account',
+    description: 'Returns the slug, the name and the audience of an account.',
+    tags: ['Operator'],
+    params: AccountParams,
+    response: { 200: AccountAnswer }
+  }
+} as const satisfies RouteDefinition
+
+const CHANGE_ACCOUNT = {
+  config: {
+    limit: 'address',
+    act: 'account.change',
+    credentials: OPERATOR,
+    problems: ['account-not-found']
+  },
+  schema: {
+    operationId: 'changeAccount',
+    summary: 'Change an account',
+    description:
+      'Changes the name, the audience or both. A new audience applies to access tokens that are issued after the change.',
+    tags: ['Operator'],
+    params: AccountParams,
+    body: Type.Object(
+      { name: Type.Optional(Name), audience: Type.Optional(Audience) },
+      { additionalProperties: false, minProperties: 1 }
+    ),
+    response: { 200: AccountAnswer }
+  }
+} as const satisfies RouteDefinition
+
+const SET_MANDATE = {
+  config: {
+    limit: 'address',
+    act: 'mandate.set',
+    credentials: OPERATOR,
+    problems: ['account-not-found']
+  },
+  schema: {
+    operationId: 'setMandate',
+    summary: 'Set or lift a mandate',
+    description:
+      'Requires two-factor for the account from `requiredFrom` on; an instant in the past takes effect immediately, and null lifts the mandate. Until then, users can sign in without two-factor and see the date; afterwards, the account cannot turn two-factor off. Users who have to set it up are notified by e-mail, and single sign-on stays exempt.',
+    tags: ['Operator'],
+    params: AccountParams,
+    body: Type.Object(
+      { requiredFrom: Nullable(Instant), reason: Type.Optional(GivenReason) },
+      { additionalProperties: false }
+    ),
+    response: { 200: MandateAnswer }
+  }
+} as const satisfies RouteDefinition
+
+const accountRoutes: FastifyPluginAsyncTypebox<AccountsOptions> = async (
   app,
   { accounts, policies, audit, now }
 ) => {
-  app.post(
-    '/v1/accounts',
-    {
-      config: {
-        limit: 'address',
-        act: 'account.create',
-        credentials: OPERATOR,
-        problems: ['slug-taken']
-      },
-      schema: {
-        operationId: 'createAccount',
-        summary: 'Create an account and its first API key',
-        tags: ['Operator'],
-        body: Type.Object(
-          { slug: Slug, name: Name, audience: Type.Optional(Audience) },
-          { additionalProperties: false }
-        ),
-        response: { 201: NewAccountAnswer }
-      }
-    },
-    async (request, reply) => {
-      const { slug, name, audience } = request.body
-      const id = generateId()
-      const createdAt = now()
-      const bearerKey = generateBearerKey('api')
-      const apiKey = { id: bearerKey.id, name: 'First key', scopes: [...SCOPES], createdAt }
-      const account = await accounts.create(
-        { id, slug, name, audience: audience ?? `urn:twostep:account:${id}`, createdAt },
-        { ...apiKey, secretHash: hashBearerSecret(bearerKey.secret), expiresAt: null },
-        audit.succeeded(request, {
-          accountId: id,
-          target: { kind: 'account', id },
-          details: { slug, name, apiKey: apiKey.id }
-        })
-      )
-      if (!account) throw new Problem('slug-taken')
-      return reply.code(201).send({
-        ...asAnswer(account),
-        apiKey: {
-          ...apiKey,
-          key: formatBearerKey(bearerKey),
-          createdAt: createdAt.toISOString()
-        }
-      })
-    }
-  )
+  app.post('/v1/accounts', CREATE_ACCOUNT, createAccount)
+  app.get('/v1/accounts', LIST_ACCOUNTS, listAccounts)
+  app.get('/v1/accounts/:accountId', GET_ACCOUNT, getAccount)
+  app.patch('/v1/accounts/:accountId', CHANGE_ACCOUNT, changeAccount)
+  app.put('/v1/accounts/:accountId/mandate', SET_MANDATE, setMandate)
 
-  app.get(
-    '/v1/accounts',
-    {
-      config: { limit: 'address', act: 'account.read', credentials: OPERATOR },
-      schema: {
-        operationId: 'listAccounts',
-        summary: 'List the accounts, oldest first',
-        tags: ['Operator'],
-        querystring: PageQuery,
-        response: { 200: Type.Object({ items: Type.Array(AccountAnswer), nextCursor: NextCursor }) }
-      }
-    },
-    async (request) => {
-      const page = await accounts.list(pageRequestOf(request.query, UUID_FORM))
-      return pageAnswer(page, asAnswer)
-    }
-  )
+  async function createAccount(
+    request: RequestOf<typeof CREATE_ACCOUNT>,
+    reply: ReplyOf<typeof CREATE_ACCOUNT>
+  ) {
+    const { slug, name, audience } = request.body
+    const id = generateId()
+    const createdAt = now()
+    const bearerKey = generateBearerKey('api')
+    const apiKey = { id: bearerKey.id, name: 'First key', scopes: [...SCOPES], createdAt }
+    const event = audit.succeeded(request, {
+      accountId: id,
+      target: { kind: 'account', id },
+      details: { slug, name, apiKey: apiKey.id }
+    })
+    const account = await accounts.create(
+      { id, slug, name, audience: audience ?? `urn:twostep:account:${id}`, createdAt },
+      { ...apiKey, secretHash: hashBearerSecret(bearerKey.secret), expiresAt: null },
+      event
+    )
+    if (!account) throw new Problem('slug-taken')
+    const key = formatBearerKey(bearerKey)
+    return reply.code(201).send({
+      ...asAnswer(account),
+      apiKey: { ...apiKey, key, createdAt: createdAt.toISOString() }
+    })
+  }
 
-  app.get(
-    '/v1/accounts/:accountId',
-    {
-      config: {
-        limit: 'address',
-        act: 'account.read',
-        credentials: OPERATOR,
-        problems: ['account-not-found']
-      },
-      schema: {
-        operationId: 'getAccount',
-        summary: 'Read an account',
-        tags: ['Operator'],
-        params: AccountParams,
-        response: { 200: AccountAnswer }
-      }
-    },
-    async (request) => {
-      const account = await accounts.find(request.params.accountId)
-      if (!account) throw new Problem('account-not-found')
-      return asAnswer(account)
-    }
-  )
+  async function listAccounts(request: RequestOf<typeof LIST_ACCOUNTS>) {
+    const page = await accounts.list(pageRequestOf(request.query, UUID_FORM))
+    return pageAnswer(page, asAnswer)
+  }
 
-  app.patch(
-    '/v1/accounts/:accountId',
-    {
-      config: {
-        limit: 'address',
-        act: 'account.change',
-        credentials: OPERATOR,
-        problems: ['account-not-found']
-      },
-      schema: {
-        operationId: 'changeAccount',
-        summary: 'Change the name or the audience of an account',
-        tags: ['Operator'],
-        params: AccountParams,
-        body: Type.Object(
-          { name: Type.Optional(Name), audience: Type.Optional(Audience) },
-          { additionalProperties: false, minProperties: 1 }
-        ),
-        response: { 200: AccountAnswer }
-      }
-    },
-    async (request) => {
-      const { accountId } = request.params
-      const event = audit.succeeded(request, { accountId, details: { ...request.body } })
-      const account = await accounts.change(accountId, request.body, event)
-      if (!account) throw new Problem('account-not-found')
-      return asAnswer(account)
-    }
-  )
+  async function getAccount(request: RequestOf<typeof GET_ACCOUNT>) {
+    const account = await accounts.find(request.params.accountId)
+    if (!account) throw new Problem('account-not-found')
+    return asAnswer(account)
+  }
 
-  app.put(
-    '/v1/accounts/:accountId/mandate',
-    {
-      config: {
-        limit: 'address',
-        act: 'mandate.set',
-        credentials: OPERATOR,
-        problems: ['account-not-found']
-      },
-      schema: {
-        operationId: 'setMandate',
-        summary: 'Require two-factor of an account from an instant on',
-        description:
-          'From then on the account can’t switch it off; before, users are let in and told of the date. An instant that is past holds at once; null lifts the mandate. Single sign-on stays exempt.',
-        tags: ['Operator'],
-        params: AccountParams,
-        body: Type.Object(
-          { requiredFrom: Nullable(Instant), reason: Type.Optional(GivenReason) },
-          { additionalProperties: false }
-        ),
-        response: { 200: MandateAnswer }
-      }
-    },
-    async (request) => {
-      const { accountId } = request.params
-      const { requiredFrom, reason = null } = request.body
-      const mandate =
-        requiredFrom === null
-          ? null
-          : { requiredFrom: instantOf(requiredFrom, '/requiredFrom'), reason }
-      const event = audit.succeeded(request, { accountId, reason, details: { requiredFrom } })
-      const stored = await policies.mandate(accountId, mandate, event)
-      if (!stored) throw new Problem('account-not-found')
-      return mandateAnswer(stored.mandate, now())
-    }
-  )
+  async function changeAccount(request: RequestOf<typeof CHANGE_ACCOUNT>) {
+    const { accountId } = request.params
+    const event = audit.succeeded(request, { accountId, details: { ...request.body } })
+    const account = await accounts.change(accountId, request.body, event)
+    if (!account) throw new Problem('account-not-found')
+    return asAnswer(account)
+  }
+
+  async function setMandate(request: RequestOf<typeof SET_MANDATE>) {
+    const { accountId } = request.params
+    const { requiredFrom, reason = null } = request.body
+    const mandate =
+      requiredFrom === null
+        ? null
+        : { requiredFrom: instantOf(requiredFrom, '/requiredFrom'), reason }
+    const event = audit.succeeded(request, { accountId, reason, details: { requiredFrom } })
+    const stored = await policies.mandate(accountId, mandate, event)
+    if (!stored) throw new Problem('account-not-found')
+    return mandateAnswer(stored.mandate, now())
+  }
 }
 
-export default accounts
+export default accountRoutes
 
 function asAnswer({ createdAt, ...account }: Account) {
   return { ...account, createdAt: createdAt.toISOString() }

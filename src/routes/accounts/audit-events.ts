@@ -1,4 +1,4 @@
-// The record, for those whom it is kept for: the account's admins and its own systems.
+// The audit trail, as the admins and the back ends of an account read it.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import {
@@ -13,26 +13,28 @@ import { INSTANT_PLACE_FORM, pageAnswer } from '../../core/lists/pages.ts'
 import type { AuditEvents } from '../../data/trail/audit-events.ts'
 import { NextCursor, PageQuery, pageRequestOf } from '../../wire/lists.ts'
 import { Instant, instantOf, Nullable, Uuid } from '../../wire/scalars.ts'
+import type { RequestOf, RouteDefinition } from '../definitions.ts'
 
 export interface AuditEventsOptions {
   auditEvents: AuditEvents
 }
 
-// Answers are not held to these lists: a row must not hide the others by being of a newer release, or nobody's at all.
+// The spec lists the known words, but a response may hold other ones. An event that a newer release or a direct change of
+// the database has written must not make the whole page fail.
 const Word = (words: readonly string[]) => Type.Unsafe<string>({ type: 'string', enum: words })
 const WordOrNull = (words: readonly string[]) =>
   Type.Unsafe<string | null>({ type: ['string', 'null'], enum: [...words, null] })
 
 const Target = Type.Unsafe<StoredAuditEvent['target']>({
   type: ['object', 'null'],
-  description: 'What the act was done to, where that is a thing of its own.',
+  description: 'The object of the act, or null if the act has none of its own.',
   required: ['kind', 'id'],
   properties: { kind: Word(AUDIT_TARGET_KINDS), id: Type.String() }
 })
 
 const Details = Type.Unsafe<object | null>({
   type: ['object', 'null'],
-  description: 'What else is worth knowing of an act of this type.',
+  description: 'More fields, which depend on the type of the event.',
   additionalProperties: true
 })
 
@@ -43,14 +45,16 @@ const AuditEventAnswer = Type.Object({
   outcome: Word(AUDIT_OUTCOMES),
   actor: Type.Object({
     kind: Word(AUDIT_ACTOR_KINDS),
-    id: Nullable(Type.String({ description: 'Of a user or of a key.' })),
+    id: Nullable(Type.String({ description: 'The id of the user or of the key.' })),
     credential: WordOrNull(AUDIT_CREDENTIALS)
   }),
   target: Target,
   reason: Nullable(
-    Type.String({ description: 'Given by whoever acted; a problem `code` where it was refused.' })
+    Type.String({
+      description: 'The reason that the actor gave, or the problem `code` of a refused act.'
+    })
   ),
-  ticket: Nullable(Type.String({ description: 'The support case of an operator’s act.' })),
+  ticket: Nullable(Type.String({ description: 'The support case behind an act of the operator.' })),
   address: Type.String({ examples: ['198.51.100.7'] }),
   requestId: Uuid,
   details: Details
@@ -60,54 +64,53 @@ const AuditQuery = Type.Object(
   {
     type: Type.Optional(Type.Enum([...AUDIT_TYPES])),
     userId: Type.Optional(
-      Type.String({ ...Uuid, description: 'Events about this user, or of what they did.' })
+      Type.String({ ...Uuid, description: 'Only events about this user or by this user.' })
     ),
-    since: Type.Optional(Type.String({ ...Instant, description: 'Not before this instant.' })),
+    since: Type.Optional(
+      Type.String({ ...Instant, description: 'Only events at this instant or later.' })
+    ),
     ...PageQuery.properties
   },
   { additionalProperties: false }
 )
 
+const LIST_AUDIT_EVENTS = {
+  config: {
+    limit: 'address',
+    act: 'audit.read',
+    credentials: { apiKey: ['audit:read'], accessToken: { holder: 'admin' } }
+  },
+  schema: {
+    operationId: 'listAuditEvents',
+    summary: 'List the audit events',
+    description:
+      'Returns one page of the audit trail of the account, newest first. It holds an event for every act that changed something and for every refused act of an authenticated caller. Events are never changed or removed.',
+    tags: ['Audit'],
+    querystring: AuditQuery,
+    response: {
+      200: Type.Object({ items: Type.Array(AuditEventAnswer), nextCursor: NextCursor })
+    }
+  }
+} as const satisfies RouteDefinition
+
 const auditEventRoutes: FastifyPluginAsyncTypebox<AuditEventsOptions> = async (
   app,
   { auditEvents }
 ) => {
-  app.get(
-    '/v1/audit-events',
-    {
-      config: {
-        limit: 'address',
-        act: 'audit.read',
-        credentials: { apiKey: ['audit:read'], accessToken: { holder: 'admin' } }
-      },
-      schema: {
-        operationId: 'listAuditEvents',
-        summary: 'List what was done and what was refused, newest first',
-        description:
-          'Every act that changes something, and every refusal of a caller who was known. Events are never changed or removed.',
-        tags: ['Audit'],
-        querystring: AuditQuery,
-        response: {
-          200: Type.Object({ items: Type.Array(AuditEventAnswer), nextCursor: NextCursor })
-        }
-      }
-    },
-    async (request) => {
-      const { accountId } = request.credentialOf('apiKey', 'accessToken')
-      const { type, userId, since, ...paging } = request.query
-      const filter = {
-        ...(type === undefined ? {} : { type }),
-        ...(userId === undefined ? {} : { userId }),
-        ...(since === undefined ? {} : { since: instantOf(since, '/since') })
-      }
-      const page = await auditEvents.list(
-        accountId,
-        filter,
-        pageRequestOf(paging, INSTANT_PLACE_FORM)
-      )
-      return pageAnswer(page, asAnswer)
+  app.get('/v1/audit-events', LIST_AUDIT_EVENTS, listAuditEvents)
+
+  async function listAuditEvents(request: RequestOf<typeof LIST_AUDIT_EVENTS>) {
+    const { accountId } = request.credentialOf('apiKey', 'accessToken')
+    const { type, userId, since, ...paging } = request.query
+    const filter = {
+      ...(type === undefined ? {} : { type }),
+      ...(userId === undefined ? {} : { userId }),
+      ...(since === undefined ? {} : { since: instantOf(since, '/since') })
     }
-  )
+    const asked = pageRequestOf(paging, INSTANT_PLACE_FORM)
+    const page = await auditEvents.list(accountId, filter, asked)
+    return pageAnswer(page, asAnswer)
+  }
 }
 
 export default auditEventRoutes

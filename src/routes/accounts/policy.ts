@@ -1,7 +1,7 @@
-// What an account demands of its users. Nobody changes it unseen: every change names the version it was made from.
+// The policy of an account. Every change names the version that it was made from, so that no admin overwrites the change
+// of another admin unseen.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply } from 'fastify'
-import { type Static, Type } from 'typebox'
+import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
 import type { AuditDetails } from '../../core/audit/events.ts'
 import { isMatchedBy, strongEtag } from '../../core/etags.ts'
@@ -17,9 +17,11 @@ import {
 } from '../../core/policy.ts'
 import type { Policies, StoredPolicy } from '../../data/policy/policies.ts'
 import type { CredentialRule } from '../../plugins/credentials.ts'
-import { MandateAnswer, mandateAnswer } from '../../wire/mandate.ts'
+import { mandateAnswer } from '../../wire/mandate.ts'
+import { PolicyAnswer, PolicyBody, PreviewAnswer } from '../../wire/policy.ts'
 import { invalidMember, Problem, unavailable } from '../../wire/problem.ts'
-import { Email, Instant, instantOf, Nullable, TwoFactorPolicy, Uuid } from '../../wire/scalars.ts'
+import { instantOf } from '../../wire/scalars.ts'
+import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 
 export interface PolicyOptions {
   policies: Policies
@@ -27,201 +29,139 @@ export interface PolicyOptions {
   now: () => Date
 }
 
-const CHANGERS = {
+const POLICY_WRITERS = {
   apiKey: ['policy:write'],
   accessToken: { holder: 'admin', fresh: 'second-factor' }
 } as const satisfies CredentialRule
 
-const GraceDays = Type.Integer({
-  minimum: 0,
-  maximum: 365,
-  description: 'Days after `requiredFrom` in which nobody is held up for the set-up.'
-})
-const DeviceDays = Type.Integer({ minimum: 1, maximum: 365 })
-const Mode = Type.Enum(['off', 'optional', 'required'], {
-  description: '`required` closes the password door.'
-})
-/**
- * Of the characters of URLs (RFC 3986) those that an issuer may have, so no query, fragment or user. Compared with the
- * `iss` of ID tokens to the letter; whether it may be asked is decided when it is.
- */
-const Issuer = Type.String({
-  maxLength: 500,
-  pattern: "^https?://[A-Za-z0-9\\[][A-Za-z0-9._~:/\\[\\]!$&'()*+,;=%-]*$",
-  examples: ['https://login.acme.example']
-})
-const ClientId = Type.String({ minLength: 1, maxLength: 255, pattern: '^[\\u0021-\\u007e]+$' })
-const RequiredFrom = Nullable(
-  Type.String({ ...Instant, description: 'From when it is required; null for at once.' })
-)
-
-const PolicyBody = Type.Object(
-  {
-    twoFactor: Type.Optional(TwoFactorPolicy),
-    requiredFrom: Type.Optional(RequiredFrom),
-    graceDays: Type.Optional(GraceDays),
-    trustedDevices: Type.Optional(
-      Type.Object(
-        { allowed: Type.Optional(Type.Boolean()), days: Type.Optional(DeviceDays) },
-        { additionalProperties: false }
-      )
-    ),
-    sso: Type.Optional(
-      Type.Object(
-        {
-          mode: Type.Optional(Mode),
-          issuer: Type.Optional(Nullable(Issuer)),
-          clientId: Type.Optional(Nullable(ClientId))
-        },
-        { additionalProperties: false }
-      )
-    )
-  },
-  { additionalProperties: false }
-)
-type PolicyBody = Static<typeof PolicyBody>
-
-const PolicyAnswer = Type.Object({
-  twoFactor: TwoFactorPolicy,
-  requiredFrom: RequiredFrom,
-  graceDays: GraceDays,
-  trustedDevices: Type.Object({ allowed: Type.Boolean(), days: DeviceDays }),
-  sso: Type.Object({ mode: Mode, issuer: Nullable(Issuer), clientId: Nullable(ClientId) }),
-  mandate: MandateAnswer,
-  effective: Type.Enum(['optional', 'required'], { description: 'What holds now, all told.' }),
-  updatedAt: Instant
-})
-
-const PreviewAnswer = Type.Object({
-  wouldEnroll: Type.Integer({ description: 'Users who would be led through the set-up.' }),
-  exempt: Type.Integer({ description: 'Users for whom single sign-on stands in for the code.' }),
-  unaffected: Type.Integer({ description: 'Everybody else.' }),
-  from: Nullable(
-    Type.String({ ...Instant, description: 'From when on; null where nothing is demanded.' })
-  ),
-  sample: Type.Array(Type.Object({ id: Uuid, email: Email }), {
-    description: 'The first of those who would have to enrol.'
-  })
-})
-
-const ETagHeader = {
-  ETag: { type: 'string', description: 'Strong; send it in `If-Match` to change the policy.' }
+const ETAG_HEADER = {
+  ETag: {
+    type: 'string',
+    description: 'A strong tag of the policy. Send it in `If-Match` to change the policy.'
+  }
 }
 const PATCH_TYPES = ['application/json', 'application/merge-patch+json']
 
-/** A change that is made for whichever version there is gives way to so many others. */
+/** With `If-Match: *`, a change retries after a lost race. Only continuous writes by others exhaust so many retries. */
 const RACES_MAX = 10
 
-const policy: FastifyPluginAsyncTypebox<PolicyOptions> = async (app, { policies, audit, now }) => {
+const GET_POLICY = {
+  config: {
+    limit: 'address',
+    act: 'policy.read',
+    credentials: { apiKey: ['policy:read'], accessToken: { holder: 'anyone' } }
+  },
+  schema: {
+    operationId: 'getPolicy',
+    summary: 'Read the account policy',
+    description:
+      'Returns the policy of the account, the mandate of the operator and the requirement that applies now.',
+    tags: ['Policy'],
+    response: { 200: { ...PolicyAnswer, headers: ETAG_HEADER } }
+  }
+} as const satisfies RouteDefinition
+
+const CHANGE_POLICY = {
+  config: {
+    limit: 'address',
+    act: 'policy.change',
+    credentials: POLICY_WRITERS,
+    problems: ['precondition-required', 'etag-mismatch', 'policy-locked']
+  },
+  schema: {
+    operationId: 'changePolicy',
+    summary: 'Change the account policy',
+    description:
+      'Applies a merge patch (RFC 7396) to the version of the policy that `If-Match` names. Users who have to set up two-factor are notified by e-mail, and a change of `twoFactor`, `trustedDevices` or `sso.mode` revokes all trusted devices. A mandate in force locks `twoFactor`, `requiredFrom` and `graceDays`; the identity provider is never contacted.',
+    tags: ['Policy'],
+    consumes: PATCH_TYPES,
+    headers: Type.Object({ 'if-match': Type.Optional(Type.String()) }),
+    body: PolicyBody,
+    response: { 200: { ...PolicyAnswer, headers: ETAG_HEADER } }
+  }
+} as const satisfies RouteDefinition
+
+const PREVIEW_POLICY = {
+  config: {
+    limit: 'address',
+    act: 'policy.preview',
+    credentials: POLICY_WRITERS,
+    problems: ['policy-locked']
+  },
+  schema: {
+    operationId: 'previewPolicy',
+    summary: 'Preview a policy change',
+    description:
+      'Counts the users whom a change of the policy would affect. Takes the same body as `PATCH /v1/policy` and changes nothing.',
+    tags: ['Policy'],
+    consumes: PATCH_TYPES,
+    body: PolicyBody,
+    response: { 200: PreviewAnswer }
+  }
+} as const satisfies RouteDefinition
+
+const policyRoutes: FastifyPluginAsyncTypebox<PolicyOptions> = async (
+  app,
+  { policies, audit, now }
+) => {
   app.addContentTypeParser(
     'application/merge-patch+json',
     { parseAs: 'string' },
     app.getDefaultJsonParser('error', 'error')
   )
 
-  app.get(
-    '/v1/policy',
-    {
-      config: {
-        limit: 'address',
-        act: 'policy.read',
-        credentials: { apiKey: ['policy:read'], accessToken: { holder: 'anyone' } }
-      },
-      schema: {
-        operationId: 'getPolicy',
-        summary: 'Read the account policy',
-        tags: ['Policy'],
-        response: { 200: { ...PolicyAnswer, headers: ETagHeader } }
-      }
-    },
-    async (request, reply) => {
-      const { accountId } = request.credentialOf('apiKey', 'accessToken')
-      return answer(reply, await policies.find(accountId))
-    }
-  )
+  app.get('/v1/policy', GET_POLICY, getPolicy)
+  app.patch('/v1/policy', CHANGE_POLICY, changePolicy)
+  app.post('/v1/policy/preview', PREVIEW_POLICY, previewPolicy)
 
-  app.patch(
-    '/v1/policy',
-    {
-      config: {
-        limit: 'address',
-        act: 'policy.change',
-        credentials: CHANGERS,
-        problems: ['precondition-required', 'etag-mismatch', 'policy-locked']
-      },
-      schema: {
-        operationId: 'changePolicy',
-        summary: 'Change the account policy',
-        description:
-          'A merge patch (RFC 7396) from the version that `If-Match` names. While a mandate of the operator holds, `twoFactor`, `requiredFrom` and `graceDays` are locked. The identity provider is not asked.',
-        tags: ['Policy'],
-        consumes: PATCH_TYPES,
-        headers: Type.Object({ 'if-match': Type.Optional(Type.String()) }),
-        body: PolicyBody,
-        response: { 200: { ...PolicyAnswer, headers: ETagHeader } }
-      }
-    },
-    async (request, reply) => {
-      const { accountId } = request.credentialOf('apiKey', 'accessToken')
-      const patch = patchOf(request.body)
-      const ifMatch = request.headers['if-match']
-      if (ifMatch === undefined) throw new Problem('precondition-required')
-      for (let race = 0; race < RACES_MAX; race += 1) {
-        const before = await policies.find(accountId)
-        const after = patched(before, patch, now())
-        if (!isMatchedBy(ifMatch, etagOf(before, now()))) throw new Problem('etag-mismatch')
-        const event = audit.succeeded(request, {
-          target: { kind: 'policy', id: accountId },
-          details: { ...changesOf(request.body), version: before.version + 1 }
-        })
-        const stored = await policies.replace(before, after, event)
-        // Whoever lost is told so by the next read, but for `*`, which is true of every version.
-        if (stored) return answer(reply, stored)
-      }
-      throw unavailable()
-    }
-  )
+  async function getPolicy(
+    request: RequestOf<typeof GET_POLICY>,
+    reply: ReplyOf<typeof GET_POLICY>
+  ) {
+    const { accountId } = request.credentialOf('apiKey', 'accessToken')
+    const stored = await policies.find(accountId)
+    const { etag, body } = shownAt(now(), stored)
+    return reply.header('etag', etag).send(body)
+  }
 
-  app.post(
-    '/v1/policy/preview',
-    {
-      config: {
-        limit: 'address',
-        act: 'policy.preview',
-        credentials: CHANGERS,
-        problems: ['policy-locked']
-      },
-      schema: {
-        operationId: 'previewPolicy',
-        summary: 'Say whom a change of the policy would reach',
-        description: 'Takes what `PATCH /v1/policy` takes, and changes nothing.',
-        tags: ['Policy'],
-        consumes: PATCH_TYPES,
-        body: PolicyBody,
-        response: { 200: PreviewAnswer }
-      }
-    },
-    async (request) => {
-      const { accountId } = request.credentialOf('apiKey', 'accessToken')
-      const patch = patchOf(request.body)
+  async function changePolicy(
+    request: RequestOf<typeof CHANGE_POLICY>,
+    reply: ReplyOf<typeof CHANGE_POLICY>
+  ) {
+    const { accountId } = request.credentialOf('apiKey', 'accessToken')
+    const patch = patchOf(request.body)
+    const ifMatch = request.headers['if-match']
+    if (ifMatch === undefined) throw new Problem('precondition-required')
+    for (let race = 0; race < RACES_MAX; race += 1) {
       const before = await policies.find(accountId)
-      const demands = { ...before, policy: patched(before, patch, now()) }
-      const from = enforcedFrom(demands)?.toISOString() ?? null
-      return { ...(await policies.reach(accountId, demands)), from }
+      const after = applyPatch(before, patch, now())
+      if (!isMatchedBy(ifMatch, shownAt(now(), before).etag)) throw new Problem('etag-mismatch')
+      const details = { ...changesOf(request.body), version: before.version + 1 }
+      const target = { kind: 'policy', id: accountId } as const
+      const event = audit.succeeded(request, { target, details })
+      const stored = await policies.replace(before, after, event)
+      // After a lost race the next read fails the comparison above, except with `*`, which matches every version.
+      if (!stored) continue
+      const { etag, body } = shownAt(now(), stored)
+      return reply.header('etag', etag).send(body)
     }
-  )
+    throw unavailable()
+  }
 
-  /** The tag and the body are of one instant: what a date changes, it changes in both. */
-  function answer(reply: FastifyReply, stored: StoredPolicy) {
-    const at = now()
-    return reply.header('etag', etagOf(stored, at)).send(asAnswer(stored, at))
+  async function previewPolicy(request: RequestOf<typeof PREVIEW_POLICY>) {
+    const { accountId } = request.credentialOf('apiKey', 'accessToken')
+    const patch = patchOf(request.body)
+    const before = await policies.find(accountId)
+    const demands = { ...before, policy: applyPatch(before, patch, now()) }
+    const from = enforcedFrom(demands)?.toISOString() ?? null
+    return { ...(await policies.reach(accountId, demands)), from }
   }
 }
 
-export default policy
+export default policyRoutes
 
-/** The policy after the patch. Throws where the patch leaves no sound one, or touches what a mandate has locked. */
-function patched(before: StoredPolicy, patch: PolicyPatch, now: Date): AccountPolicy {
+/** Returns the policy after the patch. Throws if the result is inconsistent or if a mandate has locked a patched field. */
+function applyPatch(before: StoredPolicy, patch: PolicyPatch, now: Date): AccountPolicy {
   requireUnlocked(before, patch, now)
   const after = patchedPolicy(before.policy, patch, now)
   const missing = missingForSso(after)
@@ -238,12 +178,12 @@ function requireUnlocked({ mandate }: StoredPolicy, patch: PolicyPatch, now: Dat
   const { reason, source } = mandate
   const requiredFrom = mandate.requiredFrom.toISOString()
   throw new Problem('policy-locked', {
-    detail: `The operator requires two-factor of this account since ${requiredFrom}${reason === null ? '' : `: ${reason}`}.`,
+    detail: `The operator requires two-factor for this account since ${requiredFrom}${reason === null ? '' : `: ${reason}`}.`,
     extras: { mandate: { requiredFrom, reason, source } }
   })
 }
 
-/** Throws `invalid-request` for what the schema lets through and is no instant or no URL. */
+/** Returns the patch in the types of the policy. Throws `invalid-request` for an instant or a URL that does not exist. */
 function patchOf({ requiredFrom, ...rest }: PolicyBody): PolicyPatch {
   const issuer = rest.sso?.issuer
   if (issuer && !URL.canParse(issuer)) throw invalidMember('/sso/issuer', 'must be a URL')
@@ -254,7 +194,7 @@ function patchOf({ requiredFrom, ...rest }: PolicyBody): PolicyPatch {
   }
 }
 
-/** Flat, as the record keeps it: `sso.mode`, not an object in an object. */
+/** Returns the changes as the audit trail stores them: flat, with names such as `sso.mode`. */
 function changesOf({ trustedDevices = {}, sso = {}, ...rest }: PolicyBody): AuditDetails {
   const within = (name: string, members: object) =>
     Object.entries(members).map(([member, value]) => [`${name}.${member}`, value] as const)
@@ -265,9 +205,13 @@ function changesOf({ trustedDevices = {}, sso = {}, ...rest }: PolicyBody): Audi
   ])
 }
 
-/** Of all that is shown, since a mandate and a date change it without a new version. */
-function etagOf(stored: StoredPolicy, now: Date): string {
-  return strongEtag({ ...asAnswer(stored, now), version: stored.version })
+/**
+ * Returns the body of a response and its tag, both for the same instant, because a date can change the body. The tag
+ * covers the whole body, because a mandate or a date changes it without a new version.
+ */
+function shownAt(now: Date, stored: StoredPolicy) {
+  const body = asAnswer(stored, now)
+  return { body, etag: strongEtag({ ...body, version: stored.version }) }
 }
 
 function asAnswer({ policy, mandate, updatedAt }: StoredPolicy, now: Date) {

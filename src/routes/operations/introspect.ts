@@ -1,9 +1,11 @@
-// For hosts that want a live answer instead of the JWKS: a token of before a reset is inactive here at once.
+// Introspection for hosts that need the current state of a token. A host that verifies with the JWKS accepts a revoked
+// token until it expires; introspection reports the revocation immediately.
 import formbody from '@fastify/formbody'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Tokens } from '../../crypto/tokens.ts'
 import type { Subjects } from '../../data/sign-in/subjects.ts'
+import type { RequestOf, RouteDefinition } from '../definitions.ts'
 
 export interface IntrospectOptions {
   tokens: Tokens
@@ -39,44 +41,48 @@ const Active = Type.Object({
   epoch: Type.Integer()
 })
 
-const introspect: FastifyPluginAsyncTypebox<IntrospectOptions> = async (
+const INTROSPECT_TOKEN = {
+  config: {
+    limit: 'address',
+    act: 'token.introspect',
+    credentials: { apiKey: ['introspect'] }
+  },
+  schema: {
+    operationId: 'introspectToken',
+    summary: 'Introspect an access token',
+    description:
+      'Returns the claims of an access token and the current role and e-mail address of its user (RFC 7662). `active` is false if the token has expired, was issued before a reset or before the user was disabled, belongs to another account, or is not one of our access tokens. The body is a form, as RFC 7662 requires, or JSON.',
+    tags: ['Discovery'],
+    consumes: ['application/x-www-form-urlencoded', 'application/json'],
+    body: IntrospectBody,
+    response: { 200: Type.Union([Active, Inactive]) }
+  }
+} as const satisfies RouteDefinition
+
+const introspectRoutes: FastifyPluginAsyncTypebox<IntrospectOptions> = async (
   app,
   { tokens, subjects }
 ) => {
   await app.register(formbody)
 
-  app.post(
-    '/v1/introspect',
-    {
-      config: {
-        limit: 'address',
-        act: 'token.introspect',
-        credentials: { apiKey: ['introspect'] }
-      },
-      schema: {
-        operationId: 'introspectToken',
-        summary: 'Whether an access token is alive (RFC 7662)',
-        description:
-          'Takes a form, as RFC 7662 has it, or JSON. Inactive: expired, of before a reset or a disabling, of another account, or no access token of ours.',
-        tags: ['Discovery'],
-        consumes: ['application/x-www-form-urlencoded', 'application/json'],
-        body: IntrospectBody,
-        response: { 200: Type.Union([Active, Inactive]) }
-      }
-    },
-    async (request) => {
-      const { accountId } = request.credentialOf('apiKey')
-      const claims = await tokens.readAccessToken(request, request.body.token)
-      if (!claims || claims.account !== accountId) return { active: false as const }
-      const subject = await subjects.findLiving(claims)
-      if (!subject) return { active: false as const }
-      const { role, email } = subject
-      return {
-        ...claims,
-        ...{ active: true as const, token_type: 'Bearer' as const, username: email, role, email }
-      }
+  app.post('/v1/introspect', INTROSPECT_TOKEN, introspectToken)
+
+  async function introspectToken(request: RequestOf<typeof INTROSPECT_TOKEN>) {
+    const { accountId } = request.credentialOf('apiKey')
+    const claims = await tokens.readAccessToken(request, request.body.token)
+    if (!claims || claims.account !== accountId) return { active: false as const }
+    const subject = await subjects.findLiving(claims)
+    if (!subject) return { active: false as const }
+    const { role, email } = subject
+    return {
+      ...claims,
+      active: true as const,
+      token_type: 'Bearer' as const,
+      username: email,
+      role,
+      email
     }
-  )
+  }
 }
 
-export default introspect
+export default introspectRoutes

@@ -1,8 +1,7 @@
-// Set-up: a secret of this user's alone, shown once, inactive until the first right code.
+// Set-up of an authenticator: its secret belongs to one user, is shown once, and is inactive until the first right code.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
-import QRCode from 'qrcode'
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import type { Act, Audit } from '../../audit/audit.ts'
 import { withCode } from '../../core/claims.ts'
 import {
@@ -24,11 +23,14 @@ import type { Subject } from '../../data/sign-in/subjects.ts'
 import type { ConfirmOutcome, Enrollment, Enrollments } from '../../data/users/enrollments.ts'
 import type { CredentialRule } from '../../plugins/credentials.ts'
 import type { SignIns } from '../../sign-in/sign-ins.ts'
-import { deadCredential, Problem } from '../../wire/problem.ts'
+import { Problem, revokedCredential } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { AuthenticatorName, Code, Instant, Uuid } from '../../wire/scalars.ts'
 import { SignIn } from '../../wire/sign-in.ts'
+import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 import { allowNoBody } from '../optional-body.ts'
+import { AUTHENTICATORS_MAX, chooseName } from './authenticator-names.ts'
+import { qrCodeOf } from './qr-codes.ts'
 
 export interface EnrollOptions {
   enrollments: Enrollments
@@ -39,11 +41,8 @@ export interface EnrollOptions {
   now: () => Date
 }
 
-/** A set-up that is not finished after this long has been given up (the contract's ten minutes). */
+/** The contract gives a user ten minutes to finish a set-up. */
 const ENROLLMENT_TTL_SECONDS = 10 * 60
-/** NIST SP 800-63B-4 §4.1.3 wants a bound; five are a phone, a spare, a laptop and two more. */
-const AUTHENTICATORS_MAX = 5
-const DEFAULT_NAME = 'Authenticator'
 
 const ENROLLING = {
   step: 'enroll',
@@ -56,10 +55,12 @@ const EnrollBody = Type.Object(
     replaces: Type.Optional(
       Type.Unsafe<string>({
         ...Uuid,
-        description: 'The authenticator that dies when the new one is confirmed.'
+        description: 'The authenticator that is removed when the new one is confirmed.'
       })
     ),
-    qr: Type.Optional(Type.Enum(['svg', 'png'], { description: 'Default `svg`.' }))
+    qr: Type.Optional(
+      Type.Enum(['svg', 'png'], { description: 'The format of the QR code. The default is `svg`.' })
+    )
   },
   { additionalProperties: false }
 )
@@ -67,11 +68,11 @@ const EnrollBody = Type.Object(
 const EnrollAnswer = Type.Object({
   authenticatorId: Uuid,
   setupKey: Type.String({
-    description: 'Base32 in groups of four, to be typed where nothing can be scanned.',
+    description: 'The key in Base32, in groups of four, for an app that cannot scan the QR code.',
     examples: ['GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ']
   }),
   otpauthUri: Type.String(),
-  qrCode: Type.String({ description: 'The URI as a picture: a base64 data URI.' }),
+  qrCode: Type.String({ description: 'A picture of the URI, as a base64 data URI.' }),
   issuer: Type.String(),
   accountName: Type.String(),
   algorithm: Type.Literal(TOTP_ALGORITHM),
@@ -85,127 +86,116 @@ const ConfirmBody = Type.Object(
   { additionalProperties: false }
 )
 
-const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
+const ENROLL = {
+  config: {
+    limit: 'codes',
+    act: 'authenticator.enroll',
+    credentials: ENROLLING,
+    problems: ['sso-managed', 'authenticator-not-found', 'name-taken', 'too-many-authenticators']
+  },
+  preValidation: allowNoBody,
+  schema: {
+    operationId: 'enroll',
+    summary: 'Start an enrollment',
+    description:
+      'Creates a key for an authenticator app and shows it once, as a QR code and as text. Sign-ins do not change until the enrollment is confirmed. A new enrollment replaces an unfinished one.',
+    tags: ['Signing in'],
+    body: EnrollBody,
+    response: { 201: EnrollAnswer }
+  }
+} as const satisfies RouteDefinition
+
+const CONFIRM_ENROLLMENT = {
+  config: {
+    limit: 'codes',
+    act: 'authenticator.confirm',
+    credentials: ENROLLING,
+    problems: [
+      'sso-managed',
+      'enrollment-not-found',
+      'name-taken',
+      'too-many-authenticators',
+      'enrollment-expired',
+      'code-rejected'
+    ]
+  },
+  schema: {
+    operationId: 'confirmEnrollment',
+    summary: 'Confirm an enrollment',
+    description:
+      'Activates the authenticator with its first code, signs the user in and notifies the user by e-mail. With the first authenticator, the response has ten recovery codes, which are shown only here. All earlier tokens of the user are revoked: continue with the access token in the response.',
+    tags: ['Signing in'],
+    body: ConfirmBody,
+    response: { 200: refTo(SignIn) }
+  }
+} as const satisfies RouteDefinition
+
+const enrollRoutes: FastifyPluginAsyncTypebox<EnrollOptions> = async (
   app,
   { enrollments, secretSealer, recoveryCodeHasher, signIns, audit, now }
 ) => {
-  app.post(
-    '/v1/enroll',
-    {
-      config: {
-        limit: 'codes',
-        act: 'authenticator.enroll',
-        credentials: ENROLLING,
-        problems: [
-          'sso-managed',
-          'authenticator-not-found',
-          'name-taken',
-          'too-many-authenticators'
-        ]
-      },
-      preValidation: allowNoBody,
-      schema: {
-        operationId: 'enroll',
-        summary: 'Start the set-up of an authenticator app',
-        description:
-          'Shows the key once, as a QR code and to be typed. Nothing changes until `confirm`; a newer enrolment discards the earlier one.',
-        tags: ['Signing in'],
-        body: EnrollBody,
-        response: { 201: EnrollAnswer }
-      }
-    },
-    async (request, reply) => {
-      const { subject } = request.credentialOf('step', 'accessToken')
-      requirePasswordDoor(subject)
-      const { accountId, userId, email: accountName } = subject
-      const { qr = 'svg', replaces = null } = request.body
-      const name = authenticatorName(subject, request.body.name, replaces)
-      const authenticatorId = generateId()
-      const secret = generateTotpSecret()
-      const issuer = issuerLabel(subject.accountName)
-      const uri = otpauthUri({ secret, issuer, accountName })
-      const createdAt = now()
-      const expiresAt = new Date(createdAt.getTime() + ENROLLMENT_TTL_SECONDS * 1000)
-      const isStarted = await enrollments.start(
-        subject,
-        {
-          ...{ accountId, userId, authenticatorId, name, replaces, createdAt, expiresAt },
-          sealedSecret: secretSealer.seal(secret, [accountId, userId, authenticatorId]),
-          wrongTries: 0
-        },
-        audit.succeeded(request, {
-          target: { kind: 'authenticator', id: authenticatorId },
-          details: { name, replaces }
-        })
-      )
-      if (!isStarted) throw deadCredential()
-      return reply.code(201).send({
-        ...{ authenticatorId, issuer, accountName, otpauthUri: uri },
-        setupKey: setupKey(secret),
-        qrCode: await qrCode(uri, qr),
-        algorithm: TOTP_ALGORITHM,
-        digits: TOTP_DIGITS,
-        period: TOTP_PERIOD_SECONDS,
-        expiresAt: expiresAt.toISOString()
-      })
-    }
-  )
+  app.post('/v1/enroll', ENROLL, enroll)
+  app.post('/v1/enroll/confirm', CONFIRM_ENROLLMENT, confirmEnrollment)
 
-  app.post(
-    '/v1/enroll/confirm',
-    {
-      config: {
-        limit: 'codes',
-        act: 'authenticator.confirm',
-        credentials: ENROLLING,
-        problems: [
-          'sso-managed',
-          'enrollment-not-found',
-          'name-taken',
-          'too-many-authenticators',
-          'enrollment-expired',
-          'code-rejected'
-        ]
-      },
-      schema: {
-        operationId: 'confirmEnrollment',
-        summary: 'Finish the set-up with the first code',
-        description:
-          'Activates the authenticator and signs in. The first authenticator comes with ten recovery codes, shown only here. Tokens issued before are dead; go on with the one answered.',
-        tags: ['Signing in'],
-        body: ConfirmBody,
-        response: { 200: refTo(SignIn) }
-      }
-    },
-    async (request) => {
-      const credential = request.credentialOf('step', 'accessToken')
-      const { subject } = credential
-      requirePasswordDoor(subject)
-      const enrollment = await enrollments.find(subject, request.body.authenticatorId)
-      if (!enrollment) throw new Problem('enrollment-not-found')
-      const timeStep = await firstTimeStep(request, enrollment, request.body.code)
-      const recoveryCodes = generateRecoveryCodes()
-      const outcome = await enrollments.confirm(subject, enrollment, {
-        timeStep,
-        recoveryCodeHashes: recoveryCodes.map((code) => recoveryCodeHasher.hash(code, subject)),
-        stepToken: credential.stepToken,
-        // An access token came past the freshness check, which asks for a second factor once there is one.
-        mayAddToOthers: credential.kind === 'accessToken' && subject.authenticators.length > 0,
-        authenticatorsMax: AUTHENTICATORS_MAX,
-        event: audit.succeeded(request, onAuthenticator(enrollment))
-      })
-      if (!outcome.confirmed) throw refusal(outcome, now())
-      const successor = { ...subject, epoch: subject.epoch + 1 }
-      return {
-        ...signIns.authenticated(successor, withCode(credential.claims.amr), 'enrolled'),
-        ...(outcome.isFirst ? { recoveryCodes } : {}),
-        recoveryCodesRemaining: outcome.recoveryCodesRemaining
-      }
-    }
-  )
+  async function enroll(request: RequestOf<typeof ENROLL>, reply: ReplyOf<typeof ENROLL>) {
+    const { subject } = request.credentialOf('step', 'accessToken')
+    requirePasswordAllowed(subject)
+    const { qr = 'svg', replaces = null } = request.body
+    const name = chooseName(subject, request.body.name, replaces)
+    const secret = generateTotpSecret()
+    const enrollment = newEnrollment(subject, { name, replaces, secret })
+    const event = audit.succeeded(request, onAuthenticator(enrollment))
+    const isStarted = await enrollments.start(subject, enrollment, event)
+    if (!isStarted) throw revokedCredential()
+    return reply.code(201).send(await asAnswer(subject, enrollment, { secret, qr }))
+  }
 
-  /** The time step of the confirming code. A wrong one is counted before the caller hears of it. */
-  async function firstTimeStep(
+  async function confirmEnrollment(request: RequestOf<typeof CONFIRM_ENROLLMENT>) {
+    const { kind, subject, stepToken, claims } = request.credentialOf('step', 'accessToken')
+    requirePasswordAllowed(subject)
+    const enrollment = await enrollments.find(subject, request.body.authenticatorId)
+    if (!enrollment) throw new Problem('enrollment-not-found')
+    const timeStep = await acceptFirstCode(request, enrollment, request.body.code)
+    const recoveryCodes = generateRecoveryCodes()
+    const outcome = await enrollments.confirm(subject, enrollment, {
+      timeStep,
+      recoveryCodeHashes: recoveryCodes.map((code) => recoveryCodeHasher.hash(code, subject)),
+      stepToken,
+      // An access token has passed the freshness check, which requires a second factor once the user has one.
+      mayAddToOthers: kind === 'accessToken' && subject.authenticators.length > 0,
+      authenticatorsMax: AUTHENTICATORS_MAX,
+      event: audit.succeeded(request, onAuthenticator(enrollment))
+    })
+    if (!outcome.confirmed) throw refusal(outcome, now())
+    const successor = { ...subject, epoch: subject.epoch + 1 }
+    return {
+      ...signIns.authenticated(successor, withCode(claims.amr), 'enrolled'),
+      ...(outcome.isFirst ? { recoveryCodes } : {}),
+      recoveryCodesRemaining: outcome.recoveryCodesRemaining
+    }
+  }
+
+  function newEnrollment(
+    { accountId, userId }: Subject,
+    { name, replaces, secret }: { name: string; replaces: string | null; secret: Uint8Array }
+  ): Enrollment {
+    const authenticatorId = generateId()
+    const createdAt = now()
+    return {
+      accountId,
+      userId,
+      authenticatorId,
+      name,
+      replaces,
+      sealedSecret: secretSealer.seal(secret, [accountId, userId, authenticatorId]),
+      wrongTries: 0,
+      createdAt,
+      expiresAt: new Date(createdAt.getTime() + ENROLLMENT_TTL_SECONDS * 1000)
+    }
+  }
+
+  /** Returns the time step of the first code. Counts a wrong code before it throws `code-rejected`. */
+  async function acceptFirstCode(
     request: FastifyRequest,
     enrollment: Enrollment,
     code: string
@@ -216,11 +206,11 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
     const secret = secretSealer.unseal(sealedSecret, [accountId, userId, authenticatorId])
     const match = matchCode({ secret, code, at, lastTimeStep: null })
     if (match.accepted) return match.timeStep
-    const event = audit.refused(request, 'code-rejected', onAuthenticator(enrollment))
+    const event = audit.refusalOf(request, 'code-rejected', onAuthenticator(enrollment))
     const tries = await enrollments.spendTry(enrollment, ENROLLMENT_TRIES_MAX, event)
     if (tries === null) throw new Problem('enrollment-expired')
     throw codeRejected({
-      isOnRecord: true,
+      isAudited: true,
       attemptsRemaining: ENROLLMENT_TRIES_MAX - tries,
       clockSkewSeconds: measureClockSkew({ secret, code, at }),
       at
@@ -228,10 +218,10 @@ const enroll: FastifyPluginAsyncTypebox<EnrollOptions> = async (
   }
 }
 
-export default enroll
+export default enrollRoutes
 
-// Whoever can only come by single sign-on is never asked for a code.
-function requirePasswordDoor({ policy }: Subject): void {
+// A user who can only sign in by single sign-on is never asked for a code.
+function requirePasswordAllowed({ policy }: Subject): void {
   if (policy.sso.mode === 'required') throw new Problem('sso-managed')
 }
 
@@ -239,53 +229,49 @@ function onAuthenticator({ authenticatorId: id, name, replaces }: Enrollment): A
   return { target: { kind: 'authenticator', id }, details: { name, replaces } }
 }
 
-function authenticatorName(
-  { authenticators }: Subject,
-  wanted: string | undefined,
-  replaces: string | null
-): string {
-  const replaced = authenticators.find(({ id }) => id === replaces)
-  if (replaces && !replaced) throw new Problem('authenticator-not-found')
-  const others = authenticators.filter(({ id }) => id !== replaces)
-  if (others.length >= AUTHENTICATORS_MAX) throw new Problem('too-many-authenticators')
-  const name = wanted ?? replaced?.name ?? freeName(others.map(({ name }) => name))
-  if (others.some((other) => other.name === name)) throw new Problem('name-taken')
-  return name
-}
-
-function freeName(taken: string[]): string {
-  const candidates = [DEFAULT_NAME, ...taken.map((_, index) => `${DEFAULT_NAME} ${index + 2}`)]
-  return candidates.find((name) => !taken.includes(name)) ?? DEFAULT_NAME
-}
-
-async function qrCode(uri: string, format: 'svg' | 'png'): Promise<string> {
-  if (format === 'png') return QRCode.toDataURL(uri, { type: 'image/png' })
-  const svg = await QRCode.toString(uri, { type: 'svg' })
-  return `data:image/svg+xml;base64,${Buffer.from(svg).toString('base64')}`
+async function asAnswer(
+  { accountName: account, email: accountName }: Subject,
+  { authenticatorId, expiresAt }: Enrollment,
+  { secret, qr }: { secret: Uint8Array; qr: 'svg' | 'png' }
+): Promise<Static<typeof EnrollAnswer>> {
+  const issuer = issuerLabel(account)
+  const uri = otpauthUri({ secret, issuer, accountName })
+  return {
+    authenticatorId,
+    setupKey: setupKey(secret),
+    otpauthUri: uri,
+    qrCode: await qrCodeOf(uri, qr),
+    issuer,
+    accountName,
+    algorithm: TOTP_ALGORITHM,
+    digits: TOTP_DIGITS,
+    period: TOTP_PERIOD_SECONDS,
+    expiresAt: expiresAt.toISOString()
+  }
 }
 
 function refusal({ reason }: Extract<ConfirmOutcome, { confirmed: false }>, at: Date): Problem {
   if (reason !== 'lost-race') return new Problem(reason)
-  return codeRejected({ attemptsRemaining: 0, clockSkewSeconds: null, at, isOnRecord: false })
+  return codeRejected({ attemptsRemaining: 0, clockSkewSeconds: null, at, isAudited: false })
 }
 
 function codeRejected({
   attemptsRemaining,
   clockSkewSeconds,
   at,
-  isOnRecord
+  isAudited
 }: {
   attemptsRemaining: number
   clockSkewSeconds: number | null
   at: Date
-  isOnRecord: boolean
+  isAudited: boolean
 }): Problem {
   const isSkewed = clockSkewSeconds !== null
   return new Problem('code-rejected', {
-    isOnRecord,
+    isAudited,
     detail: isSkewed
       ? `The clock of the phone is ${Math.abs(clockSkewSeconds)} seconds ${clockSkewSeconds > 0 ? 'ahead' : 'behind'}. Set it to automatic time and enter a new code.`
-      : 'This code is not good. Enter the one that the app shows now.',
+      : 'The code is wrong. Enter the code that the app shows now.',
     extras: {
       attemptsRemaining,
       serverTime: at.toISOString(),

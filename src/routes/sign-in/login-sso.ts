@@ -1,5 +1,5 @@
-// The first step by single sign-on, which is the last one too: what the account's identity provider has signed, and
-// nothing that a client says about it.
+// Single sign-on, which needs no second step. Only an ID token that the account's identity provider has signed counts; a
+// client can assert nothing by itself.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
@@ -21,13 +21,13 @@ import type {
   SsoOutcome
 } from '../../data/sign-in/sso-identities.ts'
 import type { Subject, Subjects } from '../../data/sign-in/subjects.ts'
-import type { AuditEvents } from '../../data/trail/audit-events.ts'
 import type { SignIns } from '../../sign-in/sign-ins.ts'
 import type { IdentityProviders } from '../../sso/identity-providers.ts'
-import { Problem } from '../../wire/problem.ts'
+import type { Problem } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { Slug } from '../../wire/scalars.ts'
 import { SignIn } from '../../wire/sign-in.ts'
+import type { RequestOf, RouteDefinition } from '../definitions.ts'
 
 export interface LoginSsoOptions {
   accounts: Accounts
@@ -36,7 +36,6 @@ export interface LoginSsoOptions {
   identityProviders: IdentityProviders
   signIns: SignIns
   audit: Audit
-  auditEvents: AuditEvents
   now: () => Date
 }
 
@@ -46,13 +45,14 @@ const LoginSsoBody = Type.Object(
     idToken: Type.String({
       minLength: 1,
       maxLength: ID_TOKEN_LENGTH_MAX,
-      description: 'As the identity provider has issued it to the account’s client; good once.'
+      description:
+        'The ID token, as the identity provider issued it to the client of the account. It is accepted once, within five minutes of its issue.'
     }),
     nonce: Type.Optional(
       Type.String({
         minLength: 1,
         maxLength: 512,
-        description: 'The one that the provider was asked with; needed where there was one.'
+        description: 'The nonce of the authentication request. Required if the request had one.'
       })
     )
   },
@@ -67,80 +67,88 @@ interface SsoAccount {
 
 const NO_SSO: AccountPolicy['sso'] = { mode: 'off', issuer: null, clientId: null }
 
-/** Why a token is refused, as the record has it. The caller hears the same of all. */
+/** Why a token is refused. The reason is audited; the caller gets the same response for all of them. */
 type Flaw = IdTokenFlaw | 'malformed' | 'signature' | 'no_user' | Exclude<SsoOutcome, 'signed_in'>
 
-const loginSso: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
-  app,
-  { accounts, subjects, ssoIdentities, identityProviders, signIns, audit, auditEvents, now }
-) => {
-  app.post(
-    '/v1/login/sso',
-    {
-      config: {
-        limit: 'address',
-        act: 'sign_in.sso',
-        credentials: 'none',
-        problems: ['invalid-sso-token', 'sso-not-enabled']
-      },
-      schema: {
-        operationId: 'loginBySso',
-        summary: 'Sign in by single sign-on',
-        description:
-          'The ID token is verified against the issuer and the client of the account policy, and stands in for the second step. It is good once, for five minutes after it was issued. The first time, its verified e-mail address tells which user it is; from then on its subject does. An unknown account is answered as one without single sign-on.',
-        tags: ['Signing in'],
-        body: LoginSsoBody,
-        response: { 200: refTo(SignIn) }
-      }
-    },
-    async (request) => {
-      const account = await ssoAccount(request, request.body.account)
-      const { proven, hash } = await verified(request, request.body, account)
-      const identity = { ...account, subject: proven.subject }
-      const user = await findUser(identity, proven.verifiedEmail)
-      const { accountId, issuer } = account
-      const target = user && ({ kind: 'user', id: user.userId } as const)
-      if (!user || user.isDisabled) throw await refused(request, 'no_user', { accountId, target })
-      const event = audit.succeeded(request, {
-        ...{ accountId, target, details: { next: 'authenticated', why: 'sso_supersedes', issuer } },
-        actor: { kind: 'user', id: user.userId, credential: 'id_token' }
-      })
-      const outcome = await ssoIdentities.signIn({
-        ...{ userId: user.userId, identity, verifiedEmail: proven.verifiedEmail },
-        idToken: { hash, expiresAt: proven.expiresAt },
-        record: { event, notice: noticeTo(user, event, 'sso_linked', {}) }
-      })
-      if (outcome !== 'signed_in') throw await refused(request, outcome, { accountId, target })
-      return signIns.authenticated(user, proven.authentication, 'sso_supersedes')
-    }
-  )
+const LOGIN_BY_SSO = {
+  config: {
+    limit: 'address',
+    act: 'sign_in.sso',
+    credentials: 'none',
+    problems: ['invalid-sso-token', 'sso-not-enabled']
+  },
+  schema: {
+    operationId: 'loginBySso',
+    summary: 'Sign in by single sign-on',
+    description:
+      'Verifies an ID token against the issuer and the client of the account policy, and returns an access token without a second step. At the first sign-in, the verified e-mail address links the user to the subject of the token, and the user is notified by e-mail. An unknown account gets the same response as an account without single sign-on.',
+    tags: ['Signing in'],
+    body: LoginSsoBody,
+    response: { 200: refTo(SignIn) }
+  }
+} as const satisfies RouteDefinition
 
-  /** Throws `sso-not-enabled` where there is none, and where there is no account: so that slugs can't be tried. */
-  async function ssoAccount(request: FastifyRequest, slug: string): Promise<SsoAccount> {
+const loginSsoRoutes: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
+  app,
+  { accounts, subjects, ssoIdentities, identityProviders, signIns, audit, now }
+) => {
+  app.post('/v1/login/sso', LOGIN_BY_SSO, loginBySso)
+
+  async function loginBySso(request: RequestOf<typeof LOGIN_BY_SSO>) {
+    const account = await requireSsoAccount(request, request.body.account)
+    const { proven, hash } = await verifyIdToken(request, request.body, account)
+    const identity = { ...account, subject: proven.subject }
+    const { verifiedEmail, expiresAt } = proven
+    const user = await findUser(identity, verifiedEmail)
+    const { accountId, issuer } = account
+    const target = user && ({ kind: 'user', id: user.userId } as const)
+    if (!user || user.isDisabled) throw await refuse(request, 'no_user', { accountId, target })
+    const { userId } = user
+    const event = audit.succeeded(request, {
+      accountId,
+      target,
+      details: { next: 'authenticated', why: 'sso_supersedes', issuer },
+      actor: { kind: 'user', id: userId, credential: 'id_token' }
+    })
+    const record = { event, notice: noticeTo(user, event, 'sso_linked', {}) }
+    const idToken = { hash, expiresAt }
+    const signIn = { userId, identity, verifiedEmail, idToken, record }
+    const outcome = await ssoIdentities.signIn(signIn)
+    if (outcome !== 'signed_in') throw await refuse(request, outcome, { accountId, target })
+    return signIns.authenticated(user, proven.authentication, 'sso_supersedes')
+  }
+
+  /**
+   * Returns the account with its single sign-on. Throws `sso-not-enabled` if the account does not exist, as if it had no
+   * single sign-on, so that the response does not show which slugs exist.
+   */
+  async function requireSsoAccount(request: FastifyRequest, slug: string): Promise<SsoAccount> {
     const account = await accounts.findBySlug(slug)
     const accountId = account?.id ?? NO_ACCOUNT
     const { mode, issuer, clientId } = account?.sso ?? NO_SSO
     if (mode !== 'off' && issuer && clientId) return { accountId, issuer, clientId }
-    await auditEvents.record(audit.refused(request, 'sso-not-enabled', { accountId }))
-    throw new Problem('sso-not-enabled')
+    throw await audit.refuse(request, 'sso-not-enabled', { accountId })
   }
 
-  /** Throws `invalid-sso-token`. The claims come before the signature: what says the wrong things makes us ask nobody. */
-  async function verified(
+  /**
+   * Returns the identity that the ID token proves. Throws `invalid-sso-token`. The claims are judged before the
+   * signature, so that a token with wrong claims never makes the service contact a provider.
+   */
+  async function verifyIdToken(
     request: FastifyRequest,
     { idToken: text, nonce }: Static<typeof LoginSsoBody>,
     { accountId, issuer, clientId }: SsoAccount
   ): Promise<{ proven: ProvenIdentity; hash: Uint8Array<ArrayBuffer> }> {
     const idToken = readIdToken(text)
-    if (!idToken) throw await refused(request, 'malformed', { accountId })
+    if (!idToken) throw await refuse(request, 'malformed', { accountId })
     const verdict = judgeIdToken(idToken.claims, { issuer, clientId, nonce: nonce ?? null }, now())
-    if (!verdict.accepted) throw await refused(request, verdict.reason, { accountId })
-    const isSigned = await identityProviders.hasSigned(issuer, text)
-    if (!isSigned) throw await refused(request, 'signature', { accountId })
+    if (!verdict.accepted) throw await refuse(request, verdict.reason, { accountId })
+    const isSigned = await identityProviders.verifySignature(issuer, text)
+    if (!isSigned) throw await refuse(request, 'signature', { accountId })
     return { proven: verdict.identity, hash: idToken.hash }
   }
 
-  /** By who they are to the provider; at their first time, by the address that it vouches for. */
+  /** Finds the user by the linked identity or, before the first sign-in, by the e-mail address that the provider verified. */
   async function findUser(
     identity: SsoIdentityKey,
     verifiedEmail: string | null
@@ -151,13 +159,14 @@ const loginSso: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
     return verifiedEmail === null ? null : subjects.findByEmail(accountId, verifiedEmail)
   }
 
-  async function refused(request: FastifyRequest, why: Flaw, act: Act): Promise<Problem> {
-    const event = audit.refused(request, 'invalid-sso-token', { ...act, details: { why } })
-    await auditEvents.record(event)
-    return new Problem('invalid-sso-token', {
-      headers: { 'www-authenticate': 'Bearer error="invalid_token"' }
-    })
+  function refuse(request: FastifyRequest, why: Flaw, act: Act): Promise<Problem> {
+    return audit.refuse(
+      request,
+      'invalid-sso-token',
+      { ...act, details: { why } },
+      { headers: { 'www-authenticate': 'Bearer error="invalid_token"' } }
+    )
   }
 }
 
-export default loginSso
+export default loginSsoRoutes

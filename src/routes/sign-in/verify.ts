@@ -1,15 +1,17 @@
-// The second step, and the step-up: a code or a recovery code, and an access token for it.
+// The second step of a sign-in and the step-up: a code or a recovery code is exchanged for an access token.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { isBySso, withCode, withRecoveryCode } from '../../core/claims.ts'
 import { generateId } from '../../crypto/ids.ts'
 import type { DeviceAnswer, DeviceTrust } from '../../sign-in/device-trust.ts'
+import type { Guesser } from '../../sign-in/guesses.ts'
 import type { Accepted, Judging } from '../../sign-in/judging.ts'
 import type { SignIns } from '../../sign-in/sign-ins.ts'
 import { Problem } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { Code, RecoveryCode } from '../../wire/scalars.ts'
 import { SignIn } from '../../wire/sign-in.ts'
+import type { RequestOf, RouteDefinition } from '../definitions.ts'
 
 export interface VerifyOptions {
   judging: Judging
@@ -24,7 +26,7 @@ const VerifyBody = Type.Object(
     rememberDevice: Type.Optional(
       Type.Boolean({
         description:
-          'Trust this browser or phone: the answer has a `deviceToken`, and with it no code is asked for here. Heeded where the account allows trusted devices.'
+          'Trust this browser or phone: the response has a `deviceToken`, and later sign-ins with it skip the code. It has no effect unless the account allows trusted devices.'
       })
     )
   },
@@ -34,60 +36,68 @@ const VerifyBody = Type.Object(
   }
 )
 
-const verify: FastifyPluginAsyncTypebox<VerifyOptions> = async (
+const VERIFY_CODE = {
+  config: {
+    limit: 'codes',
+    act: 'sign_in.code',
+    credentials: { step: 'verify', accessToken: { holder: 'anyone' } },
+    problems: ['code-rejected', 'too-many-attempts', 'authenticator-disabled', 'sso-required']
+  },
+  schema: {
+    operationId: 'verifyCode',
+    summary: 'Verify a code',
+    description:
+      'Finishes a sign-in with a step token, or steps up an access token, as `step-up-required` demands. Accepts a code from any active authenticator of the user, or a recovery code, after which the user is notified by e-mail. A wrong code returns 422, never 401.',
+    tags: ['Signing in'],
+    body: VerifyBody,
+    response: { 200: refTo(SignIn) }
+  }
+} as const satisfies RouteDefinition
+
+const verifyRoutes: FastifyPluginAsyncTypebox<VerifyOptions> = async (
   app,
   { judging, signIns, deviceTrust }
 ) => {
-  app.post(
-    '/v1/verify',
-    {
-      config: {
-        limit: 'codes',
-        act: 'sign_in.code',
-        credentials: { step: 'verify', accessToken: { holder: 'anyone' } },
-        problems: ['code-rejected', 'too-many-attempts', 'authenticator-disabled', 'sso-required']
-      },
-      schema: {
-        operationId: 'verifyCode',
-        summary: 'Finish a sign-in with a code or a recovery code',
-        description:
-          'With a step token this is the second step; with an access token it is the step-up that `step-up-required` asks for. A code is tried against all authenticators of the user. A wrong one is 422, never 401.',
-        tags: ['Signing in'],
-        body: VerifyBody,
-        response: { 200: refTo(SignIn) }
-      }
-    },
-    async (request) => {
-      const { code, recoveryCode = '', rememberDevice = false } = request.body
-      const { subject, stepToken, claims } = request.credentialOf('step', 'accessToken')
-      // The door may have been closed since the password; a code must not keep it open for whoever came through before.
-      if (!isBySso(claims.amr) && subject.policy.sso.mode === 'required')
-        throw new Problem('sso-required')
-      // At the second step and at the step-up alike: what earns the trust is the second factor, shown here just now.
-      const guesser = {
-        request,
-        subject,
-        stepToken,
-        deviceId: rememberDevice ? generateId() : null
-      }
-      if (code === undefined) {
-        request.act = 'sign_in.recovery_code'
-        const accepted = await judging.acceptRecoveryCode(guesser, recoveryCode)
-        const by = withRecoveryCode(claims.amr)
-        const answer = signIns.authenticated(accepted.subject, by, 'recovery_code_verified')
-        const recoveryCodesRemaining = accepted.subject.recoveryCodesRemaining - 1
-        return { ...answer, recoveryCodesRemaining, ...deviceOf(accepted) }
-      }
-      const accepted = await judging.acceptCode(guesser, code)
-      const answer = signIns.authenticated(accepted.subject, withCode(claims.amr), 'code_verified')
-      const { recoveryCodesRemaining } = accepted.subject
-      return { ...answer, recoveryCodesRemaining, ...deviceOf(accepted) }
+  app.post('/v1/verify', VERIFY_CODE, verifyCode)
+
+  async function verifyCode(request: RequestOf<typeof VERIFY_CODE>) {
+    const { code, recoveryCode = '', rememberDevice = false } = request.body
+    const { subject, stepToken, claims } = request.credentialOf('step', 'accessToken')
+    // The account may require single sign-on since the password was checked. A code must not complete that sign-in.
+    if (!isBySso(claims.amr) && subject.policy.sso.mode === 'required')
+      throw new Problem('sso-required')
+    // A step-up may remember a device too: the second factor, which was shown just now, earns the trust.
+    const deviceId = rememberDevice ? generateId() : null
+    const guesser = { request, subject, stepToken, deviceId }
+    return code === undefined
+      ? acceptRecoveryCode(guesser, recoveryCode, claims.amr)
+      : acceptCode(guesser, code, claims.amr)
+  }
+
+  async function acceptCode(guesser: Guesser, code: string, amr: string[]) {
+    const accepted = await judging.acceptCode(guesser, code)
+    const { subject } = accepted
+    return {
+      ...signIns.authenticated(subject, withCode(amr), 'code_verified'),
+      recoveryCodesRemaining: subject.recoveryCodesRemaining,
+      ...deviceOf(accepted)
     }
-  )
+  }
+
+  async function acceptRecoveryCode(guesser: Guesser, recoveryCode: string, amr: string[]) {
+    guesser.request.act = 'sign_in.recovery_code'
+    const accepted = await judging.acceptRecoveryCode(guesser, recoveryCode)
+    const { subject } = accepted
+    return {
+      ...signIns.authenticated(subject, withRecoveryCode(amr), 'recovery_code_verified'),
+      recoveryCodesRemaining: subject.recoveryCodesRemaining - 1,
+      ...deviceOf(accepted)
+    }
+  }
 
   function deviceOf({ subject, device }: Accepted): Partial<DeviceAnswer> {
     return device ? deviceTrust.answerFor(subject, { ...device, generation: 1 }) : {}
   }
 }
 
-export default verify
+export default verifyRoutes

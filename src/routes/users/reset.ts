@@ -1,23 +1,22 @@
-// A lost phone, and no recovery code left: an admin, the account's back end or the operator's support takes two-factor
-// back to the start. Nobody sees or restores a key; the user sets up anew.
+// Reset of a user's two-factor by an admin, the account's back end or the operator's support, for example after the user
+// lost the phone and has no recovery code left. No key is shown or restored: the user sets up two-factor again.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
 import { type Demands, decide } from '../../core/policy.ts'
 import type { UserKey } from '../../data/sign-in/subjects.ts'
-import type { AuditEvents } from '../../data/trail/audit-events.ts'
 import type { Resets } from '../../data/users/resets.ts'
 import type { Credential } from '../../plugins/credentials.ts'
 import { invalidMember, Problem } from '../../wire/problem.ts'
 import { GivenReason, Instant, Ticket, Uuid } from '../../wire/scalars.ts'
 import { UserParams } from '../../wire/users.ts'
+import type { RequestOf, RouteDefinition } from '../definitions.ts'
 import { allowNoBody } from '../optional-body.ts'
 import { type Caller, isSelf, targetUser } from './target-user.ts'
 
 export interface ResetOptions {
   resets: Resets
   audit: Audit
-  auditEvents: AuditEvents
 }
 
 const ResetBody = Type.Object(
@@ -29,63 +28,59 @@ const ResetAnswer = Type.Object({
   userId: Uuid,
   resetAt: Instant,
   nextSignIn: Type.Enum(['enrollment_required', 'not_required'], {
-    description: 'What the next sign-in by password leads to, by the policy of now.'
+    description: 'The result of the next password sign-in under the current policy.'
   })
 })
 
 type Resetter = Caller | Extract<Credential, { kind: 'operator' }>
 
-const reset: FastifyPluginAsyncTypebox<ResetOptions> = async (
-  app,
-  { resets, audit, auditEvents }
-) => {
-  app.post(
-    '/v1/users/:userId/reset',
-    {
-      config: {
-        limit: 'address',
-        act: 'user.reset',
-        credentials: {
-          operator: true,
-          apiKey: ['users:reset'],
-          accessToken: { holder: 'admin', fresh: 'second-factor' }
-        },
-        problems: ['user-not-found', 'self-reset-forbidden', 'nothing-to-reset']
-      },
-      preValidation: allowNoBody,
-      schema: {
-        operationId: 'resetUser',
-        summary: "Reset a user's two-factor",
-        description:
-          'Removes authenticators, pending enrolments, recovery codes, trusted devices and locks, and kills every token issued before. The user is told by mail; after a reset by the operator, who must name a `ticket`, every admin of the account is told too.',
-        tags: ['Users'],
-        params: UserParams,
-        body: ResetBody,
-        response: { 200: ResetAnswer }
-      }
+const RESET_USER = {
+  config: {
+    limit: 'address',
+    act: 'user.reset',
+    credentials: {
+      operator: true,
+      apiKey: ['users:reset'],
+      accessToken: { holder: 'admin', fresh: 'second-factor' }
     },
-    async (request) => {
-      const { reason = null, ticket = null } = request.body
-      const credential = request.credentialOf('operator', 'apiKey', 'accessToken')
-      if (credential.kind === 'operator' && ticket === null) {
-        throw invalidMember('/ticket', 'is required with the operator key')
-      }
-      const key = await targetOf(credential, request.params.userId)
-      const act = { accountId: key.accountId, ticket }
-      const event = audit.succeeded(request, { ...act, reason })
-      const outcome = await resets.reset(key, event)
-      if (!outcome.isReset) {
-        // In the user's account, whose admins are to see it: the operator's own key belongs to none.
-        await auditEvents.record(audit.refused(request, outcome.reason, act))
-        throw new Problem(outcome.reason, { isOnRecord: true })
-      }
-      return {
-        userId: key.userId,
-        resetAt: event.occurredAt.toISOString(),
-        nextSignIn: nextSignIn(outcome.demands, event.occurredAt)
-      }
+    problems: ['user-not-found', 'self-reset-forbidden', 'nothing-to-reset']
+  },
+  preValidation: allowNoBody,
+  schema: {
+    operationId: 'resetUser',
+    summary: "Reset a user's two-factor",
+    description:
+      'Removes the authenticators, pending enrollments, recovery codes, trusted devices and locks of a user, and revokes all earlier tokens of the user. The user is notified by e-mail. With the operator key, `ticket` is required, and every admin of the account is notified too.',
+    tags: ['Users'],
+    params: UserParams,
+    body: ResetBody,
+    response: { 200: ResetAnswer }
+  }
+} as const satisfies RouteDefinition
+
+const resetRoutes: FastifyPluginAsyncTypebox<ResetOptions> = async (app, { resets, audit }) => {
+  app.post('/v1/users/:userId/reset', RESET_USER, resetUser)
+
+  async function resetUser(request: RequestOf<typeof RESET_USER>) {
+    const { reason = null, ticket = null } = request.body
+    const credential = request.credentialOf('operator', 'apiKey', 'accessToken')
+    if (credential.kind === 'operator' && ticket === null) {
+      throw invalidMember('/ticket', 'is required with the operator key')
     }
-  )
+    const key = await targetOf(credential, request.params.userId)
+    const act = { accountId: key.accountId, ticket }
+    const event = audit.succeeded(request, { ...act, reason })
+    const outcome = await resets.reset(key, event)
+    if (!outcome.isReset) {
+      // In the account of the user, so that its admins see it. The operator key belongs to no account.
+      throw await audit.refuse(request, outcome.reason, act)
+    }
+    return {
+      userId: key.userId,
+      resetAt: event.occurredAt.toISOString(),
+      nextSignIn: nextSignIn(outcome.demands, event.occurredAt)
+    }
+  }
 
   async function targetOf(credential: Resetter, userId: string): Promise<UserKey> {
     if (credential.kind === 'operator') {
@@ -99,14 +94,13 @@ const reset: FastifyPluginAsyncTypebox<ResetOptions> = async (
   }
 }
 
-export default reset
+export default resetRoutes
 
-/** What a password leads to without an authenticator. */
+/** Returns the result of a password sign-in without an authenticator. */
 function nextSignIn(demands: Demands, now: Date): 'enrollment_required' | 'not_required' {
-  const user = { hasAuthenticator: false }
   const { outcome } = decide({
     ...demands,
-    user,
+    user: { hasAuthenticator: false },
     arrival: 'password',
     hasTrustedDevice: false,
     now

@@ -1,16 +1,17 @@
-// A user as every route about users shows one.
+// The representation of a user that all routes about users share.
 import { type Demands, decide, isTwoFactorRequired } from '../../core/policy.ts'
 import { twoFactorFacts, twoFactorState } from '../../core/two-factor.ts'
 import type { Policies } from '../../data/policy/policies.ts'
 import type { RosterUser } from '../../data/users/roster.ts'
 import type { User } from '../../wire/users.ts'
 
-/** Shows single users, each under the policy of their account as it is now. */
+/** Returns a function that represents single users under the current policy of their account. */
 export function createUserAnswers({ policies, now }: { policies: Policies; now: () => Date }) {
   return async (user: RosterUser): Promise<User> =>
     userAnswer(user, await policies.find(user.accountId), now())
 }
 
+/** Returns the representation of a user under a policy and a mandate, at an instant. */
 export function userAnswer(user: RosterUser, demands: Demands, now: Date): User {
   const { authenticators, codeLockedUntil, codeDisabledAt } = user
   const facts = twoFactorFacts(user, demands.policy.sso, now)
@@ -33,7 +34,9 @@ export function userAnswer(user: RosterUser, demands: Demands, now: Date): User 
       required: isTwoFactorRequired({ ...demands, now }),
       exempt: facts.isExempt,
       reason: decide({
-        ...{ policy: demands.policy, mandate: demands.mandate, now },
+        policy: demands.policy,
+        mandate: demands.mandate,
+        now,
         user: { hasAuthenticator: facts.isEnrolled },
         arrival: facts.isExempt ? 'sso' : 'password',
         hasTrustedDevice: false

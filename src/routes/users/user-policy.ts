@@ -1,4 +1,4 @@
-// Why one user is asked for what they are asked for.
+// The effect of the policy on one user, with its reason.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { type Demands, decide, enforcedFrom, isTwoFactorRequired } from '../../core/policy.ts'
@@ -11,6 +11,7 @@ import { Problem } from '../../wire/problem.ts'
 import { Instant, Nullable, Uuid } from '../../wire/scalars.ts'
 import { DecisionReason } from '../../wire/sign-in.ts'
 import { UserParams } from '../../wire/users.ts'
+import type { RequestOf, RouteDefinition } from '../definitions.ts'
 import { targetUser } from './target-user.ts'
 
 export interface UserPolicyOptions {
@@ -22,51 +23,53 @@ export interface UserPolicyOptions {
 const UserPolicyAnswer = Type.Object({
   userId: Uuid,
   outcome: Type.Enum(['authenticated', 'verification_required', 'enrollment_required'], {
-    description: 'What a right first step leads to now, on no trusted device.'
+    description: 'The result of a correct first step now, without a trusted device.'
   }),
   reason: DecisionReason,
-  required: Type.Boolean({ description: 'Whether this user may not go without.' }),
-  exempt: Type.Boolean({ description: 'Whether single sign-on stands in for the code.' }),
+  required: Type.Boolean({ description: 'Whether two-factor is required for this user.' }),
+  exempt: Type.Boolean({ description: 'Whether single sign-on replaces the code.' }),
   requiredFrom: Nullable(
     Type.String({
       ...Instant,
-      description: 'From when on a user without an authenticator is led through the set-up.'
+      description: 'When a user without an authenticator must set one up, or null for never.'
     })
   ),
   mandate: MandateAnswer
 })
 
-const userPolicy: FastifyPluginAsyncTypebox<UserPolicyOptions> = async (
+const EXPLAIN_POLICY = {
+  config: {
+    limit: 'address',
+    act: 'policy.read',
+    credentials: { apiKey: ['policy:read'], accessToken: { holder: 'self-or-admin' } },
+    problems: ['user-not-found']
+  },
+  schema: {
+    operationId: 'explainPolicy',
+    summary: 'Explain the policy for a user',
+    description:
+      'Returns the decision that the policy and the mandate make for one user, with its reason.',
+    tags: ['Policy'],
+    params: UserParams,
+    response: { 200: UserPolicyAnswer }
+  }
+} as const satisfies RouteDefinition
+
+const userPolicyRoutes: FastifyPluginAsyncTypebox<UserPolicyOptions> = async (
   app,
   { users, policies, now }
 ) => {
-  app.get(
-    '/v1/users/:userId/policy',
-    {
-      config: {
-        limit: 'address',
-        act: 'policy.read',
-        credentials: { apiKey: ['policy:read'], accessToken: { holder: 'self-or-admin' } },
-        problems: ['user-not-found']
-      },
-      schema: {
-        operationId: 'explainPolicy',
-        summary: 'Say what the policy comes to for one user, and why',
-        tags: ['Policy'],
-        params: UserParams,
-        response: { 200: UserPolicyAnswer }
-      }
-    },
-    async (request) => {
-      const credential = request.credentialOf('apiKey', 'accessToken')
-      const user = await users.find(targetUser(credential, request.params.userId))
-      if (!user) throw new Problem('user-not-found')
-      return asAnswer(user, await policies.find(user.accountId), now())
-    }
-  )
+  app.get('/v1/users/:userId/policy', EXPLAIN_POLICY, explainPolicy)
+
+  async function explainPolicy(request: RequestOf<typeof EXPLAIN_POLICY>) {
+    const credential = request.credentialOf('apiKey', 'accessToken')
+    const user = await users.find(targetUser(credential, request.params.userId))
+    if (!user) throw new Problem('user-not-found')
+    return asAnswer(user, await policies.find(user.accountId), now())
+  }
 }
 
-export default userPolicy
+export default userPolicyRoutes
 
 function asAnswer(user: RosterUser, { policy, mandate }: Demands, now: Date) {
   const demands = { policy, mandate, now }
@@ -78,8 +81,11 @@ function asAnswer(user: RosterUser, { policy, mandate }: Demands, now: Date) {
     hasTrustedDevice: false
   })
   return {
-    ...{ userId: user.id, outcome, reason, exempt },
+    userId: user.id,
+    outcome,
+    reason,
     required: isTwoFactorRequired(demands),
+    exempt,
     requiredFrom: enforcedFrom(demands)?.toISOString() ?? null,
     mandate: mandateAnswer(mandate, now)
   }

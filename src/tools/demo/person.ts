@@ -5,7 +5,7 @@ import type { Print } from './calls.ts'
 import { hasColors, paint } from './paint.ts'
 import type { Phone, SetUp } from './phone.ts'
 
-export interface Terminal {
+interface Terminal {
   input: NodeJS.ReadableStream
   output: NodeJS.WritableStream
 }

@@ -6,7 +6,7 @@ import type { Deployment } from './deployment.ts'
 import { paint } from './paint.ts'
 import type { Phone, SetUp } from './phone.ts'
 
-export interface Story {
+interface Story {
   deployment: Deployment
   calls: Calls
   phone: Phone

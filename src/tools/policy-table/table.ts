@@ -1,4 +1,4 @@
-// The decision as a table: every combination of mandate, policy, user and way of sign-in, with its outcome.
+// The policy decision as a table: every combination of mandate, account policy, user and first factor, with its decision.
 import { type AccountPolicy, decide, type Mandate } from '../../core/policy.ts'
 
 const NOW = new Date('2026-06-15T12:00:00.000Z')
@@ -15,28 +15,32 @@ const OPTIONAL: AccountPolicy = {
 }
 const REQUIRED = { ...OPTIONAL, twoFactor: 'required', requiredSince: PAST } as const
 
-const mandateFrom = (requiredFrom: Date): Mandate => {
-  return { requiredFrom, reason: null, source: 'account' }
-}
-
-export const MANDATES: [name: string, Mandate | null][] = [
+const MANDATES: [name: string, Mandate | null][] = [
   ['none', null],
-  ['from a later date', mandateFrom(FUTURE)],
+  ['from a future date', mandateFrom(FUTURE)],
   ['in force', mandateFrom(PAST)]
 ]
-export const POLICIES: [name: string, AccountPolicy][] = [
+const POLICIES: [name: string, AccountPolicy][] = [
   ['optional', OPTIONAL],
-  ['required from a later date', { ...REQUIRED, requiredFrom: FUTURE }],
-  ['required, in grace', { ...REQUIRED, graceDays: 7 }],
+  ['required from a future date', { ...REQUIRED, requiredFrom: FUTURE }],
+  ['required, in the grace period', { ...REQUIRED, graceDays: 7 }],
   ['required', REQUIRED]
 ]
-export const USERS: [name: string, hasAuthenticator: boolean][] = [
-  ['without', false],
-  ['with', true]
+const USERS: [name: string, hasAuthenticator: boolean][] = [
+  ['none', false],
+  ['active', true]
 ]
-export const ARRIVALS = ['password', 'trusted device', 'single sign-on'] as const
+const FIRST_STEPS = ['password', 'password on a trusted device', 'single sign-on'] as const
 
-const HEAD = ['mandate', 'account', 'authenticator', 'came by', 'outcome', 'reason', 'set-up']
+const HEAD = [
+  'operator’s mandate',
+  'account policy',
+  'authenticator',
+  'first step',
+  'status',
+  'reason',
+  'set-up'
+]
 
 /** Returns the table in Markdown. */
 export function policyTable(): string {
@@ -48,23 +52,27 @@ export function policyTable(): string {
   return `${lines.join('\n')}\n`
 }
 
-/** Returns every combination by its names, with the decision. */
+/** Returns every combination by its names, with the decision for it. */
 export function cases() {
   return MANDATES.flatMap(([mandateName, mandate]) =>
     POLICIES.flatMap(([policyName, policy]) =>
       USERS.flatMap(([userName, hasAuthenticator]) =>
-        ARRIVALS.map((came) => ({
-          names: [mandateName, policyName, userName, came],
+        FIRST_STEPS.map((firstStep) => ({
+          names: [mandateName, policyName, userName, firstStep],
           decision: decide({
             mandate,
             policy,
             user: { hasAuthenticator },
             now: NOW,
-            arrival: came === 'single sign-on' ? 'sso' : 'password',
-            hasTrustedDevice: came === 'trusted device'
+            arrival: firstStep === 'single sign-on' ? 'sso' : 'password',
+            hasTrustedDevice: firstStep === 'password on a trusted device'
           })
         }))
       )
     )
   )
+}
+
+function mandateFrom(requiredFrom: Date): Mandate {
+  return { requiredFrom, reason: null, source: 'account' }
 }

@@ -1,6 +1,7 @@
 import { deepStrictEqual } from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
+import { UUID_FORM } from '../../../src/core/ids.ts'
 import { decodeCursor, encodeCursor } from '../../../src/core/lists/cursors.ts'
 import {
   INSTANT_PLACE_FORM,
@@ -8,13 +9,12 @@ import {
   pageAnswer,
   pageOf,
   readInstantPlace,
-  readPageRequest,
-  UUID_FORM
+  readPageRequest
 } from '../../../src/core/lists/pages.ts'
 
 const ID = '018f4e3c-0000-7000-8000-000000000001'
 
-t.test('a cursor leads back to its id, and fits into a URL as it is', async (t) => {
+t.test('a cursor decodes to its id, and needs no escaping in a URL', async (t) => {
   t.equal(decodeCursor(encodeCursor(ID), UUID_FORM), ID)
   t.match(encodeCursor(ID), /^[A-Za-z0-9_-]+$/)
   fc.assert(
@@ -22,7 +22,7 @@ t.test('a cursor leads back to its id, and fits into a URL as it is', async (t) 
   )
 })
 
-t.test('what we never made is no cursor and no error', async (t) => {
+t.test('null: text that is not one of our cursors, without an error', async (t) => {
   const cursor = encodeCursor(ID)
   for (const text of [
     ...['', ID, 'x', '*', '\0', '\ud800', '🙂', 'A'.repeat(100_000)],
@@ -44,7 +44,7 @@ t.test('what we never made is no cursor and no error', async (t) => {
   fc.assert(fc.property(fc.string(), (text) => decodeCursor(text, UUID_FORM) === null))
 })
 
-t.test('a cursor has one spelling, also where base64 leaves bits unused', async (t) => {
+t.test('a cursor has one spelling, even where base64 leaves bits unused', async (t) => {
   const forms = /^.*$/s
   t.equal(decodeCursor('YQ', forms), 'a')
   for (const text of ['YR', 'YQ==', 'YQ=', 'Y Q', '/w', '_w']) {
@@ -52,27 +52,28 @@ t.test('a cursor has one spelling, also where base64 leaves bits unused', async 
   }
 })
 
-t.test('a page request without a cursor starts at the beginning', async (t) => {
+t.test('a page request without a cursor starts at the beginning of the list', async (t) => {
   t.strictSame(readPageRequest({ limit: 20 }, UUID_FORM), { limit: 20, after: null })
   t.strictSame(readPageRequest({ limit: 5, cursor: encodeCursor(ID) }, UUID_FORM), {
-    ...{ limit: 5, after: ID }
+    limit: 5,
+    after: ID
   })
   t.equal(readPageRequest({ limit: 5, cursor: 'x' }, UUID_FORM), null)
   t.equal(readPageRequest({ limit: 5, cursor: '' }, UUID_FORM), null)
 })
 
-t.test('a page has a next one exactly when a row more was read', async (t) => {
+t.test('a page has a next page exactly if one more row was read', async (t) => {
   const rows = ['a', 'b', 'c'].map((id) => ({ id }))
   t.strictSame(pageOf(rows, 2), { rows: rows.slice(0, 2), next: 'b' })
   t.strictSame(pageOf(rows, 3), { rows, next: null })
   t.strictSame(pageOf([], 3), { rows: [], next: null })
-  t.strictSame(pageOf(rows, 0), { rows: [], next: null }, 'nothing to start after')
+  t.strictSame(pageOf(rows, 0), { rows: [], next: null }, 'an empty page has no last row')
   const toId = ({ id }: { id: string }) => id
   t.strictSame(pageAnswer(pageOf(rows, 2), toId), { items: ['a', 'b'], nextCursor: 'Yg' })
   t.strictSame(pageAnswer(pageOf(rows, 3), toId), { items: ['a', 'b', 'c'], nextCursor: null })
 })
 
-t.test('property: following the cursors gives every row once, in order', async () => {
+t.test('property: the cursors lead to every row once and in order', async () => {
   fc.assert(
     fc.property(fc.nat(30), fc.integer({ min: 1, max: 7 }), (count, limit) => {
       const all = Array.from({ length: count }, (_, index) => ({ id: String(1000 + index) }))
@@ -94,7 +95,7 @@ t.test('property: following the cursors gives every row once, in order', async (
   )
 })
 
-t.test('a place by instant and id is read back, and is no id', async (t) => {
+t.test('property: a place by instant and id reads back, and is not a valid id', async (t) => {
   const instants = fc.date({
     min: new Date('0001-01-01T00:00:00Z'),
     max: new Date('4999-12-31T23:59:59.999Z'),

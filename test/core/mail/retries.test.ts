@@ -13,7 +13,7 @@ const NOON = new Date('2030-01-02T12:00:00Z')
 const HOUR_SECONDS = 3600
 const after = (seconds: number) => new Date(NOON.getTime() + seconds * 1000)
 
-t.test('a mail waits 5 seconds, then twice as long each time, an hour at most', async (t) => {
+t.test('a mail waits 5 seconds, then twice as long each time, up to an hour', async (t) => {
   const waits = Array.from({ length: 14 }, (_, index) => {
     const next = nextTryAt({ occurredAt: NOON, tries: index + 1 }, NOON)
     return next && (next.getTime() - NOON.getTime()) / 1000
@@ -21,7 +21,7 @@ t.test('a mail waits 5 seconds, then twice as long each time, an hour at most', 
   t.same(waits, [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600, 3600, 3600])
 })
 
-t.test('a mail is given up five days after what it tells about', async (t) => {
+t.test('a mail is discarded five days after the event that it reports', async (t) => {
   t.equal(MAIL_GIVEN_UP_AFTER_SECONDS, 5 * 24 * HOUR_SECONDS)
   const failedTry = { occurredAt: NOON, tries: 130 }
   t.ok(nextTryAt(failedTry, after(MAIL_GIVEN_UP_AFTER_SECONDS - 1)))
@@ -29,7 +29,7 @@ t.test('a mail is given up five days after what it tells about', async (t) => {
   t.same(tooOldToTell(after(MAIL_GIVEN_UP_AFTER_SECONDS)), NOON)
 })
 
-t.test('property: every mail is tried for four days at least, and comes to an end', async () => {
+t.test('property: every mail is tried for five days, and then discarded', async () => {
   const instants = fc.date({ min: new Date(0), max: new Date('2100-01-01'), noInvalidDate: true })
   const slowness = fc.integer({ min: 0, max: 60 })
   fc.assert(
@@ -37,19 +37,19 @@ t.test('property: every mail is tried for four days at least, and comes to an en
       let at = occurredAt
       let waitedMs = 0
       for (let tries = 1; ; tries += 1) {
-        ok(tries < 1000, 'it ends')
+        ok(tries < 1000, 'the tries end')
         const failedAt = new Date(at.getTime() + slownessSeconds * 1000)
         const next = nextTryAt({ occurredAt, tries }, failedAt)
         const ageSeconds = (failedAt.getTime() - occurredAt.getTime()) / 1000
         if (next === null) {
           ok(ageSeconds >= MAIL_GIVEN_UP_AFTER_SECONDS)
-          // The last wait and the last try are all that may come on top.
+          // Only the last wait and the last try may exceed the limit.
           ok(ageSeconds <= MAIL_GIVEN_UP_AFTER_SECONDS + HOUR_SECONDS + slownessSeconds)
           return
         }
         const waitMs = next.getTime() - failedAt.getTime()
         ok(waitMs >= 5000 && waitMs <= HOUR_SECONDS * 1000)
-        ok(waitMs >= waitedMs, 'and never sooner than before')
+        ok(waitMs >= waitedMs, 'no wait is shorter than the previous one')
         waitedMs = waitMs
         at = next
       }
@@ -58,7 +58,7 @@ t.test('property: every mail is tried for four days at least, and comes to an en
   )
 })
 
-t.test('only what the server holds against this mail is final', async (t) => {
+t.test('only a rejection of this recipient or this content is final', async (t) => {
   const table: [command: string, response: string, isFinal: boolean][] = [
     ['RCPT TO', '550 5.1.1 No such user', true],
     ['RCPT TO', '550 No such user', true],
@@ -72,7 +72,7 @@ t.test('only what the server holds against this mail is final', async (t) => {
     ['RCPT TO', '450 4.2.1 Try again later', false],
     ['RCPT TO', '421 4.3.2 Going down', false],
     ['DATA', '452 4.3.1 Disk full', false],
-    // A server that is set up wrongly, or that we are not set up for.
+    // The server or our own configuration is wrong.
     ['RCPT TO', '554 5.7.1 Relay access denied', false],
     ['RCPT TO', '530 5.7.0 Authentication required', false],
     ['RCPT TO', '550 5.4.1 No route to that domain', false],

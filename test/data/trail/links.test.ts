@@ -1,7 +1,7 @@
-// Sealing: every event that was committed gets its place in the chain, once, whoever seals and whoever writes meanwhile.
+// Every committed event gets exactly one link in the chain, however many replicas chain and write at the same time.
 import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { createSealing } from '../../../src/audit/chaining.ts'
+import { createChaining } from '../../../src/audit/chaining.ts'
 import { chainOn } from '../../../src/core/audit/chain.ts'
 import {
   type AuditEvent,
@@ -12,7 +12,7 @@ import { type Database, openDatabase } from '../../../src/data/engine/database.t
 import { writeRecord } from '../../../src/data/trail/act-records.ts'
 import { createAuditEvents } from '../../../src/data/trail/audit-events.ts'
 import { createAuditTrail } from '../../../src/data/trail/audit-trail.ts'
-import { createAuditSeals } from '../../../src/data/trail/links.ts'
+import { createAuditLinks } from '../../../src/data/trail/links.ts'
 import { pause } from '../../../src/plugins/background.ts'
 import { ON_SERVER } from '../../support/app.ts'
 import { auditEvent } from '../../support/audit-events.ts'
@@ -24,12 +24,12 @@ const KEY = Buffer.alloc(32, 1)
 
 const database = await openTestDatabase(t)
 const { prisma } = database
-const { record, sealing, logged } = sealerOn(database)
+const { record, chaining, logged } = chainerOn(database)
 
-function sealerOn(database: Database) {
+function chainerOn(database: Database) {
   const { prisma } = database
   const auditEvents = createAuditEvents(database)
-  const seals = createAuditSeals(prisma)
+  const links = createAuditLinks(prisma)
   const logged: object[] = []
   const log = { error: (details: object, message: string) => logged.push({ ...details, message }) }
   async function record(given: Partial<AuditEvent> = {}): Promise<SignedAuditEvent> {
@@ -40,18 +40,18 @@ function sealerOn(database: Database) {
   return {
     prisma,
     record,
-    seals,
-    sealing: createSealing({ seals, key: KEY, log, pause, now: () => NINE }),
+    links,
+    chaining: createChaining({ links, key: KEY, log, pause, now: () => NINE }),
     logged
   }
 }
 
-const inQueue = () => prisma.unsealedAuditEvent.count()
-const sealsOf = (db = prisma) => db.auditSeal.findMany({ orderBy: { sequence: 'asc' } })
+const countQueue = () => prisma.unchainedAuditEvent.count()
+const readLinks = () => prisma.auditLink.findMany({ orderBy: { sequence: 'asc' } })
 const later = (seconds: number) => new Date(NINE.getTime() + seconds * 1000)
 
-/** Whether the seals are one chain over just these events, and are found to be. */
-async function isChainOver(t: Test, events: SignedAuditEvent[]): Promise<void> {
+/** Asserts that the links are one chain over exactly these events. */
+async function assertChainOver(t: Test, events: SignedAuditEvent[]): Promise<void> {
   const links = chainOn(
     KEY,
     null,
@@ -61,64 +61,67 @@ async function isChainOver(t: Test, events: SignedAuditEvent[]): Promise<void> {
     const { sequence, hash } = links[index] ?? {}
     return { sequence, accountId, occurredAt, eventId: id, hash: Buffer.from(hash ?? '') }
   })
-  const found = (await sealsOf()).map(({ hash, ...seal }) => ({ ...seal, hash: Buffer.from(hash) }))
+  const found = (await readLinks()).map(({ hash, ...link }) => ({
+    ...link,
+    hash: Buffer.from(hash)
+  }))
   t.same(found, expected)
 }
 
 const chained: SignedAuditEvent[] = []
 
 t.test(
-  'events are chained oldest first, over all accounts, in as many batches as it takes',
+  'the events of all accounts are chained oldest first, in as many batches as necessary',
   async (t) => {
-    t.equal(await sealing.sealDue(), 0, 'nothing to do')
+    t.equal(await chaining.chainDue(), 0, 'nothing to do')
     const seconds = [5, 1, 4, 2, 3, 0, 6]
     const events: SignedAuditEvent[] = []
     for (const second of seconds) events.push(await record({ occurredAt: later(second) }))
-    t.equal(await inQueue(), 7)
+    t.equal(await countQueue(), 7)
     t.equal(
-      await sealing.sealDue({ limit: 3, stop: AbortSignal.abort() }),
+      await chaining.chainDue({ limit: 3, stop: AbortSignal.abort() }),
       3,
-      'one when told to stop'
+      'one batch after the stop signal'
     )
-    t.equal(await inQueue(), 4)
-    t.equal(await sealing.sealDue({ limit: 3 }), 4)
-    t.equal(await inQueue(), 0)
+    t.equal(await countQueue(), 4)
+    t.equal(await chaining.chainDue({ limit: 3 }), 4)
+    t.equal(await countQueue(), 0)
     chained.push(...events.sort((one, other) => +one.occurredAt - +other.occurredAt))
-    await isChainOver(t, chained)
-    t.equal(await sealing.sealDue({ limit: 3 }), 0, 'and once')
-    await isChainOver(t, chained)
+    await assertChainOver(t, chained)
+    t.equal(await chaining.chainDue({ limit: 3 }), 0, 'every event only once')
+    await assertChainOver(t, chained)
   }
 )
 
-t.test('an event that comes late is chained behind what is sealed', async (t) => {
+t.test('an event that is written late is chained after the newer ones', async (t) => {
   const late = await record({ occurredAt: later(-3600) })
-  t.equal(await sealing.sealDue(), 1)
+  t.equal(await chaining.chainDue(), 1)
   chained.push(late)
-  await isChainOver(t, chained)
+  await assertChainOver(t, chained)
 })
 
-t.test('an event of an act that was rolled back is in no queue', async (t) => {
+t.test('an event of an act that was rolled back is not queued', async (t) => {
   const rolledBack = prisma.$transaction(async (transaction) => {
     await writeRecord(transaction, signEvent(KEY, auditEvent()))
     throw new Error('the act failed')
   })
   await t.rejects(rolledBack, { message: 'the act failed' })
-  t.equal(await inQueue(), 0)
+  t.equal(await countQueue(), 0)
 })
 
-t.test('a batch is sealed whole or not at all', async (t) => {
+t.test('a batch is chained completely or not at all', async (t) => {
   const event = await record()
   await prisma.$executeRaw`CREATE RULE kept AS ON DELETE TO "UnsealedAuditEvent" DO ALSO SELECT 1 / 0`
-  await t.rejects(sealing.sealDue())
-  await isChainOver(t, chained)
+  await t.rejects(chaining.chainDue())
+  await assertChainOver(t, chained)
   await prisma.$executeRaw`DROP RULE kept ON "UnsealedAuditEvent"`
-  t.equal(await sealing.sealDue(), 1)
+  t.equal(await chaining.chainDue(), 1)
   chained.push(event)
-  await isChainOver(t, chained)
+  await assertChainOver(t, chained)
 })
 
 t.test(
-  'what the service did not write gets no seal, holds up nothing, and is named in the log',
+  'rows that the service did not write get no link, block no others, and are logged',
   async (t) => {
     const [first, second] = [await record(), await record()]
     const copy = await forge(first, { id: randomUUID() })
@@ -126,62 +129,62 @@ t.test(
       await forge(second, { instant })
     }
     const gone = { accountId: randomUUID(), occurredAt: NINE, id: randomUUID() }
-    await prisma.unsealedAuditEvent.create({ data: gone })
-    const [sealed] = chained
-    if (sealed) {
-      const { accountId, occurredAt, id } = sealed
-      await prisma.unsealedAuditEvent.create({ data: { accountId, occurredAt, id } })
+    await prisma.unchainedAuditEvent.create({ data: gone })
+    const [done] = chained
+    if (done) {
+      const { accountId, occurredAt, id } = done
+      await prisma.unchainedAuditEvent.create({ data: { accountId, occurredAt, id } })
     }
 
-    t.equal(await sealing.sealDue({ limit: 2 }), 2)
-    t.equal(await inQueue(), 0)
+    t.equal(await chaining.chainDue({ limit: 2 }), 2)
+    t.equal(await countQueue(), 0)
     chained.push(first, second)
-    await isChainOver(t, chained)
+    await assertChainOver(t, chained)
     const reasons = (why: string) => logged.filter((line) => 'why' in line && line.why === why)
     t.equal(reasons('not written by the service').length, 5)
     t.ok(logged.some((line) => 'id' in line && line.id === copy))
-    t.match(reasons('gone'), [
+    t.match(reasons('missing'), [
       { accountId: gone.accountId, id: gone.id, occurredAt: NINE.toISOString() }
     ])
-    t.match(reasons('sealed before'), [{ id: sealed?.id }])
-    t.equal(await sealing.sealDue(), 0)
-    t.equal(logged.length, 7, 'once')
+    t.match(reasons('already chained'), [{ id: done?.id }])
+    t.equal(await chaining.chainDue(), 0)
+    t.equal(logged.length, 7, 'each logged once')
   }
 )
 
-t.test('0: while another replica is at it', ON_SERVER, async (t) => {
+t.test('no event is chained while another replica holds the lock', ON_SERVER, async (t) => {
   const second = await openDatabase({ url: database.url ?? '' })
   t.teardown(() => second.close())
-  const other = sealerOn(second)
+  const other = chainerOn(second)
   const event = await record()
   await prisma.$transaction(async (transaction) => {
     await transaction.$executeRaw`SELECT pg_advisory_xact_lock(7301003)`
-    const outcome = await other.seals.sealNext({ key: KEY, limit: 10 })
-    t.same(outcome, { sealed: 0, refused: [], upTo: null })
+    const outcome = await other.links.chainNext({ key: KEY, limit: 10 })
+    t.same(outcome, { chained: 0, refused: [], upTo: null })
   })
-  t.equal(await sealing.sealDue(), 1)
+  t.equal(await chaining.chainDue(), 1)
   chained.push(event)
-  await isChainOver(t, chained)
+  await assertChainOver(t, chained)
 })
 
 t.test(
-  'two replicas seal while eight writers write: no event lost, none twice, no gap',
+  'two replicas chain while eight writers write: no event is lost or chained twice',
   ON_SERVER,
   async (t) => {
     const second = await openDatabase({ url: database.url ?? '' })
     t.teardown(() => second.close())
     const before = await prisma.auditEvent.count()
-    const sealers = [sealerOn(database), sealerOn(second)]
+    const chainers = [chainerOn(database), chainerOn(second)]
     let writing = true
-    const atWork = sealers.map(async ({ sealing }) => {
-      let sealed = 0
-      while (writing) sealed += await sealing.sealDue({ limit: 7 })
-      return sealed
+    const atWork = chainers.map(async ({ chaining }) => {
+      let count = 0
+      while (writing) count += await chaining.chainDue({ limit: 7 })
+      return count
     })
     await atOnce(8, async (writer) => {
       for (let count = 0; count < 40; count++) {
-        const { prisma } = sealers[writer % 2] ?? { prisma: database.prisma }
-        // Some are written long before they are committed, and after others that are.
+        const { prisma } = chainers[writer % 2] ?? { prisma: database.prisma }
+        // Some events are written long before their transaction commits, so later events are committed first.
         await prisma.$transaction(async (transaction) => {
           await writeRecord(transaction, signEvent(KEY, auditEvent()))
           if (count % 4 === writer % 4) await transaction.$executeRaw`SELECT pg_sleep(0.01)`
@@ -190,15 +193,15 @@ t.test(
     })
     writing = false
     const counts = await Promise.all(atWork)
-    const rest = await sealing.sealDue()
+    const rest = await chaining.chainDue()
     t.equal((counts[0] ?? 0) + (counts[1] ?? 0) + rest, 320)
     t.ok(
       counts.every((count) => count > 0),
-      'both have sealed'
+      'both have chained'
     )
     t.equal(await prisma.auditEvent.count(), before + 320)
-    t.equal(await inQueue(), 0)
-    const sequences = (await sealsOf()).map(({ sequence }) => Number(sequence))
+    t.equal(await countQueue(), 0)
+    const sequences = (await readLinks()).map(({ sequence }) => Number(sequence))
     t.same(
       sequences,
       sequences.map((_, index) => index + 1)
@@ -207,12 +210,12 @@ t.test(
     t.match(
       verdict,
       { breach: { what: 'event-foreign' } },
-      'the chain is whole; the forged ones are there'
+      'only the forged events are found: the chain itself is whole'
     )
   }
 )
 
-/** Copies an event, its MAC too, under another id or instant. Returns the id. */
+/** Copies an event, with its MAC, under another id or instant. Returns the id. */
 async function forge({ id }: SignedAuditEvent, given: { id?: string; instant?: string }) {
   const copy = { id, instant: NINE.toISOString(), ...given }
   await prisma.$executeRaw`

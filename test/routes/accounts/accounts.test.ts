@@ -6,7 +6,7 @@ import { isProblem, pointersOf, tellTales } from '../../support/problems.ts'
 const { call, clock, createAccount, createUser, enrolledUser, login } = await startApp(t)
 const as = OPERATOR_KEY
 
-t.test('201: an account with defaults and a key that opens everything of its own', async (t) => {
+t.test('201: a new account has defaults and an API key with every scope', async (t) => {
   const answer = await call('POST', '/v1/accounts', {
     as,
     body: { slug: 'initech', name: 'Initech' }
@@ -28,7 +28,7 @@ t.test('201: an account with defaults and a key that opens everything of its own
   t.equal((await call('GET', '/v1/users', { as: apiKey.key })).statusCode, 200)
 
   const read = await call('GET', `/v1/accounts/${account.id}`, { as })
-  t.same(read.json(), account, 'the key is not shown again')
+  t.same(read.json(), account, 'the key is shown only once')
 })
 
 const scopes = [
@@ -44,7 +44,7 @@ const scopes = [
   'keys:write'
 ]
 
-t.test('409: a slug is taken once, even when two requests race', async (t) => {
+t.test('409: only one of two concurrent requests gets a slug', async (t) => {
   const body = { slug: 'hooli', name: 'Hooli' }
   const answers = await Promise.all([1, 2].map(() => call('POST', '/v1/accounts', { as, body })))
   const [won, lost] = answers.sort((one, other) => one.statusCode - other.statusCode)
@@ -53,7 +53,7 @@ t.test('409: a slug is taken once, even when two requests race', async (t) => {
   isProblem(t, await call('POST', '/v1/accounts', { as, body }), 409, 'slug-taken')
 })
 
-t.test('400: a slug is of lower-case letters, digits and hyphens, 2 to 63 of them', async (t) => {
+t.test('400: a slug has 2 to 63 lower-case letters, digits and hyphens', async (t) => {
   for (const slug of ['A', 'Acme', 'a', 'a'.repeat(64), 'a_b', 'a b', 'ä-ö', 'a.b', '']) {
     const answer = await call('POST', '/v1/accounts', { as, body: { slug, name: 'X' } })
     t.same(pointersOf(isProblem(t, answer, 400, 'invalid-request')), ['/slug'], slug)
@@ -64,20 +64,23 @@ t.test('400: a slug is of lower-case letters, digits and hyphens, 2 to 63 of the
   }
 })
 
-t.test('200: name and audience change, and the next token has the new audience', async (t) => {
-  const account = await createAccount()
-  const user = await createUser({ account })
-  const path = `/v1/accounts/${account.id}`
-  const renamed = await call('PATCH', path, { as, body: { name: 'Renamed' } })
-  t.match(renamed.json(), { name: 'Renamed', slug: account.slug, audience: account.audience })
-  const moved = await call('PATCH', path, { as, body: { audience: 'https://api.acme.example' } })
-  t.same(moved.json(), { ...renamed.json(), audience: 'https://api.acme.example' })
-  t.same((await call('GET', path, { as })).json(), moved.json())
-  const { accessToken } = (await login(user)).json()
-  t.same(decodeJwt(accessToken).aud, [ISSUER, 'https://api.acme.example'])
-})
+t.test(
+  '200: an account gets a new name and audience, and the next token the new audience',
+  async (t) => {
+    const account = await createAccount()
+    const user = await createUser({ account })
+    const path = `/v1/accounts/${account.id}`
+    const renamed = await call('PATCH', path, { as, body: { name: 'Renamed' } })
+    t.match(renamed.json(), { name: 'Renamed', slug: account.slug, audience: account.audience })
+    const moved = await call('PATCH', path, { as, body: { audience: 'https://api.acme.example' } })
+    t.same(moved.json(), { ...renamed.json(), audience: 'https://api.acme.example' })
+    t.same((await call('GET', path, { as })).json(), moved.json())
+    const { accessToken } = (await login(user)).json()
+    t.same(decodeJwt(accessToken).aud, [ISSUER, 'https://api.acme.example'])
+  }
+)
 
-t.test('400: slug and id never change', async (t) => {
+t.test('400: the slug and the id cannot change', async (t) => {
   const { id } = await createAccount()
   for (const body of [{ slug: 'other' }, { id: UNKNOWN }, {}]) {
     const answer = await call('PATCH', `/v1/accounts/${id}`, { as, body })
@@ -85,14 +88,14 @@ t.test('400: slug and id never change', async (t) => {
   }
 })
 
-t.test('404: an unknown account', async (t) => {
+t.test('404: an unknown account is not found', async (t) => {
   const path = `/v1/accounts/${UNKNOWN}`
   isProblem(t, await call('GET', path, { as }), 404, 'account-not-found')
   const change = await call('PATCH', path, { as, body: { name: 'X' } })
   isProblem(t, change, 404, 'account-not-found')
 })
 
-t.test('403: accounts are for the operator key alone', async (t) => {
+t.test('403: accounts accept only the operator key', async (t) => {
   const account = await createAccount()
   const admin = await enrolledUser({ account, role: 'admin' })
   for (const credential of [account.apiKey, await admin.accessToken()]) {
@@ -108,7 +111,7 @@ t.test('403: accounts are for the operator key alone', async (t) => {
   }
 })
 
-t.test('401: without the operator key, or with one that is nearly it, all alike', async (t) => {
+t.test('401: a missing and an almost correct operator key get the same response', async (t) => {
   const [kind, id, secret = ''] = OPERATOR_KEY.split('_')
   const otherSecret = `${secret.slice(0, -1)}${secret.endsWith('A') ? 'B' : 'A'}`
   const refused = await Promise.all(
@@ -130,10 +133,14 @@ t.test('401: without the operator key, or with one that is nearly it, all alike'
   for (const other of others) t.same(other, first)
   const none = await call('GET', '/v1/accounts')
   isProblem(t, none, 401, 'invalid-credential')
-  t.equal(none.headers['www-authenticate'], 'Bearer', 'RFC 6750 §3.1: no error was made')
+  t.equal(
+    none.headers['www-authenticate'],
+    'Bearer',
+    'no error code without a credential (RFC 6750 §3.1)'
+  )
 })
 
-t.test('the list is oldest first, and stays whole while accounts are added', async (t) => {
+t.test('200: the list is oldest first, and complete while accounts are added', async (t) => {
   const known: string[] = []
   for (let cursor: string | null = ''; cursor !== null; ) {
     const query: string = cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`

@@ -22,7 +22,7 @@ async function keyOf({ apiKey }: TestAccount, id: string) {
   return items.find((item: { id: string }) => item.id === id)
 }
 
-t.test('201: the key is shown once, and lists say when it was last used', async (t) => {
+t.test('201: a key is shown once, and the list has the time of its last use', async (t) => {
   const account = await createAccount()
   const createdAt = clock.now().toISOString()
   const body = { accountId: account.id, name: 'Roster reader', scopes: ['users:read'] }
@@ -42,12 +42,12 @@ t.test('201: the key is shown once, and lists say when it was last used', async 
   clock.advance({ minutes: 5 })
   t.equal((await call('GET', '/v1/users', { as: key })).statusCode, 200)
   const usedAt = clock.now().toISOString()
-  // Noted after the answer, so not always before the next question.
+  // The service notes the use after the response, so it may come after the next request.
   for (let tries = 0; tries < 50 && !(await keyOf(account, id)).lastUsedAt; tries += 1);
   t.same(await keyOf(account, id), { ...listed, lastUsedAt: usedAt })
 })
 
-t.test('401: a key is dead from the instant that it expires', async (t) => {
+t.test('401: a key is rejected from the instant of its expiry', async (t) => {
   const account = await createAccount()
   const expiresAt = new Date(clock.now().getTime() + 60_000).toISOString()
   const { key } = await createKey(account.apiKey, { scopes: ['users:read'], expiresAt })
@@ -57,7 +57,7 @@ t.test('401: a key is dead from the instant that it expires', async (t) => {
   isProblem(t, await call('GET', '/v1/users', { as: key }), 401, 'invalid-credential')
 })
 
-t.test('400: an instant that no clock shows, or that can’t be kept', async (t) => {
+t.test('400: an instant that does not exist or cannot be stored is rejected', async (t) => {
   const account = await createAccount()
   for (const expiresAt of [
     '2016-12-31T23:59:60Z',
@@ -77,19 +77,19 @@ t.test('400: an instant that no clock shows, or that can’t be kept', async (t)
   }
 })
 
-t.test('401: a revoked key is dead at once, and gone from the list', async (t) => {
+t.test('401: a revoked key is rejected immediately and is not listed', async (t) => {
   const account = await createAccount()
   const { id, key } = await createKey(account.apiKey, { scopes: ['users:read', 'keys:write'] })
   t.equal((await call('GET', '/v1/users', { as: key })).statusCode, 200)
   const revoked = await call('DELETE', `/v1/api-keys/${id}`, { as: key })
-  t.same([revoked.statusCode, revoked.body], [204, ''], 'a key may end itself')
+  t.same([revoked.statusCode, revoked.body], [204, ''], 'a key may revoke itself')
   isProblem(t, await call('GET', '/v1/users', { as: key }), 401, 'invalid-credential')
   t.equal(await keyOf(account, id), undefined)
   const again = await call('DELETE', `/v1/api-keys/${id}`, { as: account.apiKey })
   isProblem(t, again, 404, 'not-found')
 })
 
-t.test('401: a key with another secret, id or prefix', async (t) => {
+t.test('401: a key with another secret, id or prefix is rejected', async (t) => {
   const { apiKey } = await createAccount()
   const [, id = ''] = apiKey.split('_')
   for (const as of [
@@ -105,7 +105,7 @@ t.test('401: a key with another secret, id or prefix', async (t) => {
   }
 })
 
-t.test('403: a key never makes a key that may more than itself', async (t) => {
+t.test('403: a key creates no key with scopes that it lacks', async (t) => {
   const account = await createAccount()
   const maker = await createApiKey(account, 'keys:write', 'users:read')
   const within = await call('POST', '/v1/api-keys', {
@@ -121,10 +121,14 @@ t.test('403: a key never makes a key that may more than itself', async (t) => {
     const answer = await call('POST', '/v1/api-keys', { as: maker, body: { name: 'More', scopes } })
     isProblem(t, answer, 403, 'insufficient-scope')
   }
-  t.equal((await listOf(account.apiKey)).json().items.length, 3, 'none came of the refused ones')
+  t.equal(
+    (await listOf(account.apiKey)).json().items.length,
+    3,
+    'the refused requests created no key'
+  )
 })
 
-t.test('403: without keys:write, and for people', async (t) => {
+t.test('403: keys without keys:write and users are refused', async (t) => {
   const account = await createAccount()
   const reader = await createApiKey(account, 'users:read')
   const admin = await assertedToken(await createUser({ account, role: 'admin' }))
@@ -137,7 +141,7 @@ t.test('403: without keys:write, and for people', async (t) => {
   }
 })
 
-t.test('404: another account and its keys answer as unknown ones do', async (t) => {
+t.test('404: another account and its keys get the response of unknown ones', async (t) => {
   const [own, other] = [await createAccount(), await createAccount()]
   const [, otherKeyId] = other.apiKey.split('_')
   const as = own.apiKey
@@ -146,19 +150,23 @@ t.test('404: another account and its keys answer as unknown ones do', async (t) 
   const foreign = await create(other.id)
   isProblem(t, foreign, 404, 'account-not-found')
   t.same(tellTales(foreign), tellTales(await create(UNKNOWN)))
-  t.equal((await create(own.id)).statusCode, 201, 'naming its own is fine')
+  t.equal((await create(own.id)).statusCode, 201, 'its own account may be named')
 
   const revoke = (id: string | undefined) => call('DELETE', `/v1/api-keys/${id}`, { as })
   const refused = await revoke(otherKeyId)
   isProblem(t, refused, 404, 'not-found')
   t.same(tellTales(refused), tellTales(await revoke('aaaaaaaaaaaa')))
-  t.equal((await call('GET', '/v1/users', { as: other.apiKey })).statusCode, 200, 'still alive')
+  t.equal(
+    (await call('GET', '/v1/users', { as: other.apiKey })).statusCode,
+    200,
+    'the key still works'
+  )
 
   const list = (accountId: string) => listOf(as, `?accountId=${accountId}`)
   t.same(tellTales(await list(other.id)), tellTales(await list(UNKNOWN)))
 })
 
-t.test('the operator names the account, sees the keys of all, and revokes any', async (t) => {
+t.test('the operator creates, lists and revokes keys of every account', async (t) => {
   const account = await createAccount()
   const as = OPERATOR_KEY
   const nameless = await call('POST', '/v1/api-keys', {
@@ -178,7 +186,7 @@ t.test('the operator names the account, sees the keys of all, and revokes any', 
   isProblem(t, await call('GET', '/v1/users', { as: key }), 401, 'invalid-credential')
 })
 
-t.test('400: scopes that do not exist, twice the same, or none', async (t) => {
+t.test('400: unknown, duplicate and missing scopes are rejected', async (t) => {
   const { apiKey: as } = await createAccount()
   for (const scopes of [[], ['users'], ['users:read', 'users:read'], 'users:read', ['*'], null]) {
     const answer = await call('POST', '/v1/api-keys', { as, body: { name: 'X', scopes } })
@@ -187,7 +195,7 @@ t.test('400: scopes that do not exist, twice the same, or none', async (t) => {
   }
 })
 
-t.test('pages of a list have no gap and nothing twice', async (t) => {
+t.test('200: pages have no gap and no duplicate', async (t) => {
   const account = await createAccount()
   for (let made = 0; made < 4; made += 1)
     await createKey(account.apiKey, { scopes: ['introspect'] })

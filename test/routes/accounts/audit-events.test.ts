@@ -48,7 +48,7 @@ async function record(given: Partial<AuditEvent>): Promise<AuditEvent> {
 const read = (as: string, query: Record<string, string | number> = {}) =>
   call('GET', `/v1/audit-events?${new URLSearchParams(query as Record<string, string>)}`, { as })
 
-/** All pages, of so many items each. */
+/** Reads all pages with this number of items each. */
 async function readAll(as: string, filter: Filter, limit: number): Promise<Item[]> {
   const items: Item[] = []
   let cursor: string | null = null
@@ -56,14 +56,14 @@ async function readAll(as: string, filter: Filter, limit: number): Promise<Item[
     const answer = await read(as, { ...filter, limit, ...(cursor === null ? {} : { cursor }) })
     if (answer.statusCode !== 200) throw new Error(answer.body)
     const page: { items: Item[]; nextCursor: string | null } = answer.json()
-    if (page.items.length > limit) throw new Error('more than asked for')
+    if (page.items.length > limit) throw new Error('at most the requested number')
     items.push(...page.items)
     cursor = page.nextCursor
   } while (cursor !== null)
   return items
 }
 
-t.test('200: a member who was refused is on record, and an admin sees it', async (t) => {
+t.test('200: a refusal is audited, and an admin reads it', async (t) => {
   const account = await createAccount()
   const [member, admin] = [
     await enrolledUser({ account }),
@@ -97,11 +97,11 @@ t.test('200: a member who was refused is on record, and an admin sees it', async
   t.match(
     latest,
     { outcome: 'refused', actor: { id: member.id } },
-    'to look at it is on record too'
+    'the refused read is audited too'
   )
 })
 
-t.test('200: an admin needs no fresh second factor, an API key no other scope', async (t) => {
+t.test('200: an admin needs no fresh second factor, and an API key only audit:read', async (t) => {
   const account = await createAccount()
   const admin = await createUser({ account, role: 'admin' })
   t.equal((await read(await service.assertedToken(admin))).statusCode, 200)
@@ -109,7 +109,7 @@ t.test('200: an admin needs no fresh second factor, an API key no other scope', 
   isProblem(t, await read(await createApiKey(account, 'users:read')), 403, 'insufficient-scope')
 })
 
-t.test('200: an event is answered as it was written, whatever its texts say', async (t) => {
+t.test('200: an event is returned as it was written, with hostile texts too', async (t) => {
   const { id: accountId, apiKey } = await createAccount()
   for (const text of HOSTILE_TEXTS) {
     const given = {
@@ -125,7 +125,7 @@ t.test('200: an event is answered as it was written, whatever its texts say', as
   t.ok(rows.every((row) => isGenuine(key, row)))
 })
 
-t.test('200: half a surrogate pair is signed as it is stored', async (t) => {
+t.test('200: half a surrogate pair is signed in the form that is stored', async (t) => {
   const { id: accountId } = await createAccount()
   const text = '\ud83d broken \udc69'
   await record({ accountId, reason: text, ticket: text, details: { text } })
@@ -139,7 +139,7 @@ t.test('200: half a surrogate pair is signed as it is stored', async (t) => {
 })
 
 t.test(
-  '200: every filter, in pages of every size, gives what it should, newest first',
+  '200: every filter returns the right events in pages of every size, newest first',
   async (t) => {
     const account = await createAccount()
     const users = [randomUUID(), randomUUID(), randomUUID()]
@@ -152,7 +152,7 @@ t.test(
         type: pick(types, Math.floor(index / 2)) ?? 'user.reset',
         userId: pick([...users, null], index * 7 + Math.floor(index / 4)) ?? null,
         actor: { kind: 'user', id: actorId, credential: 'access_token' },
-        // Three events to an instant, and ids in another order than instants.
+        // Three events for each instant, with ids in another order than the instants.
         occurredAt: new Date(NINE.getTime() + Math.floor(((index * 11) % 36) / 3) * 1000)
       })
     }
@@ -184,7 +184,7 @@ t.test(
   }
 )
 
-t.test('200: pages stay whole while events are added', async (t) => {
+t.test('200: pages are complete while events are added', async (t) => {
   const account = await createAccount()
   const type = 'policy.change'
   const first = []
@@ -201,34 +201,37 @@ t.test('200: pages stay whole while events are added', async (t) => {
   t.equal(three.nextCursor, null)
 })
 
-t.test('200: nobody sees another account’s events, or those of no account', async (t) => {
-  const [account, other] = [await createAccount(), await createAccount()]
-  const admin = await enrolledUser({ account, role: 'admin' })
-  const foreign = await Promise.all(
-    [other.id, NO_ACCOUNT].map((accountId) => record({ accountId, userId: admin.id }))
-  )
-  for (const as of [account.apiKey, await admin.accessToken()]) {
-    for (const filter of [{}, { userId: admin.id }, { type: 'user.reset' }]) {
-      const text = JSON.stringify(await readAll(as, filter, 200))
-      for (const { id } of foreign) t.notMatch(text, id)
+t.test(
+  '200: an account sees neither events of another account nor events without one',
+  async (t) => {
+    const [account, other] = [await createAccount(), await createAccount()]
+    const admin = await enrolledUser({ account, role: 'admin' })
+    const foreign = await Promise.all(
+      [other.id, NO_ACCOUNT].map((accountId) => record({ accountId, userId: admin.id }))
+    )
+    for (const as of [account.apiKey, await admin.accessToken()]) {
+      for (const filter of [{}, { userId: admin.id }, { type: 'user.reset' }]) {
+        const text = JSON.stringify(await readAll(as, filter, 200))
+        for (const { id } of foreign) t.notMatch(text, id)
+      }
     }
+    for (const seconds of [8, 9]) {
+      const occurredAt = new Date(NINE.getTime() + seconds * 1000)
+      await record({ accountId: account.id, occurredAt })
+    }
+    const [newest] = (await read(other.apiKey, { type: 'user.reset' })).json().items
+    t.equal(newest.id, foreign[0]?.id)
+    const cursor = (await read(account.apiKey, { limit: 1 })).json().nextCursor
+    const beyond = (await read(other.apiKey, { cursor, type: 'user.reset' })).json()
+    t.same(
+      beyond.items.map(({ id }: Item) => id),
+      [newest.id],
+      'a cursor is only a position and gives no access'
+    )
   }
-  for (const seconds of [8, 9]) {
-    const occurredAt = new Date(NINE.getTime() + seconds * 1000)
-    await record({ accountId: account.id, occurredAt })
-  }
-  const [newest] = (await read(other.apiKey, { type: 'user.reset' })).json().items
-  t.equal(newest.id, foreign[0]?.id)
-  const cursor = (await read(account.apiKey, { limit: 1 })).json().nextCursor
-  const beyond = (await read(other.apiKey, { cursor, type: 'user.reset' })).json()
-  t.same(
-    beyond.items.map(({ id }: Item) => id),
-    [newest.id],
-    'a cursor is a place and opens nothing'
-  )
-})
+)
 
-t.test('400: filters that mean nothing, and cursors that we never made', async (t) => {
+t.test('400: invalid filters and foreign cursors are rejected', async (t) => {
   const account = await createAccount()
   await record({ accountId: account.id })
   await record({ accountId: account.id })
@@ -272,7 +275,7 @@ t.test('400: filters that mean nothing, and cursors that we never made', async (
   isProblem(t, await call('GET', `/v1/users?cursor=${ours}`, { as }), 400, 'invalid-request')
 })
 
-t.test('200: instants at the ends of time', async (t) => {
+t.test('200: the first and the last possible instants are accepted', async (t) => {
   const account = await createAccount()
   const { id } = await record({ accountId: account.id })
   const cursorOf = (text: string) => Buffer.from(text).toString('base64url')
@@ -289,7 +292,7 @@ t.test('200: instants at the ends of time', async (t) => {
   t.same(pointersOf(isProblem(t, before, 400, 'invalid-request')), ['/since'])
 })
 
-t.test('200: a row that somebody wrote by SQL does not hide the others', async (t) => {
+t.test('200: an invalid row that was written by SQL does not hide the other events', async (t) => {
   const account = await createAccount()
   const { id } = await record({ accountId: account.id })
   for (const instant of ['infinity', '-infinity', '20000-01-01T00:00:00Z', '0044-03-15 BC']) {
@@ -309,7 +312,7 @@ t.test('200: a row that somebody wrote by SQL does not hide the others', async (
   )
 })
 
-t.test('a page reads no more rows than it needs, of however many', async (t) => {
+t.test('200: a page reads only the rows that it needs', async (t) => {
   const { id: accountId } = await createAccount()
   const [busy, rare] = [randomUUID(), randomUUID()]
   await fill(accountId, busy, 3000)
@@ -318,7 +321,7 @@ t.test('a page reads no more rows than it needs, of however many', async (t) => 
     await record({ accountId, userId: rare, type, occurredAt: new Date(index) })
   }
   await prisma.$executeRaw`ANALYZE "AuditEvent"`
-  // Statistics are a session's own for a while, so there is one session: always on the embedded database.
+  // A session keeps its statistics for a while, so the test needs a single session: the embedded database has one.
   const single = database.url ? await openDatabase({ url: database.url, poolMax: 1 }) : database
   t.teardown(() => single.close())
   const { list } = createAuditEvents(single)
@@ -340,7 +343,7 @@ t.test('a page reads no more rows than it needs, of however many', async (t) => 
     [{ type: 'user.delete', since: NINE }, null],
     [{ since: new Date('2100-01-01T00:00:00Z') }, null]
   ] as [AuditFilter, string | null][]) {
-    // A server that has planned a statement some times may settle on a plan for any values.
+    // After some executions, a server may choose a generic plan for all values.
     for (let time = 1; time < 8; time++) await list(accountId, filter, { limit: 20, after })
     const before = await rowsRead(single)
     await list(accountId, filter, { limit: 20, after })
@@ -349,7 +352,7 @@ t.test('a page reads no more rows than it needs, of however many', async (t) => 
   }
 })
 
-/** Events of one user on themself, without MACs that are good for anything. */
+/** Writes events of a user about themselves, without valid MACs. */
 async function fill(accountId: string, userId: string, count: number): Promise<void> {
   await prisma.$executeRaw`
     INSERT INTO "AuditEvent" ("accountId", "occurredAt", id, type, outcome, "actorKind", "actorId", "userId",

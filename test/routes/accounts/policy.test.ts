@@ -14,7 +14,7 @@ const change = (as: string, body: unknown, ifMatch?: string) =>
 const REQUIRED = { twoFactor: 'required' }
 const OPTIONAL = { twoFactor: 'optional' }
 
-t.test('200: a new account leaves it optional', async (t) => {
+t.test('200: two-factor is optional in a new account', async (t) => {
   const account = await createAccount()
   const answer = await read(account.apiKey)
   t.match(answer.json(), {
@@ -25,7 +25,7 @@ t.test('200: a new account leaves it optional', async (t) => {
   t.match(answer.headers['etag'], /^"[^"]+"$/, 'a strong tag')
 })
 
-t.test('200: everyone who has signed in may read it, and keys with policy:read', async (t) => {
+t.test('200: signed-in users and keys with policy:read may read the policy', async (t) => {
   const account = await createAccount()
   const member = await createUser({ account })
   for (const as of [await assertedToken(member), await createApiKey(account, 'policy:read')]) {
@@ -37,7 +37,7 @@ t.test('200: everyone who has signed in may read it, and keys with policy:read',
   isProblem(t, await call('GET', '/v1/policy'), 401, 'invalid-credential')
 })
 
-t.test('200: a change answers the whole policy with the tag of its next version', async (t) => {
+t.test('200: a change returns the whole policy with the tag of its next version', async (t) => {
   const { apiKey: as } = await createAccount()
   const before = await etagOf(as)
   clock.advance({ minutes: 1 })
@@ -53,23 +53,23 @@ t.test('200: a change answers the whole policy with the tag of its next version'
   t.same([now.json(), now.headers['etag']], [changed.json(), changed.headers['etag']])
 })
 
-t.test('200: a merge patch as RFC 7396 names its media type', async (t) => {
+t.test('200: a merge patch is accepted with its own media type (RFC 7396)', async (t) => {
   const { apiKey: as } = await createAccount()
   const headers = { 'if-match': '*', 'content-type': 'application/merge-patch+json' }
   const body = JSON.stringify(REQUIRED)
   const changed = await call('PATCH', '/v1/policy', { as, body, headers })
   t.match(changed.json(), REQUIRED)
   const nothing = await call('PATCH', '/v1/policy', { as, body: '{}', headers })
-  t.match(nothing.json(), REQUIRED, 'what is not named stays')
+  t.match(nothing.json(), REQUIRED, 'a missing field does not change')
 })
 
-t.test('428: a change must name the version it was made from', async (t) => {
+t.test('428: a change must name the version that it changes', async (t) => {
   const { apiKey: as } = await createAccount()
   isProblem(t, await change(as, REQUIRED), 428, 'precondition-required')
   t.match((await read(as)).json(), OPTIONAL)
 })
 
-t.test('412: a version that is not the present one, or a weak or unquoted tag', async (t) => {
+t.test('412: an old, a weak and an unquoted tag are rejected', async (t) => {
   const { apiKey: as } = await createAccount()
   const first = await etagOf(as)
   await change(as, REQUIRED, first)
@@ -82,7 +82,7 @@ t.test('412: a version that is not the present one, or a weak or unquoted tag', 
   t.equal((await change(as, REQUIRED, '*')).statusCode, 200, 'any version')
 })
 
-t.test('412: of two changes made from one version at once, one succeeds', async (t) => {
+t.test('412: one of two concurrent changes of the same version succeeds', async (t) => {
   for (let round = 0; round < 5; round += 1) {
     const { apiKey: as } = await createAccount()
     const ifMatch = await etagOf(as)
@@ -93,7 +93,7 @@ t.test('412: of two changes made from one version at once, one succeeds', async 
   }
 })
 
-t.test('200: changes for any version at once all succeed, one after the other', async (t) => {
+t.test('200: concurrent changes with `*` all succeed, one after the other', async (t) => {
   const account = await createAccount()
   const days = [1, 2, 3, 4, 5, 6]
   const answers = await Promise.all(
@@ -106,7 +106,7 @@ t.test('200: changes for any version at once all succeed, one after the other', 
   t.equal(new Set(answers.map(({ headers }) => headers['etag'])).size, days.length)
 })
 
-t.test('400 comes before 428 and 412, 403 before all of them', async (t) => {
+t.test('403 comes before 400, and 400 comes before 428 and 412', async (t) => {
   const account = await createAccount()
   const answer = await change(account.apiKey, { twoFactor: 'sometimes' })
   t.same(pointersOf(isProblem(t, answer, 400, 'invalid-request')), ['/twoFactor'])
@@ -122,7 +122,7 @@ t.test('400 comes before 428 and 412, 403 before all of them', async (t) => {
   isProblem(t, await change(await member.accessToken(), 1), 403, 'limited-access')
 })
 
-t.test('401: an admin needs a second factor of the last ten minutes', async (t) => {
+t.test('401: an admin needs a second factor from the last ten minutes', async (t) => {
   const account = await createAccount()
   const admin = await createUser({ account, role: 'admin' })
   const byPassword = await change(await assertedToken(admin), REQUIRED, '*')
@@ -151,7 +151,7 @@ const DEFAULTS = {
   effective: 'optional'
 }
 
-t.test('200: the whole policy, with its defaults, and each member by itself', async (t) => {
+t.test('200: each field changes alone, and the others keep their defaults', async (t) => {
   const { apiKey: as } = await createAccount()
   t.same((await read(as)).json(), { ...DEFAULTS, updatedAt: clock.now().toISOString() })
   const requiredFrom = inDays(3)
@@ -171,7 +171,7 @@ t.test('200: the whole policy, with its defaults, and each member by itself', as
   }
 })
 
-t.test('400: what no policy can say, pointed at', async (t) => {
+t.test('400: an invalid value is rejected, and the problem names the field', async (t) => {
   const { apiKey: as } = await createAccount()
   const before = (await read(as)).json()
   const issuer = 'https://login.example.com'
@@ -205,37 +205,42 @@ t.test('400: what no policy can say, pointed at', async (t) => {
   t.same((await read(as)).json(), before)
 })
 
-t.test('403: a mandate in force locks the switch, and says since when and why', async (t) => {
-  const account = await createAccount()
-  const as = account.apiKey
-  const requiredFrom = inDays(1)
-  const set = await mandate(account.id, { requiredFrom, reason: 'Contract of May' })
-  const shown = { locked: false, requiredFrom, reason: 'Contract of May', source: 'account' }
-  t.same([set.statusCode, set.json()], [200, shown])
-  t.match((await change(as, { ...OPTIONAL, graceDays: 2 }, '*')).json(), { mandate: shown })
-  const before = await etagOf(as)
+t.test(
+  '403: a mandate in force locks the policy, and the problem has its date and reason',
+  async (t) => {
+    const account = await createAccount()
+    const as = account.apiKey
+    const requiredFrom = inDays(1)
+    const set = await mandate(account.id, { requiredFrom, reason: 'Contract of May' })
+    const shown = { locked: false, requiredFrom, reason: 'Contract of May', source: 'account' }
+    t.same([set.statusCode, set.json()], [200, shown])
+    t.match((await change(as, { ...OPTIONAL, graceDays: 2 }, '*')).json(), { mandate: shown })
+    const before = await etagOf(as)
 
-  clock.advance({ minutes: 24 * 60 })
-  t.match((await read(as)).json(), {
-    ...{ twoFactor: 'optional', effective: 'required' },
-    mandate: { ...shown, locked: true }
-  })
-  t.not(await etagOf(as), before, 'another representation has another tag')
-  for (const body of [OPTIONAL, REQUIRED, { requiredFrom: null }, { graceDays: 2 }]) {
-    const locked = isProblem(t, await change(as, body, '*'), 403, 'policy-locked')
-    t.match(locked, { mandate: { requiredFrom, reason: 'Contract of May', source: 'account' } })
-    t.match(locked['detail'], /Contract of May/)
-    const previewed = await call('POST', '/v1/policy/preview', { as, body })
-    isProblem(t, previewed, 403, 'policy-locked')
+    clock.advance({ minutes: 24 * 60 })
+    t.match((await read(as)).json(), {
+      ...{ twoFactor: 'optional', effective: 'required' },
+      mandate: { ...shown, locked: true }
+    })
+    t.not(await etagOf(as), before, 'another representation has another tag')
+    for (const body of [OPTIONAL, REQUIRED, { requiredFrom: null }, { graceDays: 2 }]) {
+      const locked = isProblem(t, await change(as, body, '*'), 403, 'policy-locked')
+      t.match(locked, { mandate: { requiredFrom, reason: 'Contract of May', source: 'account' } })
+      t.match(locked['detail'], /Contract of May/)
+      const previewed = await call('POST', '/v1/policy/preview', { as, body })
+      isProblem(t, previewed, 403, 'policy-locked')
+    }
+    const devices = { trustedDevices: { allowed: true } }
+    t.match((await change(as, devices, '*')).json(), {
+      trustedDevices: { allowed: true, days: 30 }
+    })
+
+    t.same((await mandate(account.id, { requiredFrom: null })).json(), NO_MANDATE)
+    t.equal((await change(as, OPTIONAL, '*')).statusCode, 200)
   }
-  const devices = { trustedDevices: { allowed: true } }
-  t.match((await change(as, devices, '*')).json(), { trustedDevices: { allowed: true, days: 30 } })
+)
 
-  t.same((await mandate(account.id, { requiredFrom: null })).json(), NO_MANDATE)
-  t.equal((await change(as, OPTIONAL, '*')).statusCode, 200)
-})
-
-t.test('the mandate is the operator’s alone, and on record', async (t) => {
+t.test('only the operator sets a mandate, and it is audited', async (t) => {
   const account = await createAccount()
   const admin = await enrolledUser({ account, role: 'admin' })
   const body = { requiredFrom: inDays(-1) }
@@ -247,7 +252,11 @@ t.test('the mandate is the operator’s alone, and on record', async (t) => {
   for (const wrong of [{}, { requiredFrom: 'now' }, { requiredFrom: null, reason: '' }]) {
     isProblem(t, await mandate(account.id, wrong), 400, 'invalid-request')
   }
-  t.match((await mandate(account.id, body)).json(), { locked: true }, 'a past instant is valid')
+  t.match(
+    (await mandate(account.id, body)).json(),
+    { locked: true },
+    'an instant in the past is valid'
+  )
   const trail = await call('GET', '/v1/audit-events?type=mandate.set', { as: account.apiKey })
   t.match(
     trail.json().items.map(({ outcome }: { outcome: string }) => outcome),
@@ -255,7 +264,7 @@ t.test('the mandate is the operator’s alone, and on record', async (t) => {
   )
 })
 
-t.test('200: MANDATE_FROM binds every account of the deployment', async (t) => {
+t.test('200: MANDATE_FROM applies to every account of the deployment', async (t) => {
   const from = inDays(2)
   const own = await startApp(t, { env: { MANDATE_FROM: from }, clock })
   const account = await own.createAccount()
@@ -268,7 +277,7 @@ t.test('200: MANDATE_FROM binds every account of the deployment', async (t) => {
   t.match((await own.login(user)).json(), { status: 'enrollment_required', reason: 'mandated' })
 })
 
-t.test('200: a preview counts whom a change would reach, and changes nothing', async (t) => {
+t.test('200: a preview counts the affected users and changes nothing', async (t) => {
   const account = await createAccount()
   const admin = await enrolledUser({ account, role: 'admin' })
   const [first, second, gone] = [
@@ -301,7 +310,7 @@ t.test('200: a preview counts whom a change would reach, and changes nothing', a
   isProblem(t, await preview({ graceDays: -1 }), 400, 'invalid-request')
 })
 
-t.test('200: for one user, what it comes to and why', async (t) => {
+t.test('200: the effect of the policy on one user, with its reason', async (t) => {
   const account = await createAccount()
   const [user, enrolled] = [await createUser({ account }), await enrolledUser({ account })]
   const admin = await enrolledUser({ account, role: 'admin' })

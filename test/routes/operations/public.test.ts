@@ -1,4 +1,4 @@
-// What everyone may read: probes, discovery, the spec and its page; and what browsers may read from elsewhere.
+// Public routes: probes, discovery, the spec and its page, and what browsers of other origins may read.
 import { calculateJwkThumbprint, type JWK } from 'jose'
 import t from 'tap'
 import { parse } from 'yaml'
@@ -11,7 +11,7 @@ const { call, createAccount, database } = await startApp(t, {
   env: { CORS_ORIGINS: `${FRONT_END}, http://localhost:5173` }
 })
 
-t.test('200: it lives and is ready, and no cache says so for it', async (t) => {
+t.test('200: the probes succeed, and no cache stores them', async (t) => {
   for (const [path, status] of [
     ['/health/live', 'live'],
     ['/health/ready', 'ready']
@@ -22,7 +22,7 @@ t.test('200: it lives and is ready, and no cache says so for it', async (t) => {
   }
 })
 
-t.test('200: the public signing keys, and nothing private', async (t) => {
+t.test('200: the JWKS has only public keys', async (t) => {
   const answer = await call('GET', '/.well-known/jwks.json')
   t.match(answer.headers['cache-control'], /^public, max-age=\d+$/)
   const { keys } = answer.json()
@@ -34,7 +34,7 @@ t.test('200: the public signing keys, and nothing private', async (t) => {
   }
 })
 
-t.test('200: server metadata whose URLs lead back here', async (t) => {
+t.test('200: the URLs in the server metadata lead to this service', async (t) => {
   const answer = await call('GET', '/.well-known/oauth-authorization-server')
   t.match(answer.headers['cache-control'], /^public/)
   const metadata = answer.json()
@@ -50,14 +50,14 @@ t.test('200: server metadata whose URLs lead back here', async (t) => {
   }
 })
 
-t.test('200: the spec in both notations, the same', async (t) => {
+t.test('200: the spec is the same in JSON and in YAML', async (t) => {
   const [json, yaml] = [await call('GET', '/openapi.json'), await call('GET', '/openapi.yaml')]
   t.match(json.headers['content-type'], /^application\/json/)
   t.match(yaml.headers['content-type'], /^application\/yaml/)
   t.same(parse(yaml.body), json.json())
 })
 
-t.test('200: the page that shows the spec comes whole from here', async (t) => {
+t.test('200: the page of the spec loads nothing from another host', async (t) => {
   const page = await call('GET', '/docs')
   t.equal(page.statusCode, 200)
   t.match(page.headers['content-type'], /^text\/html/)
@@ -70,10 +70,10 @@ t.test('200: the page that shows the spec comes whole from here', async (t) => {
   }
   const policy = String(page.headers['content-security-policy'])
   t.notMatch(policy, /https?:\/\/|unsafe-eval|script-src[^;]*unsafe-inline/)
-  t.notMatch(policy, /default-src 'none'/, 'which would show nothing')
+  t.notMatch(policy, /default-src 'none'/, 'a blocked script would leave the page empty')
 })
 
-t.test('404: what is not there is a problem like any other', async (t) => {
+t.test('404: an unknown path returns a problem document', async (t) => {
   for (const [method, path] of [
     ['GET', '/'],
     ['GET', '/v1'],
@@ -89,7 +89,7 @@ t.test('404: what is not there is a problem like any other', async (t) => {
   }
 })
 
-t.test('every answer has an id of its own, which the caller can’t choose', async (t) => {
+t.test('every response has its own id, which the caller cannot choose', async (t) => {
   const headers = { 'x-request-id': 'chosen', 'request-id': 'chosen' }
   const answers = [
     await call('GET', '/health/live', { headers }),
@@ -101,7 +101,7 @@ t.test('every answer has an id of its own, which the caller can’t choose', asy
   for (const id of ids) t.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-7/)
 })
 
-t.test('no answer says what it runs on', async (t) => {
+t.test('no response reveals the software behind it', async (t) => {
   for (const path of ['/health/live', '/docs', '/nothing', '/v1/users']) {
     const { headers } = await call('GET', path)
     t.equal(headers['x-powered-by'], undefined)
@@ -110,7 +110,7 @@ t.test('no answer says what it runs on', async (t) => {
   }
 })
 
-t.test('CORS is for the origins listed, exactly, and never with cookies', async (t) => {
+t.test('CORS allows exactly the listed origins, and never cookies', async (t) => {
   const { apiKey: as } = await createAccount()
   const ask = (origin: string) => call('GET', '/v1/policy', { as, headers: { origin } })
   for (const origin of [FRONT_END, 'http://localhost:5173']) {
@@ -138,7 +138,7 @@ t.test('CORS is for the origins listed, exactly, and never with cookies', async 
   }
 })
 
-t.test('204: a preflight needs no credential and allows what the contract has', async (t) => {
+t.test('204: a preflight needs no credential and allows the methods of the contract', async (t) => {
   const preflight = (origin: string, path: string, method: string) =>
     call('OPTIONS', path, {
       headers: {

@@ -9,7 +9,7 @@ const { createUser, enroll, enrolledUser, verify } = service
 
 const now = () => clock.now()
 
-/** Adds an app to those that the user has, and answers the new one with the tokens that are good now. */
+/** Adds an authenticator to a user. Returns it with the access token that is valid now. */
 async function add(as: string, body: object = {}) {
   const { authenticatorId, setupKey } = (await enroll(as, body)).json()
   const confirmed = await confirm(as, authenticatorId, codeAt(setupKey, now()))
@@ -21,7 +21,7 @@ async function twoFactorOf({ id, account }: EnrolledUser) {
   return (await call('GET', `/v1/users/${id}`, { as: account.apiKey })).json().twoFactor
 }
 
-t.test('200: turning it on for oneself needs a recent password and no more', async (t) => {
+t.test('200: a user turns two-factor on with only a recent password', async (t) => {
   const user = await createUser()
   const { answer } = await add(await assertedToken(user))
   t.match(answer, { status: 'authenticated', reason: 'enrolled', recoveryCodesRemaining: 10 })
@@ -33,12 +33,12 @@ t.test('200: turning it on for oneself needs a recent password and no more', asy
   t.equal(isProblem(t, refused, 401, 'step-up-required')['next'], 'login')
 })
 
-t.test('401: with an authenticator active, one factor never adds another', async (t) => {
+t.test('401: one factor never adds an authenticator to a user who has one', async (t) => {
   const user = await createUser()
   const [before, beside] = [await assertedToken(user), await assertedToken(user)]
   const pending = (await enroll(beside)).json()
   await add(before)
-  // The confirmed enrolment raised the epoch, so whatever was issued before is dead.
+  // The confirmed enrollment raised the epoch, so all earlier tokens are invalid.
   isProblem(t, await enroll(beside), 401, 'invalid-credential')
   const code = codeAt(pending.setupKey, now())
   const answer = await confirm(beside, pending.authenticatorId, code)
@@ -46,7 +46,7 @@ t.test('401: with an authenticator active, one factor never adds another', async
 })
 
 t.test(
-  '401: a step token of the set-up dies with the first app, whoever confirms it',
+  '401: the first confirmed authenticator invalidates every step token of a set-up',
   async (t) => {
     const account = await createAccount()
     await changePolicy(account, { twoFactor: 'required' })
@@ -58,38 +58,49 @@ t.test(
   }
 )
 
-t.test('201: a second app needs a second factor just now, and brings no new codes', async (t) => {
-  const user = await enrolledUser()
-  const as = await user.accessToken()
-  clock.advance({ seconds: 601 })
-  t.equal(isProblem(t, await enroll(as), 401, 'step-up-required')['next'], 'verify')
+t.test(
+  '201: a second authenticator needs a fresh second factor, and brings no recovery codes',
+  async (t) => {
+    const user = await enrolledUser()
+    const as = await user.accessToken()
+    clock.advance({ seconds: 601 })
+    t.equal(isProblem(t, await enroll(as), 401, 'step-up-required')['next'], 'verify')
 
-  const fresh = await user.accessToken()
-  const second = await add(fresh)
-  t.equal(second.answer.recoveryCodesRemaining, 10)
-  t.equal(second.answer['recoveryCodes'], undefined)
-  isProblem(t, await call('GET', '/v1/users/me', { as: fresh }), 401, 'invalid-credential')
-  const successor = second.answer.accessToken
-  t.equal((await call('GET', '/v1/users/me', { as: successor })).statusCode, 200)
-  t.match(await twoFactorOf(user), { state: 'enabled', authenticators: 2 })
+    const fresh = await user.accessToken()
+    const second = await add(fresh)
+    t.equal(second.answer.recoveryCodesRemaining, 10)
+    t.equal(second.answer['recoveryCodes'], undefined)
+    isProblem(t, await call('GET', '/v1/users/me', { as: fresh }), 401, 'invalid-credential')
+    const successor = second.answer.accessToken
+    t.equal((await call('GET', '/v1/users/me', { as: successor })).statusCode, 200)
+    t.match(await twoFactorOf(user), { state: 'enabled', authenticators: 2 })
 
-  clock.advance({ seconds: 30 })
-  t.equal((await verify(await user.stepToken(), user.nextCode())).statusCode, 200, 'the first app')
-  const ofSecond = codeAt(second.setupKey, now())
-  t.equal((await verify(await user.stepToken(), ofSecond)).statusCode, 200, 'and the second')
-  isProblem(t, await verify(await user.stepToken(), ofSecond), 422, 'code-rejected')
-})
+    clock.advance({ seconds: 30 })
+    t.equal(
+      (await verify(await user.stepToken(), user.nextCode())).statusCode,
+      200,
+      'the first authenticator works'
+    )
+    const ofSecond = codeAt(second.setupKey, now())
+    t.equal(
+      (await verify(await user.stepToken(), ofSecond)).statusCode,
+      200,
+      'the second authenticator works'
+    )
+    isProblem(t, await verify(await user.stepToken(), ofSecond), 422, 'code-rejected')
+  }
+)
 
-t.test('409: names are the user’s own to give, each once', async (t) => {
+t.test('409: a user’s authenticators have different names', async (t) => {
   const user = await enrolledUser()
   const as = await user.accessToken()
   isProblem(t, await enroll(as, { name: 'Authenticator' }), 409, 'name-taken')
   const { answer } = await add(as, { name: 'Tablet' })
   isProblem(t, await enroll(answer.accessToken, { name: 'Tablet' }), 409, 'name-taken')
-  t.equal((await enroll(answer.accessToken)).statusCode, 201, 'a free name is found without one')
+  t.equal((await enroll(answer.accessToken)).statusCode, 201, 'a free default name is chosen')
 })
 
-t.test('409: five are the most, though one may be replaced', async (t) => {
+t.test('409: a sixth authenticator is refused, but one of five may be replaced', async (t) => {
   const user = await enrolledUser()
   let as = await user.accessToken()
   for (let count = 2; count <= 5; count += 1) as = (await add(as)).answer.accessToken
@@ -99,7 +110,7 @@ t.test('409: five are the most, though one may be replaced', async (t) => {
   t.match(await twoFactorOf(user), { authenticators: 5 })
 })
 
-t.test('200: a replaced app works until the new one is confirmed, and never after', async (t) => {
+t.test('200: a replaced authenticator works until the new one is confirmed', async (t) => {
   const user = await enrolledUser()
   const as = await user.accessToken()
   const pending = (await enroll(as, { replaces: user.authenticatorId })).json()
@@ -114,7 +125,7 @@ t.test('200: a replaced app works until the new one is confirmed, and never afte
   t.match(await twoFactorOf(user), { authenticators: 1 })
 })
 
-t.test('404: nobody replaces or confirms what is not theirs', async (t) => {
+t.test('404: a user cannot replace or confirm the authenticator of another user', async (t) => {
   const [user, other] = [await enrolledUser(), await enrolledUser()]
   const as = await user.accessToken()
   for (const replaces of [UNKNOWN, other.authenticatorId]) {
@@ -127,7 +138,7 @@ t.test('404: nobody replaces or confirms what is not theirs', async (t) => {
   }
 })
 
-t.test('422: a wrong code leaves the pending set-up and the sign-in lock alone', async (t) => {
+t.test('422: a wrong code leaves the set-up pending and locks nothing', async (t) => {
   const user = await enrolledUser()
   const as = await user.accessToken()
   const { authenticatorId, setupKey } = (await enroll(as)).json()
@@ -140,7 +151,7 @@ t.test('422: a wrong code leaves the pending set-up and the sign-in lock alone',
   t.equal((await verify(await user.stepToken(), user.nextCode())).statusCode, 200)
 })
 
-t.test('404: an enrolment is forgotten an hour after it has expired', async (t) => {
+t.test('404: an enrollment is deleted an hour after it has expired', async (t) => {
   const as = await assertedToken(await createUser())
   const { authenticatorId } = (await enroll(as)).json()
   clock.advance({ minutes: 10 })
@@ -151,7 +162,7 @@ t.test('404: an enrolment is forgotten an hour after it has expired', async (t) 
   isProblem(t, await confirm(as, authenticatorId, '123456'), 404, 'enrollment-not-found')
 })
 
-t.test('403: not for keys', async (t) => {
+t.test('403: keys are refused', async (t) => {
   const { apiKey } = await createAccount()
   for (const as of [apiKey, OPERATOR_KEY]) {
     isProblem(t, await enroll(as), 403, 'insufficient-scope')
@@ -159,7 +170,7 @@ t.test('403: not for keys', async (t) => {
   }
 })
 
-t.test('400: what a set-up can’t be asked for', async (t) => {
+t.test('400: invalid fields of a set-up are rejected', async (t) => {
   const as = await assertedToken(await createUser())
   for (const [body, pointer] of [
     [{ qr: 'gif' }, '/qr'],

@@ -8,7 +8,7 @@ const { call, changePolicy, clock, createAccount, createApiKey, createUser, logi
 const { assertedToken, enrolled, enrolledUser } = service
 
 t.test('POST /v1/login', async (t) => {
-  t.test('200: an access token of one factor where nothing more is asked', async (t) => {
+  t.test('200: an access token with one factor, where no second one is required', async (t) => {
     const user = await createUser()
     const answer = await login(user)
     t.equal(answer.headers['cache-control'], 'no-store')
@@ -23,14 +23,14 @@ t.test('POST /v1/login', async (t) => {
     t.match(decodeJwt(accessToken), { amr: ['pwd'], acr: 'urn:twostep:acr:1' })
   })
 
-  t.test('200: upper and lower case of the address are the same', async (t) => {
+  t.test('200: the case of the e-mail address is ignored', async (t) => {
     const user = await createUser({ email: 'Case.Mixed@Example.com' })
     for (const email of ['case.mixed@example.com', 'CASE.MIXED@EXAMPLE.COM']) {
       t.equal((await login({ ...user, email })).statusCode, 200, email)
     }
   })
 
-  t.test('200: a password is the same however its accents are encoded', async (t) => {
+  t.test('200: composed and decomposed accents in a password are equal', async (t) => {
     const account = await createAccount()
     const email = 'zoe@example.com'
     const password = 'cafe\u0301 au lait, s\u2019il vous plai\u0302t'
@@ -41,75 +41,81 @@ t.test('POST /v1/login', async (t) => {
     }
   })
 
-  t.test('200: a device token that nobody knows is ignored', async (t) => {
+  t.test('200: an unknown device token is ignored', async (t) => {
     const { account, email, password } = await createUser()
     const body = { account: account.slug, email, password, deviceToken: 'made up' }
     t.equal((await call('POST', '/v1/login', { body })).json().status, 'authenticated')
   })
 
-  t.test('401: whatever is wrong, the answer is the same', async (t) => {
-    const user = await createUser()
-    const disabled = await createUser()
-    const path = `/v1/users/${disabled.id}`
-    await call('PATCH', path, { as: user.account.apiKey, body: { disabled: true } })
-    const withoutPassword = { email: 'no.password@example.com' }
-    await call('POST', '/v1/users', { as: user.account.apiKey, body: withoutPassword })
-    const other = await createAccount()
-    const refused = [
-      await login({ ...user, account: { ...user.account, slug: 'nobody-here' } }),
-      await login({ ...user, account: other }),
-      await login({ ...user, email: 'nobody@example.com' }),
-      await login({ ...user, password: `${PASSWORD}.` }),
-      await login({ ...user, password: PASSWORD.toUpperCase() }),
-      await login(disabled),
-      await login({ ...user, ...withoutPassword })
-    ]
-    for (const answer of refused) isProblem(t, answer, 401, 'invalid-credentials')
-    const [first, ...others] = refused.map(tellTales)
-    for (const one of others) t.same(one, first)
-    t.equal(first?.headers['www-authenticate'], 'Bearer')
-  })
+  t.test(
+    '401: an unknown account or user, a wrong password and a disabled user look the same',
+    async (t) => {
+      const user = await createUser()
+      const disabled = await createUser()
+      const path = `/v1/users/${disabled.id}`
+      await call('PATCH', path, { as: user.account.apiKey, body: { disabled: true } })
+      const withoutPassword = { email: 'no.password@example.com' }
+      await call('POST', '/v1/users', { as: user.account.apiKey, body: withoutPassword })
+      const other = await createAccount()
+      const refused = [
+        await login({ ...user, account: { ...user.account, slug: 'nobody-here' } }),
+        await login({ ...user, account: other }),
+        await login({ ...user, email: 'unknown@example.com' }),
+        await login({ ...user, password: `${PASSWORD}.` }),
+        await login({ ...user, password: PASSWORD.toUpperCase() }),
+        await login(disabled),
+        await login({ ...user, ...withoutPassword })
+      ]
+      for (const answer of refused) isProblem(t, answer, 401, 'invalid-credentials')
+      const [first, ...others] = refused.map(tellTales)
+      for (const one of others) t.same(one, first)
+      t.equal(first?.headers['www-authenticate'], 'Bearer')
+    }
+  )
 })
 
 t.test('POST /v1/login/assertion', async (t) => {
   const assert = (as: string, body: object) =>
     call('POST', '/v1/login/assertion', { as, body: { firstFactor: 'pwd', ...body } })
 
-  t.test('200: by id or by address in any case, as a password would lead on', async (t) => {
-    const account = await createAccount()
-    const user = await createUser({ account })
-    const as = await createApiKey(account, 'login:assert')
-    for (const who of [{ userId: user.id }, { email: user.email.toUpperCase() }]) {
-      const answer = await assert(as, who)
-      t.equal(answer.headers['cache-control'], 'no-store')
-      t.match(answer.json(), {
-        status: 'authenticated',
-        reason: 'not_required',
-        user: { id: user.id }
+  t.test(
+    '200: an assertion names the user by id or by address, and continues like a password',
+    async (t) => {
+      const account = await createAccount()
+      const user = await createUser({ account })
+      const as = await createApiKey(account, 'login:assert')
+      for (const who of [{ userId: user.id }, { email: user.email.toUpperCase() }]) {
+        const answer = await assert(as, who)
+        t.equal(answer.headers['cache-control'], 'no-store')
+        t.match(answer.json(), {
+          status: 'authenticated',
+          reason: 'not_required',
+          user: { id: user.id }
+        })
+        const claims = decodeJwt(answer.json().accessToken)
+        t.match(claims, { amr: ['pwd'], acr: 'urn:twostep:acr:1', sub: user.id })
+      }
+      await changePolicy(account, { twoFactor: 'required' })
+      t.match((await assert(as, { userId: user.id })).json(), {
+        status: 'enrollment_required',
+        reason: 'account_required'
       })
-      const claims = decodeJwt(answer.json().accessToken)
-      t.match(claims, { amr: ['pwd'], acr: 'urn:twostep:acr:1', sub: user.id })
+      const { id: userId } = await enrolled(user)
+      t.match((await assert(as, { userId })).json(), {
+        status: 'verification_required',
+        reason: 'account_required'
+      })
     }
-    await changePolicy(account, { twoFactor: 'required' })
-    t.match((await assert(as, { userId: user.id })).json(), {
-      status: 'enrollment_required',
-      reason: 'account_required'
-    })
-    const { id: userId } = await enrolled(user)
-    t.match((await assert(as, { userId })).json(), {
-      status: 'verification_required',
-      reason: 'account_required'
-    })
-  })
+  )
 
-  t.test('200: it works for users who have no password', async (t) => {
+  t.test('200: an assertion works for users without a password', async (t) => {
     const account = await createAccount()
     const email = 'host.keeps.it@example.com'
     await call('POST', '/v1/users', { as: account.apiKey, body: { email } })
     t.equal((await assert(account.apiKey, { email })).json().status, 'authenticated')
   })
 
-  t.test('403: each first factor needs its own scope', async (t) => {
+  t.test('403: each first factor requires its own scope', async (t) => {
     const account = await createAccount()
     const { id: userId } = await createUser({ account })
     const [pwd, sso, none] = [
@@ -128,29 +134,32 @@ t.test('POST /v1/login/assertion', async (t) => {
     }
   })
 
-  t.test('404: unknown, disabled, or of another account, all alike', async (t) => {
-    const [own, other] = [await createAccount(), await createAccount()]
-    const as = own.apiKey
-    const foreigner = await createUser({ account: other })
-    const disabled = await createUser({ account: own })
-    await call('PATCH', `/v1/users/${disabled.id}`, { as, body: { disabled: true } })
-    const refused = await Promise.all(
-      [
-        { userId: UNKNOWN },
-        { userId: foreigner.id },
-        { userId: disabled.id },
-        { email: 'nobody@example.com' },
-        { email: foreigner.email },
-        { email: disabled.email },
-        { userId: UNKNOWN, firstFactor: 'sso' }
-      ].map((who) => assert(as, who))
-    )
-    for (const answer of refused) isProblem(t, answer, 404, 'user-not-found')
-    const [first, ...others] = refused.map(tellTales)
-    for (const one of others) t.same(one, first)
-  })
+  t.test(
+    '404: an unknown, a disabled and another account’s user get the same response',
+    async (t) => {
+      const [own, other] = [await createAccount(), await createAccount()]
+      const as = own.apiKey
+      const foreigner = await createUser({ account: other })
+      const disabled = await createUser({ account: own })
+      await call('PATCH', `/v1/users/${disabled.id}`, { as, body: { disabled: true } })
+      const refused = await Promise.all(
+        [
+          { userId: UNKNOWN },
+          { userId: foreigner.id },
+          { userId: disabled.id },
+          { email: 'unknown@example.com' },
+          { email: foreigner.email },
+          { email: disabled.email },
+          { userId: UNKNOWN, firstFactor: 'sso' }
+        ].map((who) => assert(as, who))
+      )
+      for (const answer of refused) isProblem(t, answer, 404, 'user-not-found')
+      const [first, ...others] = refused.map(tellTales)
+      for (const one of others) t.same(one, first)
+    }
+  )
 
-  t.test('400: exactly one of userId and email', async (t) => {
+  t.test('400: exactly one of userId and email is required', async (t) => {
     const user = await createUser()
     const as = user.account.apiKey
     for (const who of [{}, { userId: user.id, email: user.email }, { userId: 'me' }]) {
@@ -161,7 +170,7 @@ t.test('POST /v1/login/assertion', async (t) => {
     t.same(pointersOf(isProblem(t, answer, 400, 'invalid-request')), ['/firstFactor'])
   })
 
-  t.test('a back end can never vouch for a second factor', async (t) => {
+  t.test('400: a back end cannot assert a second factor', async (t) => {
     const user = await enrolledUser()
     const as = user.account.apiKey
     t.equal((await assert(as, { userId: user.id })).json().status, 'verification_required')
@@ -177,7 +186,7 @@ t.test('POST /v1/introspect', async (t) => {
   const isInactive = async (t: Test, account: TestAccount, token: string) =>
     t.same((await introspect(account.apiKey, token)).json(), { active: false })
 
-  t.test('200: a live answer, as JSON or as a form', async (t) => {
+  t.test('200: the current state of a token, asked as JSON or as a form', async (t) => {
     const user = await enrolledUser()
     const { account } = user
     const token = await user.accessToken()
@@ -196,7 +205,7 @@ t.test('POST /v1/introspect', async (t) => {
     t.same(asForm.json(), answer.json())
   })
 
-  t.test('200: inactive, and no word more, for everything that is not alive here', async (t) => {
+  t.test('200: every invalid token is inactive, without further members', async (t) => {
     const user = await enrolledUser()
     const { account } = user
     const token = await user.accessToken()
@@ -216,7 +225,7 @@ t.test('POST /v1/introspect', async (t) => {
     await isInactive(t, account, expiring)
   })
 
-  t.test('403: for keys with introspect alone', async (t) => {
+  t.test('403: only keys with introspect may introspect', async (t) => {
     const user = await enrolledUser()
     const token = await user.accessToken()
     const reader = await createApiKey(user.account, 'users:read')

@@ -20,7 +20,7 @@ const {
 const REGENERATE = ['POST', '/v1/users/me/recovery-codes'] as const
 
 t.test('POST /v1/verify with an access token: the step-up', async (t) => {
-  t.test('200: a stale sign-in is fresh again, and the stale token lives on', async (t) => {
+  t.test('200: the new access token is fresh, and the stale one stays valid', async (t) => {
     const user = await enrolledUser()
     const stale = await user.accessToken()
     clock.advance({ seconds: 601 })
@@ -44,7 +44,7 @@ t.test('POST /v1/verify with an access token: the step-up', async (t) => {
     t.equal((await call('GET', '/v1/users/me', { as: stale })).statusCode, 200)
   })
 
-  t.test('429: it has no step token’s budget, but the user’s', async (t) => {
+  t.test('429: a step-up has no budget of a step token, only the one of the user', async (t) => {
     const user = await enrolledUser()
     const as = await user.accessToken()
     for (let remaining = 9; remaining >= 0; remaining -= 1) {
@@ -58,7 +58,7 @@ t.test('POST /v1/verify with an access token: the step-up', async (t) => {
     t.equal((await recover(as, user.recoveryCodes[0] ?? '')).statusCode, 200)
   })
 
-  t.test('422: without an authenticator no code is right', async (t) => {
+  t.test('422: without an authenticator every code is wrong', async (t) => {
     const as = await assertedToken(await createUser())
     isProblem(t, await verify(as, '123456'), 422, 'code-rejected')
     isProblem(t, await recover(as, WRONG_RECOVERY_CODE), 422, 'code-rejected')
@@ -66,40 +66,46 @@ t.test('POST /v1/verify with an access token: the step-up', async (t) => {
 })
 
 t.test('POST /v1/verify', async (t) => {
-  t.test('403: fifty wrong codes in a row switch codes off until a recovery code', async (t) => {
-    const user = await enrolledUser()
-    for (let lock = 0; lock < 5; lock += 1) {
-      clock.advance({ minutes: 15 })
-      const wrong = wrongCode(user, clock.now())
-      for (const stepToken of [await user.stepToken(), await user.stepToken()]) {
-        for (let guess = 0; guess < 5; guess += 1) await verify(stepToken, wrong)
+  t.test(
+    '403: fifty wrong codes in a row disable codes until a recovery code is used',
+    async (t) => {
+      const user = await enrolledUser()
+      for (let lock = 0; lock < 5; lock += 1) {
+        clock.advance({ minutes: 15 })
+        const wrong = wrongCode(user, clock.now())
+        for (const stepToken of [await user.stepToken(), await user.stepToken()]) {
+          for (let guess = 0; guess < 5; guess += 1) await verify(stepToken, wrong)
+        }
       }
+      clock.advance({ minutes: 15 })
+      const stepToken = await user.stepToken()
+      isProblem(t, await verify(stepToken, user.nextCode()), 403, 'authenticator-disabled')
+      t.equal((await recover(stepToken, user.recoveryCodes[0] ?? '')).statusCode, 200)
+      t.equal((await verify(await user.stepToken(), user.nextCode())).statusCode, 200)
     }
-    clock.advance({ minutes: 15 })
-    const stepToken = await user.stepToken()
-    isProblem(t, await verify(stepToken, user.nextCode()), 403, 'authenticator-disabled')
-    t.equal((await recover(stepToken, user.recoveryCodes[0] ?? '')).statusCode, 200)
-    t.equal((await verify(await user.stepToken(), user.nextCode())).statusCode, 200)
-  })
+  )
 
-  t.test('422: a code of one user is no good for another', async (t) => {
+  t.test('422: a code of another user is rejected', async (t) => {
     const [one, two] = [await enrolledUser(), await enrolledUser()]
     const code = one.nextCode()
     isProblem(t, await verify(await two.stepToken(), code), 422, 'code-rejected')
     t.equal((await verify(await one.stepToken(), code)).statusCode, 200)
   })
 
-  t.test('403: a code keeps no door open that the account has closed for passwords', async (t) => {
-    const user = await enrolledUser({ account: await createAccount() })
-    const [stepToken, accessToken] = [await user.stepToken(), await user.accessToken()]
-    const sso = { mode: 'required', issuer: 'https://login.acme.example', clientId: 'twostep' }
-    await changePolicy(user.account, { sso })
-    for (const as of [stepToken, accessToken]) {
-      isProblem(t, await verify(as, user.nextCode()), 403, 'sso-required')
+  t.test(
+    '403: a code completes no password sign-in after single sign-on became required',
+    async (t) => {
+      const user = await enrolledUser({ account: await createAccount() })
+      const [stepToken, accessToken] = [await user.stepToken(), await user.accessToken()]
+      const sso = { mode: 'required', issuer: 'https://login.acme.example', clientId: 'twostep' }
+      await changePolicy(user.account, { sso })
+      for (const as of [stepToken, accessToken]) {
+        isProblem(t, await verify(as, user.nextCode()), 403, 'sso-required')
+      }
     }
-  })
+  )
 
-  t.test('403: not for keys', async (t) => {
+  t.test('403: keys are refused', async (t) => {
     const { apiKey } = await createAccount()
     for (const as of [apiKey, OPERATOR_KEY]) {
       isProblem(t, await verify(as, '123456'), 403, 'insufficient-scope')
@@ -108,7 +114,7 @@ t.test('POST /v1/verify', async (t) => {
 })
 
 t.test('GET and POST /v1/users/{userId}/recovery-codes', async (t) => {
-  t.test('200: ten new ones, and the old ones dead', async (t) => {
+  t.test('200: ten new recovery codes replace the old ones', async (t) => {
     const user = await enrolledUser()
     await recover(await user.stepToken(), user.recoveryCodes[0] ?? '')
     const as = await user.accessToken()
@@ -120,19 +126,19 @@ t.test('GET and POST /v1/users/{userId}/recovery-codes', async (t) => {
     const { recoveryCodes, recoveryCodesRemaining } = answer.json()
     t.equal(recoveryCodesRemaining, 10)
     t.equal(new Set([...recoveryCodes, ...user.recoveryCodes]).size, 20)
-    t.same(await count(), { recoveryCodesRemaining: 10 }, 'and the token lives on')
+    t.same(await count(), { recoveryCodesRemaining: 10 }, 'the access token stays valid')
     const old = await recover(await user.stepToken(), user.recoveryCodes[1] ?? '')
     isProblem(t, old, 422, 'code-rejected')
     t.equal((await recover(await user.stepToken(), recoveryCodes[9])).statusCode, 200)
   })
 
-  t.test('401: new ones need a second factor just now', async (t) => {
+  t.test('401: new recovery codes need a fresh second factor', async (t) => {
     const as = await assertedToken(await createUser())
     const answer = await call(...REGENERATE, { as })
     t.equal(isProblem(t, answer, 401, 'step-up-required')['next'], 'enroll')
   })
 
-  t.test('403: nobody sees or replaces those of another, an admin neither', async (t) => {
+  t.test('403: only users themselves count or replace their recovery codes', async (t) => {
     const account = await createAccount()
     const [admin, user] = [
       await enrolledUser({ account, role: 'admin' }),

@@ -24,7 +24,7 @@ const NOTHING = {
 const reset = (as: string, userId: string, body?: object) =>
   call('POST', `/v1/users/${userId}/reset`, { as, ...(body && { body }) })
 
-t.test('200: an admin resets a member, who has nothing left of two-factor', async (t) => {
+t.test('200: an admin resets a member and removes everything of their two-factor', async (t) => {
   const account = await createAccount()
   const admin = await enrolledUser({ account, role: 'admin' })
   const member = await enrolledUser({ account })
@@ -48,10 +48,10 @@ t.test('200: an admin resets a member, who has nothing left of two-factor', asyn
   )
   const mails = await mailsTo(service, member.email, 'two_factor_reset')
   t.same(mails, [{ kind: 'two_factor_reset', details: { by: 'admin' }, address: null }])
-  t.same((await mailsTo(service, admin.email)).length, 1, 'that of their own set-up')
+  t.same((await mailsTo(service, admin.email)).length, 1, 'the mail of their own set-up')
 })
 
-t.test('200: where the account requires it, the next sign-in leads to the set-up', async (t) => {
+t.test('200: where two-factor is required, the next sign-in leads to the set-up', async (t) => {
   const account = await createAccount()
   const member = await enrolledUser({ account })
   await changePolicy(account, { twoFactor: 'required' })
@@ -61,14 +61,14 @@ t.test('200: where the account requires it, the next sign-in leads to the set-up
   const { status, stepToken } = (await login(member)).json()
   t.equal(status, 'enrollment_required')
   const { authenticatorId, setupKey } = (await enroll(stepToken)).json()
-  t.not(setupKey.replaceAll(' ', ''), member.secret.replaceAll(' ', ''), 'a fresh key')
+  t.not(setupKey.replaceAll(' ', ''), member.secret.replaceAll(' ', ''), 'a new key')
   const confirmed = await confirm(stepToken, authenticatorId, service.codeAt(setupKey, clock.now()))
   t.equal(confirmed.json().recoveryCodes.length, 10)
   const mails = await mailsTo(service, member.email, 'two_factor_reset')
   t.same(mails, [{ kind: 'two_factor_reset', details: { by: 'api_key' }, address: null }])
 })
 
-t.test('200: a user is free again of a lock, a disabled path and a pending set-up', async (t) => {
+t.test('200: a reset ends a lock, a disabled path and a pending set-up', async (t) => {
   const account = await createAccount()
   const pending = await createUser({ account })
   await enroll(await assertedToken(pending))
@@ -87,7 +87,7 @@ t.test('200: a user is free again of a lock, a disabled path and a pending set-u
   }
 })
 
-t.test('409: what support was refused stands in the record of the account', async (t) => {
+t.test('409: a refused support reset is audited in the account of the user', async (t) => {
   const account = await createAccount()
   const user = await createUser({ account })
   const refused = await reset(OPERATOR_KEY, user.id, { ticket: 'SUP-404' })
@@ -103,7 +103,7 @@ t.test('409: what support was refused stands in the record of the account', asyn
   )
 })
 
-t.test('mails to everybody of an account get due ten a second', async (t) => {
+t.test('200: mails to all users of an account are due ten per second', async (t) => {
   const account = await createAccount()
   const { prisma } = database
   const createdAt = clock.now()
@@ -125,7 +125,7 @@ t.test('mails to everybody of an account get due ten a second', async (t) => {
   )
 })
 
-t.test('409: nothing to reset, and nothing changes', async (t) => {
+t.test('409: a user without two-factor has nothing to reset, and nothing changes', async (t) => {
   const user = await createUser()
   const token = await assertedToken(user)
   isProblem(t, await reset(user.account.apiKey, user.id), 409, 'nothing-to-reset')
@@ -139,7 +139,7 @@ t.test('409: nothing to reset, and nothing changes', async (t) => {
   isProblem(t, expired, 409, 'nothing-to-reset')
 })
 
-t.test('401: a reset amid a sign-in kills its step token and all access tokens', async (t) => {
+t.test('401: a reset during a sign-in revokes its step token and all access tokens', async (t) => {
   const account = await createAccount()
   await changePolicy(account, { twoFactor: 'required' })
   const member = await enrolledUser({ account })
@@ -164,46 +164,41 @@ t.test('401: a reset amid a sign-in kills its step token and all access tokens',
   isProblem(t, late, 401, 'invalid-credential')
 })
 
-t.test(
-  'the operator resets against a ticket, and every admin of the account is told',
-  async (t) => {
-    const account = await createAccount()
-    const [admin, other, gone] = [
-      await enrolledUser({ account, role: 'admin' }),
-      await createUser({ account, role: 'admin' }),
-      await createUser({ account, role: 'admin' })
-    ]
-    await call('PATCH', `/v1/users/${gone.id}`, { as: account.apiKey, body: { disabled: true } })
-    const member = await createUser({ account })
-    const elsewhere = await createUser({ account: await createAccount(), role: 'admin' })
+t.test('200: the operator resets with a ticket, and every admin is notified', async (t) => {
+  const account = await createAccount()
+  const [admin, other, gone] = [
+    await enrolledUser({ account, role: 'admin' }),
+    await createUser({ account, role: 'admin' }),
+    await createUser({ account, role: 'admin' })
+  ]
+  await call('PATCH', `/v1/users/${gone.id}`, { as: account.apiKey, body: { disabled: true } })
+  const member = await createUser({ account })
+  const elsewhere = await createUser({ account: await createAccount(), role: 'admin' })
 
-    t.same(pointersOf(isProblem(t, await reset(OPERATOR_KEY, admin.id), 400, 'invalid-request')), [
-      '/ticket'
-    ])
-    const withoutTicket = await reset(OPERATOR_KEY, admin.id, { reason: 'because' })
-    t.same(pointersOf(isProblem(t, withoutTicket, 400, 'invalid-request')), ['/ticket'])
-    for (const id of [UNKNOWN, 'me']) {
-      isProblem(t, await reset(OPERATOR_KEY, id, { ticket: 'SUP-1' }), 404, 'user-not-found')
-    }
-    const ticket = 'SUP-20417'
-    t.equal((await reset(OPERATOR_KEY, admin.id, { ticket })).statusCode, 200)
-    t.match(await leftOf(admin), NOTHING)
-
-    const [done] = (await eventsAbout(service, admin.id)).filter(
-      ({ type }) => type === 'user.reset'
-    )
-    t.match(done, { ticket, actor: { kind: 'operator', credential: 'operator_key' } })
-    const told = await mailsTo(service, admin.email, 'support_reset', 'support_reset_of_user')
-    t.same(told, [{ kind: 'support_reset', details: { ticket }, address: null }], 'and once')
-    const notice = { kind: 'support_reset_of_user', address: null }
-    t.same(await mailsTo(service, other.email), [
-      { ...notice, details: { ticket, user: admin.email } }
-    ])
-    for (const { email } of [gone, member, elsewhere]) t.same(await mailsTo(service, email), [])
+  t.same(pointersOf(isProblem(t, await reset(OPERATOR_KEY, admin.id), 400, 'invalid-request')), [
+    '/ticket'
+  ])
+  const withoutTicket = await reset(OPERATOR_KEY, admin.id, { reason: 'because' })
+  t.same(pointersOf(isProblem(t, withoutTicket, 400, 'invalid-request')), ['/ticket'])
+  for (const id of [UNKNOWN, 'me']) {
+    isProblem(t, await reset(OPERATOR_KEY, id, { ticket: 'SUP-1' }), 404, 'user-not-found')
   }
-)
+  const ticket = 'SUP-20417'
+  t.equal((await reset(OPERATOR_KEY, admin.id, { ticket })).statusCode, 200)
+  t.match(await leftOf(admin), NOTHING)
 
-t.test('everybody else is refused, nothing changes, and it is on record', async (t) => {
+  const [done] = (await eventsAbout(service, admin.id)).filter(({ type }) => type === 'user.reset')
+  t.match(done, { ticket, actor: { kind: 'operator', credential: 'operator_key' } })
+  const told = await mailsTo(service, admin.email, 'support_reset', 'support_reset_of_user')
+  t.same(told, [{ kind: 'support_reset', details: { ticket }, address: null }], 'only one mail')
+  const notice = { kind: 'support_reset_of_user', address: null }
+  t.same(await mailsTo(service, other.email), [
+    { ...notice, details: { ticket, user: admin.email } }
+  ])
+  for (const { email } of [gone, member, elsewhere]) t.same(await mailsTo(service, email), [])
+})
+
+t.test('all other callers are refused, nothing changes, and the refusal is audited', async (t) => {
   const account = await createAccount()
   const stranger = await createAccount()
   const target = await enrolledUser({ account })
@@ -219,7 +214,7 @@ t.test('everybody else is refused, nothing changes, and it is on record', async 
     ['a member', await member.accessToken(), 403, 'limited-access', true],
     ['the member themself', await target.accessToken(), 403, 'limited-access', true],
     ['an admin without a second factor', byPassword, 401, 'step-up-required', true],
-    ['an admin whose code is of eleven minutes ago', stale, 401, 'step-up-required', true],
+    ['an admin with a code from eleven minutes ago', stale, 401, 'step-up-required', true],
     [
       'a key without the scope',
       await createApiKey(account, ...scopes),
@@ -244,13 +239,13 @@ t.test('everybody else is refused, nothing changes, and it is on record', async 
     'user.reset refused: self-reset-forbidden'
   ])
   t.same(await leftOf(target), before)
-  t.same((await mailsTo(service, target.email)).length, 1, 'that of the set-up')
+  t.same((await mailsTo(service, target.email)).length, 1, 'the mail of the set-up')
 
   await isHidden(t, account.apiKey, await enrolledUser({ account: stranger }))
   await isHidden(t, await admin.accessToken(), await enrolledUser({ account: stranger }))
 })
 
-t.test('400: of the wrong form', async (t) => {
+t.test('400: a malformed request is rejected', async (t) => {
   const user = await enrolledUser()
   const as = user.account.apiKey
   for (const [body, pointer] of [
@@ -270,7 +265,7 @@ t.test('400: of the wrong form', async (t) => {
   t.match(await leftOf(user), { authenticators: 1 })
 })
 
-/** Another account's user and an id of nobody answer alike, byte for byte but for the request's own id. */
+/** Asserts that another account's user and an unknown id get the same response except for `requestId`. */
 async function isHidden(t: Test, as: string, theirs: EnrolledUser): Promise<void> {
   const before = await leftOf(theirs)
   const [foreign, unknown] = [await reset(as, theirs.id), await reset(as, UNKNOWN)]

@@ -2,8 +2,8 @@
 import fastifyJwt from '@fastify/jwt'
 import type { FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
-import { ACCESS_TOKEN_TYPE, STEP_TOKEN_AUDIENCE, STEP_TOKEN_TYPE } from '../core/claims.ts'
-import type { SigningKeys } from '../crypto/signing-key-ring.ts'
+import { ACCESS_TOKEN_TYPE, STEP_TOKEN_AUDIENCE, STEP_TOKEN_TYPE } from '../../core/claims.ts'
+import type { SigningKeyRing } from '../../crypto/signing-key-ring.ts'
 
 declare module '@fastify/jwt' {
   interface FastifyJWT {
@@ -26,7 +26,7 @@ export interface TokenVerificationOptions {
   issuer: string
   /** The HS256 keys of step tokens, by the id of their master key. */
   stepKeys: ReadonlyMap<string, string>
-  signingKeys: SigningKeys
+  signingKeys: SigningKeyRing
 }
 
 export const tokenVerification = fastifyPlugin<TokenVerificationOptions>(

@@ -1,18 +1,18 @@
-// A credential is judged before the body is read, and whoever sends the body chooses when. So a request could be begun
-// with a living token, held open while that is taken away, and finished afterwards.
+// A credential is checked before the body is read, and the client decides when it sends the body. Without this second
+// check, a client could start a request with a valid token, hold it open while the token is revoked, and finish it later.
 import type { FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
-import type { ApiKeys } from '../data/accounts/api-keys.ts'
-import type { Subjects } from '../data/sign-in/subjects.ts'
-import { deadCredential, Problem } from '../wire/problem.ts'
-import type { Credential } from './credentials.ts'
+import type { ApiKeys } from '../../data/accounts/api-keys.ts'
+import type { Subjects } from '../../data/sign-in/subjects.ts'
+import { Problem, revokedCredential } from '../../wire/problem.ts'
+import type { Credential } from '../credentials.ts'
 
-/** Bodies of 16 KiB come with their headers or right behind them; whatever takes longer is waited for. */
+/** A body of 16 KiB arrives with its headers or right behind them. Only a slow client takes longer. */
 const LATE_MS = 250
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** When the body began to be read, by a clock that only rises. */
+    /** When the body began to be read, in milliseconds of a monotonic clock. */
     bodyAwaitedSince: number
   }
 }
@@ -23,7 +23,7 @@ export interface LateBodiesOptions {
   now: () => Date
 }
 
-/** Judges a credential again after a body that was long in coming, by the rows as they are then. */
+/** Checks a credential again after a late body, by the rows as they are then. */
 export const lateBodies = fastifyPlugin<LateBodiesOptions>(
   async (app, { apiKeys, subjects, now }) => {
     app.decorateRequest('bodyAwaitedSince', 0)
@@ -41,15 +41,15 @@ export const lateBodies = fastifyPlugin<LateBodiesOptions>(
       if (credential.kind === 'operator') return
       if (credential.kind === 'apiKey') {
         const stored = await apiKeys.findWithHash(credential.id)
-        if (!stored || (stored.expiresAt && stored.expiresAt <= now())) throw deadCredential()
+        if (!stored || (stored.expiresAt && stored.expiresAt <= now())) throw revokedCredential()
         return
       }
       const { claims, subject: before, stepToken } = credential
       const subject = await subjects.findLiving(claims, stepToken?.jti)
-      if (!subject || subject.stepToken?.isConsumed) throw deadCredential()
+      if (!subject || subject.stepToken?.isConsumed) throw revokedCredential()
       if (before.role === 'admin' && subject.role !== 'admin') throw new Problem('limited-access')
       request.credential = { ...credential, subject }
     }
   },
-  { name: 'late-bodies', dependencies: ['credentials'] }
+  { name: 'late-bodies', dependencies: ['bearer-tokens'] }
 )

@@ -1,10 +1,10 @@
-// People to measure with, made by number: nothing of them has to be kept.
+// The users of the benchmark. Each is generated from its number, so nothing has to be stored.
 
 import { base32 } from '@scure/base'
 import { codeAt } from '../test/support/rfc6238.ts'
-import { secretNamed } from './keys.ts'
+import { secretFor } from './keys.ts'
 
-export interface Person {
+export interface BenchUser {
   accountId: string
   userId: string
   authenticatorId: string
@@ -12,20 +12,20 @@ export interface Person {
   secret: Buffer
 }
 
-/** A deployment has many customers, and they are not of one size; the largest of ours has a tenth of all people. */
+/** A deployment has many customers. The users are divided evenly among these accounts. */
 const ACCOUNTS = 20
 
 export function accountIdOf(index: number): string {
   return idOf('a', index)
 }
 
-export function personAt(index: number): Person {
+export function userAt(index: number): BenchUser {
   return {
     accountId: accountIdOf(index % ACCOUNTS),
     userId: idOf('b', index),
     authenticatorId: idOf('c', index),
     email: `user${index}@example.com`,
-    secret: secretNamed(`person ${index}`)
+    secret: secretFor(`user ${index}`)
   }
 }
 
@@ -33,8 +33,8 @@ export function accountIds(): string[] {
   return Array.from({ length: ACCOUNTS }, (_, index) => accountIdOf(index))
 }
 
-/** What the person's app shows now. */
-export function codeOf({ secret }: Person): string {
+/** Returns the code that the user's authenticator app shows now. */
+export function currentCode({ secret }: BenchUser): string {
   return codeAt({ secret: base32.encode(secret) }, new Date())
 }
 

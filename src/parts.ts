@@ -1,0 +1,188 @@
+// Makes the parts of the service, in reading order, and gives each one what it needs.
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { Redis } from 'ioredis'
+import { createAudit } from './audit/audit.ts'
+import { createChaining } from './audit/chaining.ts'
+import { createDeviceTokens } from './crypto/device-tokens.ts'
+import { createPasswordHashing } from './crypto/password-hashing.ts'
+import { createRecoveryCodeHasher } from './crypto/recovery-code-hashing.ts'
+import { createSealer } from './crypto/sealing.ts'
+import { openServiceKeyOf } from './crypto/service-keys.ts'
+import { openSigningKeyRing } from './crypto/signing-key-ring.ts'
+import { createTokens, stepKeysOf } from './crypto/tokens.ts'
+import { createAccounts } from './data/accounts/accounts.ts'
+import { createApiKeys } from './data/accounts/api-keys.ts'
+import { isDatabaseUnavailable } from './data/engine/availability.ts'
+import type { Database } from './data/engine/database.ts'
+import { openRedis } from './data/engine/redis.ts'
+import { createServiceKeys } from './data/keys/service-keys.ts'
+import { createSigningKeys } from './data/keys/signing-keys.ts'
+import { createPolicies } from './data/policy/policies.ts'
+import { createSsoIdentities } from './data/sign-in/sso-identities.ts'
+import { createSubjects } from './data/sign-in/subjects.ts'
+import { createTrustedDevices } from './data/sign-in/trusted-devices.ts'
+import { createVerdicts } from './data/sign-in/verdicts.ts'
+import { createAuditEvents } from './data/trail/audit-events.ts'
+import { createAuditLinks } from './data/trail/links.ts'
+import { createOutbox } from './data/trail/outbox.ts'
+import { createAuthenticators } from './data/users/authenticators.ts'
+import { createEnrollments } from './data/users/enrollments.ts'
+import { createRecoveryCodes } from './data/users/recovery-codes.ts'
+import { createResets } from './data/users/resets.ts'
+import { createTwoFactor } from './data/users/two-factor.ts'
+import { createUsers } from './data/users/users.ts'
+import { openOutgoingMail } from './delivery/mail/outgoing-mail.ts'
+import { pause } from './plugins/background.ts'
+import { ANSWER_WITHIN_MS } from './plugins/deadline.ts'
+import { createLimits } from './plugins/limits.ts'
+import type { Config } from './settings/config.ts'
+import { createDeviceTrust } from './sign-in/device-trust.ts'
+import { createJudging } from './sign-in/judging.ts'
+import { createSignIns } from './sign-in/sign-ins.ts'
+import { openIdentityProviders } from './sso/provider-access.ts'
+
+export interface PartsOptions {
+  config: Config
+  database: Database
+  /** The only clock of the service. */
+  now: () => Date
+  /** Aborted when the service is about to close. From then on it is not ready, but still serves requests. */
+  stopping: AbortSignal
+}
+
+export type Parts = Awaited<ReturnType<typeof createParts>>
+
+/** Makes every part over an open, migrated database. The parts that must be closed are closed with the app. */
+export async function createParts(
+  app: FastifyInstance,
+  { config, database, now, stopping }: PartsOptions
+) {
+  const { log } = app
+  const stores = createStores(database, config)
+  const keys = await openKeys(stores, config, now)
+  const audit = createAudit({ key: keys.auditKey, auditEvents: stores.auditEvents, now })
+  const redis = await connectRedis(app, config)
+  const limits = await createLimits(app, { perMinute: config.rateLimitPerMinute, redis })
+  const mail = await openOutgoingMail({ settings: config.mail, outbox: stores.outbox, now, log })
+  app.addHook('preClose', async () => mail?.stop())
+  app.addHook('onClose', async () => mail?.close())
+  return {
+    config,
+    corsOrigins: config.corsOrigins,
+    issuer: config.issuer,
+    operatorKey: config.operatorKey,
+    now,
+    stopping,
+    answerWithinMs: ANSWER_WITHIN_MS,
+    isDatabaseUnavailable,
+    ...stores,
+    ...keys,
+    audit,
+    limits,
+    mail,
+    ...createSequences({ stores, keys, audit, config, now }),
+    passwordHashing: await createPasswordHashing(),
+    chaining: createChaining({ links: stores.auditLinks, key: keys.auditKey, log, pause, now }),
+    identityProviders: openIdentityProviders({ config, now, log }),
+    poolUse: database.poolUse,
+    dependencies: {
+      database: database.ping,
+      ...(redis ? { redis: async () => void (await redis.ping()) } : {})
+    }
+  }
+}
+
+/** What is in the database, one store for each subject. */
+function createStores(database: Database, { mandateFrom }: Config) {
+  const { prisma, query } = database
+  return {
+    accounts: createAccounts(database),
+    apiKeys: createApiKeys(prisma),
+    auditEvents: createAuditEvents(database),
+    auditLinks: createAuditLinks(prisma),
+    authenticators: createAuthenticators(prisma, mandateFrom),
+    enrollments: createEnrollments(prisma),
+    outbox: createOutbox(prisma),
+    policies: createPolicies(prisma, mandateFrom),
+    recoveryCodes: createRecoveryCodes(prisma),
+    resets: createResets(prisma, mandateFrom),
+    serviceKeys: createServiceKeys(prisma),
+    ssoIdentities: createSsoIdentities(prisma),
+    storedSigningKeys: createSigningKeys(prisma),
+    subjects: createSubjects(query, mandateFrom),
+    trustedDevices: createTrustedDevices(prisma),
+    twoFactor: createTwoFactor(prisma, mandateFrom),
+    users: createUsers(database),
+    verdicts: createVerdicts(database)
+  }
+}
+
+type Stores = ReturnType<typeof createStores>
+
+/** What holds keys. Keys of the service itself are made at the first start. */
+async function openKeys(
+  { serviceKeys, storedSigningKeys }: Stores,
+  { issuer, masterKeys }: Config,
+  now: () => Date
+) {
+  const serviceKey = { stored: serviceKeys, masterKeys, now }
+  const recoveryCodeHasher = createRecoveryCodeHasher(
+    await openServiceKeyOf(serviceKey, 'recovery-codes')
+  )
+  const signingKeys = await openSigningKeyRing({ stored: storedSigningKeys, masterKeys, now })
+  return {
+    auditKey: await openServiceKeyOf(serviceKey, 'audit'),
+    deviceTokens: createDeviceTokens(await openServiceKeyOf(serviceKey, 'device-tokens')),
+    recoveryCodeHasher,
+    secretSealer: createSealer(masterKeys, 'authenticator-secret'),
+    signingKeys,
+    stepKeys: stepKeysOf(masterKeys),
+    tokens: createTokens({ issuer, masterKeys, signingKeys, now })
+  }
+}
+
+interface SequencesOptions {
+  stores: Stores
+  keys: Awaited<ReturnType<typeof openKeys>>
+  audit: ReturnType<typeof createAudit>
+  config: Config
+  now: () => Date
+}
+
+/** What several routes do alike. */
+function createSequences({ stores, keys, audit, config, now }: SequencesOptions) {
+  const { recoveryCodes, subjects, trustedDevices, users, verdicts } = stores
+  const { deviceTokens, recoveryCodeHasher, secretSealer, tokens } = keys
+  const { codeAttempts } = config
+  const deviceTrust = createDeviceTrust({ deviceTokens, trustedDevices, audit, now })
+  return {
+    deviceTrust,
+    signIns: createSignIns({ tokens, users, deviceTrust, audit, now }),
+    judging: createJudging({
+      subjects,
+      verdicts,
+      recoveryCodes,
+      recoveryCodeHasher,
+      secretSealer,
+      audit,
+      codeAttempts,
+      now
+    })
+  }
+}
+
+async function connectRedis(app: FastifyInstance, { redisUrl }: Config): Promise<Redis | null> {
+  if (redisUrl === null) return null
+  const redis = await openRedis(redisUrl, redisErrors(app.log))
+  app.addHook('onClose', async () => redis.disconnect())
+  return redis
+}
+
+// Redis reports every failed attempt to reconnect. Only a new error gets a line.
+function redisErrors(log: FastifyBaseLogger): (error: Error) => void {
+  let last = ''
+  return (error) => {
+    if (error.message !== last) log.error({ err: error }, 'Redis connection failed')
+    last = error.message
+  }
+}

@@ -1,0 +1,162 @@
+// The two kinds of guess: a code from an authenticator app, and a recovery code. Each has its own path with its own budget.
+import type { FastifyRequest } from 'fastify'
+import type { Audit } from '../audit/audit.ts'
+import {
+  type AttemptInput,
+  type AttemptLimits,
+  attemptsRemaining,
+  type PathState,
+  recoveryAttempts
+} from '../core/attempts.ts'
+import type { AuditDetails } from '../core/audit/events.ts'
+import { noticeTo } from '../core/mail/notices.ts'
+import { matchCode } from '../core/totp.ts'
+import type { NewDevice } from '../core/trusted-devices.ts'
+import type { RecoveryCodeHasher } from '../crypto/recovery-code-hashing.ts'
+import type { Sealer } from '../crypto/sealing.ts'
+import type { Subject } from '../data/sign-in/subjects.ts'
+import type { AcceptedCode, StepTokenKey, Verdicts } from '../data/sign-in/verdicts.ts'
+import type { ActRecord } from '../data/trail/act-records.ts'
+import type { RecoveryCodes } from '../data/users/recovery-codes.ts'
+
+/** The user who guesses, and the request that brings the guess. */
+export interface Guesser {
+  request: FastifyRequest
+  subject: Subject
+  /** Null under an access token. */
+  stepToken: StepTokenKey | null
+  /** The device to trust after a right guess; null for none. */
+  deviceId: string | null
+}
+
+/** A budget of attempts, and where a user's state of it is. */
+export interface Path {
+  limits: AttemptLimits
+  stateOf(subject: Subject): PathState
+  attemptsUnder(stepToken: NonNullable<Subject['stepToken']>): number
+}
+
+/** One guess on one path. Both `record` functions return false if another request changed the user first. */
+export interface Guess<Match> {
+  path: Path
+  /** Returns what the guess matched, or null if it is wrong. Records nothing. */
+  judge(judged: Subject, at: Date): Promise<Match | null>
+  /** Records the success and its audit event, and makes the device trusted. */
+  recordRight(judged: Subject, match: Match, device: NewDevice | null): Promise<boolean>
+  /** Records the failure and its audit event, and moves the path to `next`. */
+  recordWrong(judged: Subject, next: PathState, record: ActRecord): Promise<boolean>
+}
+
+export interface Paths {
+  code: Path
+  recovery: Path
+}
+
+export function createPaths(codeAttempts: AttemptLimits): Paths {
+  return {
+    code: {
+      limits: codeAttempts,
+      stateOf: (subject) => subject.codePath,
+      attemptsUnder: (stepToken) => stepToken.codeAttempts
+    },
+    recovery: {
+      limits: recoveryAttempts(codeAttempts),
+      stateOf: (subject) => subject.recoveryPath,
+      attemptsUnder: (stepToken) => stepToken.recoveryAttempts
+    }
+  }
+}
+
+/** Returns what decides whether the next guess on the path is judged. */
+export function attemptOn(
+  { limits, stateOf, attemptsUnder }: Path,
+  subject: Subject,
+  stepToken: StepTokenKey | null,
+  now: Date
+): AttemptInput {
+  const soFar = subject.stepToken ? attemptsUnder(subject.stepToken) : 0
+  return { path: stateOf(subject), stepTokenAttempts: stepToken && soFar, limits, now }
+}
+
+/** Returns how many more wrong guesses are judged after this attempt has failed. */
+export function attemptsRemainingAfter(attempt: AttemptInput, next: PathState): number {
+  const { stepTokenAttempts } = attempt
+  return attemptsRemaining({
+    ...attempt,
+    path: next,
+    stepTokenAttempts: stepTokenAttempts === null ? null : stepTokenAttempts + 1
+  })
+}
+
+export interface CodeGuessOptions {
+  verdicts: Verdicts
+  secretSealer: Sealer
+  audit: Audit
+}
+
+/** Returns the guess of a code. A right code claims its time step, so it is accepted only once (RFC 6238 §5.2). */
+export function codeGuess(
+  path: Path,
+  { request, stepToken }: Guesser,
+  code: string,
+  { verdicts, secretSealer, audit }: CodeGuessOptions
+): Guess<AcceptedCode> {
+  return {
+    path,
+    judge: async (judged, at) => firstMatch(judged, code, secretSealer, at),
+    recordRight(judged, accepted, device) {
+      const details = { authenticatorId: accepted.authenticatorId, ...detailsOf(device) }
+      const event = audit.succeeded(request, { details })
+      return verdicts.acceptCode(judged, stepToken, accepted, { event, notice: null, device })
+    },
+    recordWrong: (judged, next, record) => verdicts.recordWrongCode(judged, stepToken, next, record)
+  }
+}
+
+export interface RecoveryCodeGuessOptions {
+  verdicts: Verdicts
+  recoveryCodes: RecoveryCodes
+  recoveryCodeHasher: RecoveryCodeHasher
+  audit: Audit
+}
+
+/** Returns the guess of a recovery code. A right one is used up, and the user is notified. */
+export function recoveryCodeGuess(
+  path: Path,
+  { request, subject, stepToken }: Guesser,
+  recoveryCode: string,
+  { verdicts, recoveryCodes, recoveryCodeHasher, audit }: RecoveryCodeGuessOptions
+): Guess<Uint8Array> {
+  const hash = recoveryCodeHasher.hash(recoveryCode, subject)
+  return {
+    path,
+    judge: async (judged) => ((await recoveryCodes.isStored(judged, hash)) ? hash : null),
+    recordRight(judged, stored, device) {
+      const event = audit.succeeded(request, { details: device && detailsOf(device) })
+      const remaining = judged.recoveryCodesRemaining - 1
+      const notice = noticeTo(judged, event, 'recovery_code_used', { remaining })
+      return verdicts.acceptRecoveryCode(judged, stepToken, stored, { event, notice, device })
+    },
+    recordWrong: (judged, next, record) =>
+      verdicts.recordWrongRecoveryCode(judged, stepToken, next, record)
+  }
+}
+
+function detailsOf(device: NewDevice | null): AuditDetails {
+  return device ? { deviceId: device.id } : {}
+}
+
+/** Returns the user's first authenticator that shows the code, with the time step to claim; null if none does. */
+function firstMatch(
+  { accountId, userId, authenticators }: Subject,
+  code: string,
+  sealer: Sealer,
+  at: Date
+): AcceptedCode | null {
+  for (const { id, sealedSecret, lastTimeStep } of authenticators) {
+    const secret = sealer.unseal(sealedSecret, [accountId, userId, id])
+    const match = matchCode({ secret, code, at, lastTimeStep })
+    if (match.accepted) return { authenticatorId: id, timeStep: match.timeStep }
+  }
+  return null
+}

@@ -1,0 +1,27 @@
+// Puts the parts of this folder together under the rule for addresses that the configuration requires.
+import type { FastifyBaseLogger } from 'fastify'
+import type { Config } from '../settings/config.ts'
+import { createIdentityProviders, type IdentityProviders } from './identity-providers.ts'
+import { createProviderDocuments } from './provider-documents.ts'
+import { createAddressRule } from './reachable-addresses.ts'
+
+interface ProviderAccessOptions {
+  config: Pick<Config, 'isProduction' | 'ssoPrivateNetworks'>
+  now: () => Date
+  log: FastifyBaseLogger
+}
+
+/** Returns the identity providers. Plain HTTP and loopback addresses are allowed only outside production. */
+export function openIdentityProviders({
+  config,
+  now,
+  log
+}: ProviderAccessOptions): IdentityProviders {
+  const isDevelopment = !config.isProduction
+  const mayReach = createAddressRule({
+    privateNetworks: config.ssoPrivateNetworks,
+    allowsLoopback: isDevelopment
+  })
+  const readDocument = createProviderDocuments({ mayReach, allowsHttp: isDevelopment })
+  return createIdentityProviders({ readDocument, now, log })
+}

@@ -1,0 +1,83 @@
+// The account policy, as it is read, changed and previewed.
+import { type Static, Type } from 'typebox'
+import { MandateAnswer } from './mandate.ts'
+import { Email, Instant, Nullable, TwoFactorPolicy, Uuid } from './scalars.ts'
+
+const GraceDays = Type.Integer({
+  minimum: 0,
+  maximum: 365,
+  description:
+    'Grace period in days after `requiredFrom`: users may still sign in without two-factor.'
+})
+const DeviceDays = Type.Integer({ minimum: 1, maximum: 365 })
+const Mode = Type.Enum(['off', 'optional', 'required'], {
+  description:
+    '`off`: no single sign-on. `optional`: users sign in with a password or by single sign-on. `required`: users cannot sign in with a password.'
+})
+/**
+ * The characters of a URL (RFC 3986) that an issuer may have: no query, no fragment and no user. The issuer is compared
+ * with the `iss` of ID tokens character by character. Whether the service may connect to it is decided when it connects.
+ */
+const Issuer = Type.String({
+  maxLength: 500,
+  pattern: "^https?://[A-Za-z0-9\\[][A-Za-z0-9._~:/\\[\\]!$&'()*+,;=%-]*$",
+  examples: ['https://login.acme.example']
+})
+const ClientId = Type.String({ minLength: 1, maxLength: 255, pattern: '^[\\u0021-\\u007e]+$' })
+const RequiredFrom = Nullable(
+  Type.String({ ...Instant, description: 'When the requirement starts. Null means immediately.' })
+)
+
+export const PolicyBody = Type.Object(
+  {
+    twoFactor: Type.Optional(TwoFactorPolicy),
+    requiredFrom: Type.Optional(RequiredFrom),
+    graceDays: Type.Optional(GraceDays),
+    trustedDevices: Type.Optional(
+      Type.Object(
+        { allowed: Type.Optional(Type.Boolean()), days: Type.Optional(DeviceDays) },
+        { additionalProperties: false }
+      )
+    ),
+    sso: Type.Optional(
+      Type.Object(
+        {
+          mode: Type.Optional(Mode),
+          issuer: Type.Optional(Nullable(Issuer)),
+          clientId: Type.Optional(Nullable(ClientId))
+        },
+        { additionalProperties: false }
+      )
+    )
+  },
+  { additionalProperties: false }
+)
+export type PolicyBody = Static<typeof PolicyBody>
+
+export const PolicyAnswer = Type.Object({
+  twoFactor: TwoFactorPolicy,
+  requiredFrom: RequiredFrom,
+  graceDays: GraceDays,
+  trustedDevices: Type.Object({ allowed: Type.Boolean(), days: DeviceDays }),
+  sso: Type.Object({ mode: Mode, issuer: Nullable(Issuer), clientId: Nullable(ClientId) }),
+  mandate: MandateAnswer,
+  effective: Type.Enum(['optional', 'required'], {
+    description: 'The requirement that applies now, under the policy and the mandate.'
+  }),
+  updatedAt: Instant
+})
+
+export const PreviewAnswer = Type.Object({
+  wouldEnroll: Type.Integer({ description: 'Users who would have to set up two-factor.' }),
+  exempt: Type.Integer({ description: 'Users whose single sign-on replaces the code.' }),
+  unaffected: Type.Integer({ description: 'All other users.' }),
+  from: Nullable(
+    Type.String({
+      ...Instant,
+      description: 'When the set-up would become mandatory, or null if nothing is required.'
+    })
+  ),
+  sample: Type.Array(Type.Object({ id: Uuid, email: Email }), {
+    description: 'The first users who would have to set up two-factor, oldest first.'
+  })
+})

@@ -1,13 +1,13 @@
-// `audit verify`: whether the record still is as it was written.
-// Ends with 0 where it is; with 1 where it is not, naming the first row that is wrong; with 2 where that can't be told.
-// `--head <sequence>:<hash>` wants a head that was noted earlier to be in the chain still: nobody can see from inside
-// that the newest events have gone together with their seals.
+// `audit verify` checks that the audit trail is as it was written.
+// Exit code 0: it is. 1: it is not, and the output names the first wrong row. 2: it could not be checked.
+// `--head <sequence>:<hash>` also requires that the chain contains a head that was noted earlier. The loss of the newest
+// events together with their links is not visible from inside the database.
 
 import { parseArgs } from 'node:util'
 import { type ChainHead, parseHead } from '../core/audit/chain.ts'
 import { openDatabase } from '../data/engine/database.ts'
 import { readStorageConfig } from '../settings/existing-config.ts'
-import { verifyRecord } from './audit/verify.ts'
+import { verifyAuditTrail } from './audit/verify.ts'
 
 const USAGE = 'usage: audit verify [--head <sequence>:<hash>]'
 
@@ -16,7 +16,8 @@ async function audit(): Promise<void> {
   const { databaseUrl, masterKeys } = readStorageConfig(process.env)
   const database = await openDatabase({ url: databaseUrl })
   try {
-    const { isWhole, line } = await verifyRecord({ prisma: database.prisma, masterKeys, noted })
+    const { prisma } = database
+    const { isWhole, line } = await verifyAuditTrail({ prisma, masterKeys, noted })
     console.log(line)
     process.exitCode = isWhole ? 0 : 1
   } finally {
@@ -38,7 +39,7 @@ try {
   await audit()
 } catch (error) {
   const reason = error instanceof Error ? error.message : String(error)
-  // One line, of whatever the database has to say.
+  // Errors of the database have several lines, and the command prints one.
   console.error(`audit: not verified: ${reason.replace(/\s+/g, ' ').trim()}`)
   process.exitCode = 2
 }

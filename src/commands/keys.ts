@@ -1,7 +1,7 @@
-// `keys list`: every master key and what it seals, every signing key and when it signs; never a key itself.
-// `keys rotate signing [--now]`: the next signing key. `keys rotate master`: all values under the first of MASTER_KEYS.
-// Ends with 0 where that is done; with 1 where a value can't be opened or is left, saying which; with 2 where nothing
-// could be done.
+// `keys list` shows how many values each master key seals, and when each signing key signs. It never shows a key.
+// `keys rotate signing [--now]` adds the next signing key. `keys rotate master` re-seals all values under the first key
+// of MASTER_KEYS.
+// Exit code 0: done. 1: a value is left or can't be unsealed, and the output names it. 2: nothing was done.
 
 import { parseArgs } from 'node:util'
 import { type Database, openDatabase } from '../data/engine/database.ts'
@@ -12,15 +12,15 @@ import { rotateSigning } from './keys/rotate-signing.ts'
 
 const USAGE = 'usage: keys list | keys rotate signing [--now] | keys rotate master'
 
-type Command = (options: KeysOptions) => Promise<{ lines: string[]; trouble: string | null }>
+type Command = (options: KeysOptions) => Promise<{ lines: string[]; failure: string | null }>
 
-const say = (line: string) => console.log(line)
+const print = (line: string) => console.log(line)
 
 const COMMANDS: Record<string, Command> = {
   list: listKeys,
   'rotate signing': (options) => rotateSigning(options),
   'rotate signing --now': (options) => rotateSigning(options, { isUrgent: true }),
-  'rotate master': (options) => rotateMaster(options, { say })
+  'rotate master': (options) => rotateMaster(options, { print })
 }
 
 async function keys(): Promise<void> {
@@ -28,10 +28,10 @@ async function keys(): Promise<void> {
   const { databaseUrl, masterKeys } = readStorageConfig(process.env)
   const database: Database = await openDatabase({ url: databaseUrl })
   try {
-    const { lines, trouble } = await command({ prisma: database.prisma, masterKeys })
-    for (const line of lines) say(line)
-    if (trouble === null) return
-    console.error(`keys: ${trouble}`)
+    const { lines, failure } = await command({ prisma: database.prisma, masterKeys })
+    for (const line of lines) print(line)
+    if (failure === null) return
+    console.error(`keys: ${failure}`)
     process.exitCode = 1
   } finally {
     await database.close()
@@ -50,7 +50,7 @@ try {
   await keys()
 } catch (error) {
   const reason = error instanceof Error ? error.message : String(error)
-  // One line, of whatever the database has to say.
+  // Errors of the database have several lines, and the command prints one.
   console.error(`keys: nothing done: ${reason.replace(/\s+/g, ' ').trim()}`)
   process.exitCode = 2
 }

@@ -1,12 +1,13 @@
-// Brings the database that DATABASE_URL names up to date.
-// `--retry <name>` first declares a failed migration rolled back, so that it is tried again.
+// `migrate` applies the missing migrations to the database that DATABASE_URL names.
+// `--retry <name>` first marks a failed migration as rolled back, so that it is tried again.
 
 import { parseArgs } from 'node:util'
 import { openDatabase } from '../data/engine/database.ts'
+import { DEFAULT_DATABASE_URL } from '../settings/data-folder.ts'
 
 async function migrate(): Promise<void> {
   const { values } = parseArgs({ options: { retry: { type: 'string' } } })
-  const database = await openDatabase({ url: process.env['DATABASE_URL'] ?? 'pglite:./data' })
+  const database = await openDatabase({ url: process.env['DATABASE_URL'] ?? DEFAULT_DATABASE_URL })
   try {
     const applied = await database.migrate(values.retry ? { retry: values.retry } : {})
     console.log(applied.length ? applied.join('\n') : 'nothing to apply')

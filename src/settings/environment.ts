@@ -51,60 +51,16 @@ export const Environment = Type.Object({
     minLength: 1,
     description: 'The address to listen on. 0.0.0.0 listens on all IPv4 addresses.'
   }),
-  METRICS_PORT: Type.Optional(
-    Type.Integer({
-      minimum: 1,
-      maximum: 65535,
-      description:
-        'A second port on HOST that serves /metrics to Prometheus without a credential. Do not expose it to the public. Unset: no metrics.'
-    })
-  ),
-  // OpenTelemetry defines these names. Its SDK and exporter read the rest of its variables themselves.
-  OTEL_EXPORTER_OTLP_ENDPOINT: Type.Optional(
-    Type.String({
-      minLength: 1,
-      description:
-        'Turns tracing on: the base URL of an OpenTelemetry collector that accepts OTLP over HTTP, such as http://localhost:4318.'
-    })
-  ),
-  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: Type.Optional(
-    Type.String({
-      minLength: 1,
-      description:
-        'Turns tracing on: the whole URL for traces, if its path is not /v1/traces below the base URL.'
-    })
-  ),
-  OTEL_TRACES_EXPORTER: Type.Optional(
-    Type.Enum(['otlp', 'none'], {
-      description:
-        'otlp turns tracing on, to http://localhost:4318 if no endpoint is set. none turns it off.'
-    })
-  ),
-  OTEL_SDK_DISABLED: Type.Optional(
-    Type.Enum(['true', 'false'], { description: 'true turns tracing off.' })
-  ),
-  DATABASE_WAIT_SECONDS: Type.Integer({
-    default: 30,
-    minimum: 0,
-    maximum: 3600,
-    description: 'How long a start waits for an unavailable database before it ends with an error.'
+  TRUSTED_PROXIES: Type.String({
+    default: '',
+    description:
+      'Addresses or networks of the proxies in front, separated by commas. X-Forwarded-For is trusted only from them.'
   }),
-  SHUTDOWN_DELAY_SECONDS: Type.Optional(
-    Type.Integer({
-      minimum: 0,
-      maximum: 300,
-      description:
-        'How long the service keeps serving after SIGTERM while it reports not ready, so that load balancers can drain it. Unset: 5 in production, 0 otherwise.'
-    })
-  ),
-  REDIS_URL: Type.Optional(
-    Type.String({
-      pattern: '^rediss?://.+$',
-      examples: ['redis://host:6379', 'rediss://host:6379'],
-      description:
-        'A Redis that shares the request limits among replicas. Unset: each process counts only its own requests.'
-    })
-  ),
+  CORS_ORIGINS: Type.String({
+    default: '',
+    description:
+      'Exact origins of the front ends that call from a browser, separated by commas. Empty: none.'
+  }),
   SMTP_URL: Type.Optional(
     Type.String({
       minLength: 1,
@@ -126,16 +82,19 @@ export const Environment = Type.Object({
         'The instant from which every account requires two-factor, such as 2027-01-01T00:00:00Z. Unset: no mandate for the whole deployment.'
     })
   ),
-  TRUSTED_PROXIES: Type.String({
-    default: '',
-    description:
-      'Addresses or networks of the proxies in front, separated by commas. X-Forwarded-For is trusted only from them.'
-  }),
   SSO_PRIVATE_NETWORKS: Type.String({
     default: '',
     description:
       'Private networks in which identity providers may be contacted, separated by commas, such as 10.0.0.0/8. Outside production, addresses of this machine are always allowed, also over http.'
   }),
+  REDIS_URL: Type.Optional(
+    Type.String({
+      pattern: '^rediss?://.+$',
+      examples: ['redis://host:6379', 'rediss://host:6379'],
+      description:
+        'A Redis that shares the request limits among replicas. Unset: each process counts only its own requests.'
+    })
+  ),
   RATE_LIMIT_PER_MINUTE: Type.Integer({
     default: 120,
     minimum: 1,
@@ -169,11 +128,52 @@ export const Environment = Type.Object({
     description:
       'Wrong codes in a row that disable the code path until a recovery code or a reset. NIST SP 800-63B-4 §3.2.2 allows at most 100.'
   }),
-  CORS_ORIGINS: Type.String({
-    default: '',
-    description:
-      'Exact origins of the front ends that call from a browser, separated by commas. Empty: none.'
+  DATABASE_WAIT_SECONDS: Type.Integer({
+    default: 30,
+    minimum: 0,
+    maximum: 3600,
+    description: 'How long a start waits for an unavailable database before it ends with an error.'
   }),
+  SHUTDOWN_DELAY_SECONDS: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: 300,
+      description:
+        'How long the service keeps serving after SIGTERM while it reports not ready, so that load balancers can drain it. Unset: 5 in production, 0 otherwise.'
+    })
+  ),
+  METRICS_PORT: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: 65535,
+      description:
+        'A second port on HOST that serves /metrics to Prometheus without a credential. Do not expose it to the public. Unset: no metrics.'
+    })
+  ),
+  // OpenTelemetry defines these names. Its SDK and exporter read the rest of its variables themselves.
+  OTEL_EXPORTER_OTLP_ENDPOINT: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'Turns tracing on: the base URL of an OpenTelemetry collector that accepts OTLP over HTTP, such as http://localhost:4318.'
+    })
+  ),
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'Turns tracing on: the whole URL for traces, if its path is not /v1/traces below the base URL.'
+    })
+  ),
+  OTEL_TRACES_EXPORTER: Type.Optional(
+    Type.Enum(['otlp', 'none'], {
+      description:
+        'otlp turns tracing on, to http://localhost:4318 if no endpoint is set. none turns it off.'
+    })
+  ),
+  OTEL_SDK_DISABLED: Type.Optional(
+    Type.Enum(['true', 'false'], { description: 'true turns tracing off.' })
+  ),
   LOG_LEVEL: Type.Enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
     default: 'info',
     description: 'The least severe log messages that are written.'

@@ -1,4 +1,4 @@
-// Writes openapi.yaml from the routes. The service is built on an empty database in memory and never listens.
+// Writes openapi.yaml from the routes. It builds the service with an empty database in memory and never listens.
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { PGlite } from '@electric-sql/pglite'

@@ -1,4 +1,4 @@
-// Writes the table in docs/policy.md from the decision itself.
+// Writes the table in docs/policy.md from the decision in src/core/policy.ts.
 import { readFile, writeFile } from 'node:fs/promises'
 import { policyTable } from './policy-table/table.ts'
 

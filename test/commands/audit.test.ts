@@ -1,8 +1,8 @@
-// The command that verifies the record: its line, and the exit code that a timer acts on.
+// The command that verifies the audit trail: its output line, and its exit code for a scheduled job.
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { verifyRecord } from '../../src/commands/audit/verify.ts'
-import { type ChainHead, formatHead } from '../../src/core/audit/chain.ts'
+import { verifyAuditTrail } from '../../src/commands/audit/verify.ts'
+import { BREACHES, type ChainHead, formatHead } from '../../src/core/audit/chain.ts'
 import { type SignedAuditEvent, signEvent } from '../../src/core/audit/events.ts'
 import { openServiceKeyOf } from '../../src/crypto/service-keys.ts'
 import { type Database, openDatabase } from '../../src/data/engine/database.ts'
@@ -18,7 +18,7 @@ import { runToEnd } from '../support/processes.ts'
 const COMMAND = fileURLToPath(new URL('../../dist/commands/audit.js', import.meta.url))
 const { masterKeys } = testConfig()
 
-/** The built command in a process of its own. */
+/** Runs the built command in its own process. */
 function audit(env: NodeJS.ProcessEnv, ...args: string[]) {
   return runToEnd(COMMAND, args, testEnvironment(env))
 }
@@ -28,7 +28,7 @@ function auditKeyOf(prisma: Database['prisma']): Promise<Uint8Array> {
   return openServiceKeyOf({ stored, masterKeys, now: () => NINE }, 'audit')
 }
 
-/** Three events of which two are sealed, on record under the deployment's key. */
+/** Writes three events, and chains two of them, under the deployment's key. */
 async function fill(database: Database): Promise<SignedAuditEvent[]> {
   const { prisma } = database
   const key = await auditKeyOf(prisma)
@@ -44,37 +44,37 @@ async function headOf({ prisma }: Database): Promise<string> {
   return formatHead(await prisma.auditLink.findFirstOrThrow({ orderBy: { sequence: 'desc' } }))
 }
 
-t.test('a line for whatever is found, and an exit code', async (t) => {
+t.test('every result has its line and its exit code', async (t) => {
   const url = await createTestDatabase(t)
   const database = await openDatabase({ url })
   t.teardown(() => database.close())
   const { prisma } = database
   const verify = (noted: ChainHead | null = null, keys = masterKeys) =>
-    verifyRecord({ prisma, masterKeys: keys, noted })
+    verifyAuditTrail({ prisma, masterKeys: keys, noted })
 
-  t.test('throws: before the service has ever started', async (t) => {
+  t.test('throws: the service has never started', async (t) => {
     await t.rejects(verify(), { message: /^there is no audit key/ })
-    t.equal(await prisma.serviceKey.count(), 0, 'and no key is made')
+    t.equal(await prisma.serviceKey.count(), 0, 'no key is made')
   })
 
-  t.test('whole: an empty record', async (t) => {
+  t.test('whole: an empty audit trail', async (t) => {
     await auditKeyOf(prisma)
     const line = '0 events verified, 0 not chained yet; no head yet'
     t.same(await verify(), { isWhole: true, line })
   })
 
-  t.test('broken: where a noted head is beyond the end', async (t) => {
-    const line = 'broken at sequence 7: the chain does not contain the noted head'
+  t.test('broken: a noted head is beyond the end of the chain', async (t) => {
+    const line = `broken at sequence 7: ${BREACHES['head-missing']}`
     const noted = { sequence: 7n, hash: Buffer.alloc(32, 1) }
     t.same(await verify(noted), { isWhole: false, line })
   })
 
-  t.test('throws: under other master keys', async (t) => {
+  t.test('throws: the master keys are different', async (t) => {
     const other = testConfig({ MASTER_KEYS: `new:${Buffer.alloc(32, 9).toString('base64')}` })
     await t.rejects(verify(null, other.masterKeys), { message: /MASTER_KEYS does not hold/ })
   })
 
-  t.test('2: while the service has the folder', ON_EMBEDDED, async (t) => {
+  t.test('2: the service is using the folder', ON_EMBEDDED, async (t) => {
     const { code, err } = await audit({ DATABASE_URL: url }, 'verify')
     t.equal(code, 2)
     t.match(err, /^audit: not verified: .* is in use by process \d+.* stop the other.*\n$/)
@@ -92,13 +92,13 @@ t.test('a line for whatever is found, and an exit code', async (t) => {
     const row = `sequence 2, account ${second?.accountId}, event ${second?.id}, occurredAt 2026-01-05T09:00:01.000Z`
     t.same(await audit({ DATABASE_URL: url }, 'verify', '--head', `2:${'ab'.repeat(32)}`), {
       code: 1,
-      out: `broken at ${row}: the chain does not contain the noted head\n`,
+      out: `broken at ${row}: ${BREACHES['head-missing']}\n`,
       err: ''
     })
   })
 })
 
-t.test('2 where that can’t be told, and why in a line', async (t) => {
+t.test('2: the trail can’t be checked, and one line gives the reason', async (t) => {
   const database = { DATABASE_URL: 'postgresql://postgres:hunter2@127.0.0.1:1/x' }
   const refused: [env: NodeJS.ProcessEnv, args: string[], said: RegExp][] = [
     [database, ['verify'], /127\.0\.0\.1:1/],
@@ -111,6 +111,6 @@ t.test('2 where that can’t be told, and why in a line', async (t) => {
     t.equal(out, '')
     t.match(err, said)
     t.match(err, /^audit: not verified: [^\n]+\n$/)
-    t.notMatch(err, /hunter2/, 'and shows no password')
+    t.notMatch(err, /hunter2/, 'the line shows no password')
   }
 })

@@ -1,4 +1,4 @@
-// The keys of the deployment as an operator lists and rotates them.
+// How an operator lists and rotates the keys of a deployment.
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { listKeys } from '../../src/commands/keys/list.ts'
@@ -25,7 +25,7 @@ const first = await startApp(t, { env: { ...MAIL_WAITS, MASTER_KEYS: OLD } })
 const { database, clock } = first
 const { prisma } = database
 const values = createSealedValues(prisma)
-const silent = { say: () => {} }
+const silent = { print: () => {} }
 
 const ada = await first.enrolledUser()
 const accessToken = await ada.accessToken()
@@ -40,7 +40,7 @@ async function pagesOf(kind: SealedKind): Promise<SealedValue[][]> {
   return pages
 }
 
-/** Every text in every table that begins like a value sealed by the master key. */
+/** Counts the rows of all tables that contain a value sealed under the master key. */
 async function sealedBy(id: string): Promise<number> {
   const tables = await prisma.$queryRaw<{ name: string }[]>`
     SELECT table_name::text AS name FROM information_schema.tables WHERE table_schema = 'public'`
@@ -53,14 +53,14 @@ async function sealedBy(id: string): Promise<number> {
   return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0)
 }
 
-t.test('list: what each master key seals, what each signing key does, and no key', async (t) => {
-  const { lines, trouble } = await listKeys({ prisma, masterKeys: DURING })
-  t.equal(trouble, null)
+t.test('list: shows the use of each master key and signing key, and no key', async (t) => {
+  const { lines, failure } = await listKeys({ prisma, masterKeys: DURING })
+  t.equal(failure, null)
   t.match(
     lines[0],
     /^master key {2}pending enrollments {2}authenticators {2}signing keys {2}service keys {2}state$/
   )
-  t.match(lines[1], /^new +0 +0 +0 +0 +seals what is new$/)
+  t.match(lines[1], /^new +0 +0 +0 +0 +seals new values$/)
   t.match(lines[2], /^old +2 +3 +1 +3 +needed$/)
   t.match(lines[4], /^signing key +state +created +signs from +trusted until$/)
   t.match(lines[5], /^[\w-]{43} +signing +\S+Z +\S+Z +-$/)
@@ -69,17 +69,21 @@ t.test('list: what each master key seals, what each signing key does, and no key
   t.notMatch(text, /1\.(old|new)\./)
 })
 
-t.test('what is sealed by a key that the ring lacks is told', ON_SERVER, async (t) => {
-  const { trouble } = await listKeys({ prisma, masterKeys: AFTER })
-  const lacked =
-    '2 pending enrollments, 3 authenticators, 1 signing keys, 3 service keys under "old"'
-  t.equal(trouble, `sealed by a master key that MASTER_KEYS does not hold: ${lacked}`)
+t.test('values under a master key that the ring lacks are reported', ON_SERVER, async (t) => {
+  const { failure } = await listKeys({ prisma, masterKeys: AFTER })
+  t.match(
+    failure,
+    /^sealed under a master key that is missing from MASTER_KEYS: 2 pending enrollments, 3 authenticators, 1 signing keys, 3 service keys under "old"$/
+  )
   const rotated = await rotateMaster({ prisma, masterKeys: AFTER }, silent)
-  t.match(rotated, { lines: [], trouble: /^9 values are left: .* does not hold: .*"old"$/ })
-  t.equal(await sealedBy('old'), 9, 'and stays as it is')
+  t.match(rotated, {
+    lines: [],
+    failure: /^9 values are left: .* missing from MASTER_KEYS: .*"old"$/
+  })
+  t.equal(await sealedBy('old'), 9, 'no value has changed')
 })
 
-t.test('a value that was changed since it was read is not overwritten', ON_SERVER, async (t) => {
+t.test('a value that has changed since it was read is not overwritten', ON_SERVER, async (t) => {
   const [page = []] = await pagesOf('authenticators')
   t.equal(page.length, 3)
   const stale = page.map((value) => ({ ...value, sealed: `${value.sealed}x`, resealed: 'lost' }))
@@ -95,7 +99,7 @@ t.test('a value that was changed since it was read is not overwritten', ON_SERVE
   t.same(await pagesOf('authenticators'), [page])
 })
 
-t.test('a row that somebody is at is left to the next round', ON_SERVER, async (t) => {
+t.test('a locked row is left to the next round', ON_SERVER, async (t) => {
   const [page = []] = await pagesOf('authenticators')
   const same = page.map((value) => ({ ...value, resealed: value.sealed }))
   await prisma.$transaction(async (transaction) => {
@@ -105,12 +109,12 @@ t.test('a row that somebody is at is left to the next round', ON_SERVER, async (
   t.equal(await values.replace('authenticators', same), 3)
 })
 
-t.test('rotate master: killed in between, it goes on with the rest', async (t) => {
-  const kill = (line: string) => {
-    if (line.startsWith('authenticators')) throw new Error('killed')
+t.test('rotate master: after a crash the next run continues with the rest', async (t) => {
+  const crash = (line: string) => {
+    if (line.startsWith('authenticators')) throw new Error('crashed')
   }
   const options = { prisma, masterKeys: DURING }
-  await t.rejects(rotateMaster(options, { say: kill, pageSize: 2 }), { message: 'killed' })
+  await t.rejects(rotateMaster(options, { print: crash, pageSize: 2 }), { message: 'crashed' })
   t.equal(await sealedBy('new'), 4)
   t.equal(await sealedBy('old'), 5)
   const between = await startApp(t, {
@@ -122,25 +126,25 @@ t.test('rotate master: killed in between, it goes on with the rest', async (t) =
     t.equal((await between.verify(await user.stepToken(), user.nextCode())).statusCode, 200)
   }
 
-  const heard: string[] = []
-  const rotated = await rotateMaster(options, { say: (line) => heard.push(line), pageSize: 2 })
-  t.same(rotated, { lines: ['All 9 values are sealed by new.'], trouble: null })
-  t.same(heard, [
-    '5 values are sealed by other master keys than new.',
+  const printed: string[] = []
+  const rotated = await rotateMaster(options, { print: (line) => printed.push(line), pageSize: 2 })
+  t.same(rotated, { lines: ['All 9 values are sealed under new.'], failure: null })
+  t.same(printed, [
+    '5 values are not sealed under new yet.',
     'authenticators: 1 re-sealed',
     'signing keys: 1 re-sealed',
     'service keys: 2 re-sealed',
     'service keys: 3 re-sealed'
   ])
-  t.equal(await sealedBy('old'), 0, 'in no table whatever')
+  t.equal(await sealedBy('old'), 0, 'no table contains one')
   const { lines } = await listKeys(options)
   t.match(
     lines[2],
-    /^old +0 +0 +0 +0 +may be dropped, 10 minutes after no replica has had it first$/
+    /^old +0 +0 +0 +0 +may be dropped 10 minutes after the last replica has stopped using it first$/
   )
 })
 
-t.test('without the former key everything goes on', async (t) => {
+t.test('the service works without the previous master key', async (t) => {
   const keys = await first.call('GET', '/.well-known/jwks.json')
   const last = await startApp(t, { database, clock, env: { ...MAIL_WAITS, MASTER_KEYS: NEW } })
   t.same((await last.call('GET', '/.well-known/jwks.json')).json(), keys.json())
@@ -150,7 +154,7 @@ t.test('without the former key everything goes on', async (t) => {
   t.equal((await last.recover(await tokenOf(), ada.recoveryCodes[0] ?? '')).statusCode, 200)
 })
 
-t.test('an altered value holds up no other, and is named', ON_SERVER, async (t) => {
+t.test('an altered value is named, and the others are re-sealed', ON_SERVER, async (t) => {
   const where = { accountId: ada.account.id, userId: ada.id, id: ada.authenticatorId }
   const { sealedSecret } = await prisma.authenticator.findFirstOrThrow({ where })
   const altered = { sealedSecret: sealedSecret.replace('1.new.', '1.new.AAAA') }
@@ -158,30 +162,30 @@ t.test('an altered value holds up no other, and is named', ON_SERVER, async (t) 
   const back = await rotateMaster({ prisma, masterKeys: ringOf(OLD, NEW) }, silent)
   const row = `${where.accountId} ${where.userId} ${where.id}`
   t.equal(
-    back.trouble,
+    back.failure,
     `1 values are left: authenticators, row ${row}: altered, or sealed for another row`
   )
   await prisma.authenticator.updateMany({ where, data: { sealedSecret } })
   const again = await rotateMaster({ prisma, masterKeys: ringOf(OLD, NEW) }, silent)
-  t.equal(again.trouble, null)
+  t.equal(again.failure, null)
 })
 
 t.test(
-  'rotate signing: two operators at once, and one again, rotate once',
+  'rotate signing: two concurrent rotations and a repeated one rotate once',
   ON_SERVER,
   async (t) => {
     const options = { prisma, masterKeys: BEFORE }
     const both = await Promise.all([rotateSigning(options), rotateSigning(options)])
-    const said = [...both, await rotateSigning(options)].map(({ lines }) => lines.join())
+    const outputs = [...both, await rotateSigning(options)].map(({ lines }) => lines.join(' '))
     t.equal(
-      said.filter((line) => /^[\w-]{43} is published now and signs from /.test(line)).length,
+      outputs.filter((text) => /^Key [\w-]{43} is published now and signs from /.test(text)).length,
       1
     )
     t.equal(
-      said.filter((line) => /was published before, and nothing has changed/.test(line)).length,
+      outputs.filter((text) => /was already published .* Nothing has changed\./.test(text)).length,
       2
     )
-    t.equal(new Set(said.map((line) => line.slice(0, 43))).size, 1)
+    t.equal(new Set(outputs.map(keyIdIn)).size, 1)
     const rows = await prisma.signingKey.findMany({ orderBy: { signsFrom: 'asc' } })
     t.equal(rows.length, 2)
     const waits = Number(rows[1]?.signsFrom) - Number(rows[1]?.createdAt)
@@ -191,22 +195,27 @@ t.test(
   }
 )
 
-t.test('rotate signing --now: one key is left, which signs', ON_SERVER, async (t) => {
+t.test('rotate signing --now: one key is left, and it signs', ON_SERVER, async (t) => {
   const { lines } = await rotateSigning({ prisma, masterKeys: BEFORE }, { isUrgent: true })
-  t.match(lines[0], / signs from now on, and 2 earlier keys are forgotten\.$/)
+  t.match(lines[0], / signs from now on\. 2 earlier keys are deleted\.$/)
   const rows = await prisma.signingKey.findMany()
   t.same(
     rows.map(({ id }) => id),
-    [lines[0]?.slice(0, 43)]
+    [keyIdIn(lines[0])]
   )
 })
 
-/** The built command in a process of its own. */
+/** Returns the id of the first signing key that an output names. */
+function keyIdIn(text = ''): string | undefined {
+  return /^Key ([\w-]{43}) /.exec(text)?.[1]
+}
+
+/** Runs the built command in its own process. */
 function keys(env: NodeJS.ProcessEnv, ...args: string[]) {
   return runToEnd(COMMAND, args, testEnvironment(env))
 }
 
-t.test('exit codes: 0 done, 1 a value can’t be opened, 2 nothing done', ON_SERVER, async (t) => {
+t.test('exit codes: 0 done, 1 a value can’t be unsealed, 2 nothing done', ON_SERVER, async (t) => {
   const DATABASE_URL = await createTestDatabase(t)
   const away = { DATABASE_URL: 'postgresql://postgres:hunter2@127.0.0.1:1/x' }
   const [unused, unreached, misspelt] = await Promise.all([
@@ -233,13 +242,13 @@ t.test('exit codes: 0 done, 1 a value can’t be opened, 2 nothing done', ON_SER
   const rotated = await keys({ DATABASE_URL, MASTER_KEYS: `${NEW},${OLD}` }, 'rotate', 'master')
   t.match(rotated, {
     code: 0,
-    out: /^4 values [\s\S]*\nAll 4 values are sealed by new\.\n$/,
+    out: /^4 values [\s\S]*\nAll 4 values are sealed under new\.\n$/,
     err: ''
   })
   const listed = await keys({ DATABASE_URL, MASTER_KEYS: OLD }, 'list')
   t.match(listed, { code: 1, out: /\nnew .* missing from MASTER_KEYS\n/ })
   t.match(
     listed.err,
-    /^keys: sealed by a master key that MASTER_KEYS does not hold: .* under "new"\n$/
+    /^keys: sealed under a master key that is missing from MASTER_KEYS: .* under "new"\n$/
   )
 })

@@ -2,7 +2,7 @@
 // to them. Eight seconds of it in the suite, two minutes with `npm run chaos`.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { verifyRecord } from '../../src/commands/audit/verify.ts'
+import { verifyAuditTrail } from '../../src/commands/audit/verify.ts'
 import { openDatabase } from '../../src/data/engine/database.ts'
 import { testConfig, verbsBy } from '../support/app.ts'
 import { startFleet } from '../support/fleet.ts'
@@ -61,7 +61,7 @@ t.test('kill -9, again and again: every rule holds', OPTIONS, async (t) => {
   )
   t.same(lost.slice(0, 10), [], `${acknowledged.length} acknowledged acts are on record, once`)
   const { masterKeys } = testConfig()
-  const record = await verifyRecord({ prisma, masterKeys, noted: null })
+  const record = await verifyAuditTrail({ prisma, masterKeys, noted: null })
   t.ok(record.isWhole, record.line)
 
   for (const { id, known } of people) {

@@ -2,7 +2,7 @@
 // ever or with 503; nothing that was acknowledged is lost, nothing is done twice, and the service is back by itself.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
-import { verifyRecord } from '../../src/commands/audit/verify.ts'
+import { verifyAuditTrail } from '../../src/commands/audit/verify.ts'
 import type { TestApp } from './app.ts'
 import { verdictOf } from './guesses.ts'
 import { isProblem } from './problems.ts'
@@ -132,7 +132,7 @@ export async function createFaults(app: TestApp) {
       [],
       `${acts.length} acts on record`
     )
-    const record = await verifyRecord({ prisma, masterKeys: config.masterKeys, noted: null })
+    const record = await verifyAuditTrail({ prisma, masterKeys: config.masterKeys, noted: null })
     t.ok(record.isWhole, record.line)
   }
 

@@ -1,4 +1,4 @@
-// The demo, played to its end: by itself in a process of its own, and by a person at a keyboard.
+// The demo runs to its end: with --auto in its own process, and with a person at the keyboard.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
@@ -6,16 +6,16 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { createCalls } from '../../src/tools/demo/calls.ts'
 import { openPerson } from '../../src/tools/demo/person.ts'
-import { tell } from '../../src/tools/demo/story.ts'
+import { playStory } from '../../src/tools/demo/story.ts'
 import { ISSUER, ON_SERVER, OPERATOR_KEY, startApp } from '../support/app.ts'
 import { createClock } from '../support/clock.ts'
 import { ENGINE_ARGS } from '../support/node-args.ts'
 import { codeAt } from '../support/rfc6238.ts'
 
 const PERIOD_MS = 30_000
-const PROMPT = 'The code that the app shows:'
+const PROMPT = 'Enter the code that the app shows:'
 
-t.test('exit 0: with --auto it plays to its end, in a process of its own', ON_SERVER, async (t) => {
+t.test('exit 0: with --auto the demo runs to its end', ON_SERVER, async (t) => {
   const demo = fileURLToPath(new URL('../../dist/tools/demo.js', import.meta.url))
   const child = spawn(process.execPath, [...ENGINE_ARGS, demo, '--auto'], {
     stdio: ['ignore', 'pipe', 'pipe']
@@ -29,11 +29,11 @@ t.test('exit 0: with --auto it plays to its end, in a process of its own', ON_SE
   const [exitCode] = await once(child, 'close')
   t.equal(exitCode, 0, output)
   t.match(output, 'amr        ["pwd","otp","mfa"]')
-  t.notMatch(output, '\u001b', 'no colours where there is no terminal')
+  t.notMatch(output, '\u001b', 'no colours without a terminal')
   t.notMatch(output, 'correct horse', 'the password is not shown')
 })
 
-t.test('a person may mistype, and gets in with the next code', ON_SERVER, async (t) => {
+t.test('after a mistyped code the demo accepts the next one', ON_SERVER, async (t) => {
   const { play, answer, screen, codeIn } = await openStage(t)
   const played = play()
   await answer(1, () => '12')
@@ -47,13 +47,13 @@ t.test('a person may mistype, and gets in with the next code', ON_SERVER, async 
   t.match(screen(), 'Each code works once')
 })
 
-t.test('the end of the input ends the story', ON_SERVER, async (t) => {
+t.test('the demo stops at the end of the input', ON_SERVER, async (t) => {
   const { play, hangUp } = await openStage(t)
   const played = play()
-  await Promise.all([t.rejects(played, { message: /nobody typed a code/ }), hangUp()])
+  await Promise.all([t.rejects(played, { message: /no code was entered/ }), hangUp()])
 })
 
-/** Somebody at a keyboard, and the service on a clock that stands still. */
+/** A person at a keyboard, and the service on a clock that stands still. */
 async function openStage(t: Test) {
   const clock = createClock(new Date())
   const { url } = await startApp(t, { clock, listen: true })
@@ -73,13 +73,13 @@ async function openStage(t: Test) {
   return {
     screen: () => shown,
     play: () =>
-      tell({
+      playStory({
         deployment: { url: ISSUER, operatorKey: OPERATOR_KEY, stop: async () => {} },
         calls: createCalls(url, (line) => void output.write(`${line}\n`)),
         print: (line) => void output.write(`${line}\n`),
         phone
       }),
-    /** Types at the prompt of that number, once it is there. */
+    /** Waits for the prompt with this number, and types the text. */
     async answer(prompt: number, text: () => string) {
       await prompted(prompt)
       input.write(`${text()}\n`)
@@ -88,7 +88,7 @@ async function openStage(t: Test) {
       await prompted(1)
       input.end()
     },
-    /** What the app shows so many milliseconds from now. */
+    /** Returns the code that the app shows in so many milliseconds. */
     codeIn: (ms: number) => codeAt({ secret: secret() }, new Date(clock.now().getTime() + ms))
   }
 }

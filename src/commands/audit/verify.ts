@@ -5,19 +5,19 @@ import type { Database } from '../../data/engine/database.ts'
 import { createServiceKeys } from '../../data/keys/service-keys.ts'
 import { createAuditTrail } from '../../data/trail/audit-trail.ts'
 
-export interface RecordOptions {
+interface VerifyOptions {
   prisma: Database['prisma']
   masterKeys: MasterKeys
   /** A head that was noted earlier. */
   noted: ChainHead | null
 }
 
-/** Verifies the whole record, and says in a line what was found. Throws where it can't be verified. */
-export async function verifyRecord({
+/** Verifies the whole audit trail and returns the result as a line. Throws if it can't be verified. */
+export async function verifyAuditTrail({
   prisma,
   masterKeys,
   noted
-}: RecordOptions): Promise<{ isWhole: boolean; line: string }> {
+}: VerifyOptions): Promise<{ isWhole: boolean; line: string }> {
   const stored = createServiceKeys(prisma)
   const key = await findServiceKeyOf({ stored, masterKeys }, 'audit')
   if (!key) throw new Error('there is no audit key: the service has never started on this database')

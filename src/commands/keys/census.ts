@@ -2,7 +2,7 @@ import { SEALED_KINDS, type SealedKind } from '../../crypto/resealing.ts'
 import { type MasterKeys, masterKeyIdOf } from '../../crypto/sealing.ts'
 import type { SealedValues } from '../../data/keys/sealed-values.ts'
 
-/** How many values of each kind a master key seals. */
+/** The number of values of each kind that a master key seals. */
 export interface Census {
   masterKeyId: string
   /** Whether `MASTER_KEYS` holds it. */
@@ -11,17 +11,17 @@ export interface Census {
   total: number
 }
 
-// A page is one short query, so that no table is too large for the limits on a statement.
+// A page is one short query, so that even a large table stays within the time limit of a statement.
 const PAGE_SIZE = 5000
-/** What is no sealed value counts as one of a key that nobody has. */
+/** Stands for the master key of a value that is not in the sealed form. */
 const UNREADABLE = '?'
 
-/** Counts all sealed values by their master keys: those of the ring in its order, then those that it lacks. */
+/** Counts all sealed values by master key: first the keys of the ring in their order, then keys that the ring lacks. */
 export async function takeCensus(values: SealedValues, ring: MasterKeys): Promise<Census[]> {
   const byId = new Map<string, Census>()
   const entryOf = (masterKeyId: string) => {
     const isHeld = ring.some(({ id }) => id === masterKeyId)
-    const entry = byId.get(masterKeyId) ?? { masterKeyId, isHeld, counts: nothing(), total: 0 }
+    const entry = byId.get(masterKeyId) ?? { masterKeyId, isHeld, counts: noCounts(), total: 0 }
     byId.set(masterKeyId, entry)
     return entry
   }
@@ -38,6 +38,6 @@ export async function takeCensus(values: SealedValues, ring: MasterKeys): Promis
   return [...byId.values()]
 }
 
-function nothing(): Census['counts'] {
-  return { 'pending enrollments': 0, authenticators: 0, 'signing keys': 0, 'service keys': 0 }
+function noCounts(): Census['counts'] {
+  return Object.fromEntries(SEALED_KINDS.map((kind) => [kind, 0])) as Census['counts']
 }

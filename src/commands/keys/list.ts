@@ -13,14 +13,14 @@ export interface KeysOptions {
   masterKeys: MasterKeys
 }
 
-/** Step tokens are made under the first master key and stored nowhere, so a former one outlives its last value by this. */
-const STEP_TOKENS_LIVE = `${ENROLL_STEP_TTL_SECONDS / 60} minutes`
+/** Step tokens are sealed under the first master key and not stored. A replaced key is needed until the last one expires. */
+const STEP_TOKENS_VALID_FOR = `${ENROLL_STEP_TTL_SECONDS / 60} minutes`
 
-/** Both tables; and where a value is sealed by a key that the ring lacks, which. */
+/** Returns both tables. The failure names the master keys that seal values but are missing from the ring. */
 export async function listKeys({
   prisma,
   masterKeys
-}: KeysOptions): Promise<{ lines: string[]; trouble: string | null }> {
+}: KeysOptions): Promise<{ lines: string[]; failure: string | null }> {
   const census = await takeCensus(createSealedValues(prisma), masterKeys)
   const { keys, at } = await createSigningKeys(prisma).list()
   const lines = [
@@ -34,17 +34,17 @@ export async function listKeys({
       ...scheduleOf(keys, at).map(signingKeyRow)
     ])
   ]
-  return { lines, trouble: lackOf(census) }
+  return { lines, failure: describeMissingKeys(census) }
 }
 
-/** Null: the ring holds every master key that seals something. */
-export function lackOf(census: readonly Census[]): string | null {
-  const lacks = census
+/** Returns null if the ring contains every master key that seals a value. */
+export function describeMissingKeys(census: readonly Census[]): string | null {
+  const missing = census
     .filter(({ isHeld }) => !isHeld)
-    .map(({ masterKeyId, counts }) => `${whatIs(counts)} under "${masterKeyId}"`)
-  return lacks.length === 0
+    .map(({ masterKeyId, counts }) => `${describeCounts(counts)} under "${masterKeyId}"`)
+  return missing.length === 0
     ? null
-    : `sealed by a master key that MASTER_KEYS does not hold: ${lacks.join('; ')}`
+    : `sealed under a master key that is missing from MASTER_KEYS: ${missing.join('; ')}`
 }
 
 function masterKeyRow({ masterKeyId, isHeld, counts, total }: Census, [newest]: MasterKeys) {
@@ -60,11 +60,11 @@ function stateOf({
   isHeld,
   total
 }: Pick<Census, 'isHeld' | 'total'> & { isNewest: boolean }): string {
-  if (isNewest) return 'seals what is new'
+  if (isNewest) return 'seals new values'
   if (!isHeld) return 'missing from MASTER_KEYS'
   return total > 0
     ? 'needed'
-    : `may be dropped, ${STEP_TOKENS_LIVE} after no replica has had it first`
+    : `may be dropped ${STEP_TOKENS_VALID_FOR} after the last replica has stopped using it first`
 }
 
 function signingKeyRow({ id, state, createdAt, signsFrom, retiresAt }: Scheduled<SigningKey>) {
@@ -77,7 +77,7 @@ function signingKeyRow({ id, state, createdAt, signsFrom, retiresAt }: Scheduled
   ]
 }
 
-function whatIs(counts: Census['counts']): string {
+function describeCounts(counts: Census['counts']): string {
   return SEALED_KINDS.filter((kind) => counts[kind] > 0)
     .map((kind) => `${counts[kind]} ${kind}`)
     .join(', ')

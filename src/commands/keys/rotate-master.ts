@@ -11,39 +11,39 @@ import {
   type SealedValues
 } from '../../data/keys/sealed-values.ts'
 import { takeCensus } from './census.ts'
-import { type KeysOptions, lackOf } from './list.ts'
+import { describeMissingKeys, type KeysOptions } from './list.ts'
 
-export interface RotateMasterOptions {
-  /** Hears of progress, line by line. */
-  say: (line: string) => void
-  /** Values in one statement, whose rows are locked while it runs. */
+interface RotateMasterOptions {
+  /** Receives the progress line by line. */
+  print: (line: string) => void
+  /** The number of values in one statement, which locks their rows while it runs. */
   pageSize?: number
 }
 
-/** Some ten milliseconds of locks. */
+/** Locks rows for about ten milliseconds. */
 const PAGE_SIZE = 500
-/** What somebody was at in one round is done in the next; sign-ins take milliseconds. */
+/** A row that a request locks in one round is re-sealed in the next. Requests take milliseconds. */
 const ROUNDS_MAX = 5
 
 /**
- * Re-seals every value to the ring's first key, while replicas serve. It may be killed at any time: what is done is
- * done, and the next run goes on with the rest. Says what is left, and why.
+ * Re-seals every value under the ring's first key while replicas serve. It may stop at any time: the next run continues
+ * with the values that are left. The failure says how many values are left, and why.
  */
 export async function rotateMaster(
   { prisma, masterKeys }: KeysOptions,
-  { say, pageSize = PAGE_SIZE }: RotateMasterOptions
-): Promise<{ lines: string[]; trouble: string | null }> {
+  { print, pageSize = PAGE_SIZE }: RotateMasterOptions
+): Promise<{ lines: string[]; failure: string | null }> {
   const values = createSealedValues(prisma)
   const resealer = createResealer(masterKeys)
   const [newest] = masterKeys
   const outdated = sumOf((await takeCensus(values, masterKeys)).slice(1))
-  say(`${outdated} values are sealed by other master keys than ${newest.id}.`)
+  print(`${outdated} values are not sealed under ${newest.id} yet.`)
 
   let unopened: string[] = []
   for (let round = 0; round < ROUNDS_MAX; round += 1) {
     const outcomes: RoundOutcome[] = []
     for (const kind of SEALED_KINDS) {
-      outcomes.push(await resealKind(kind, { values, resealer, say, pageSize }))
+      outcomes.push(await resealKind(kind, { values, resealer, print, pageSize }))
     }
     unopened = outcomes.flatMap((outcome) => outcome.unopened)
     if (outcomes.every(({ missed }) => missed === 0)) break
@@ -52,16 +52,17 @@ export async function rotateMaster(
   const census = await takeCensus(values, masterKeys)
   const left = sumOf(census.slice(1))
   if (left === 0 && unopened.length === 0) {
-    return { lines: [`All ${sumOf(census)} values are sealed by ${newest.id}.`], trouble: null }
+    return { lines: [`All ${sumOf(census)} values are sealed under ${newest.id}.`], failure: null }
   }
-  const why = lackOf(census) ?? unopened[0] ?? 'changed meanwhile: run it again'
-  return { lines: [], trouble: `${left} values are left: ${why}` }
+  const why =
+    describeMissingKeys(census) ?? unopened[0] ?? 'they changed during the run, so run it again'
+  return { lines: [], failure: `${left} values are left: ${why}` }
 }
 
 interface RoundOutcome {
-  /** What somebody else was at, or has changed. */
+  /** The number of values that were locked or have changed. */
   missed: number
-  /** What can't be opened by the ring, and why. */
+  /** A line for each value that the ring can't unseal, with the reason. */
   unopened: string[]
 }
 
@@ -70,7 +71,7 @@ async function resealKind(
   {
     values,
     resealer,
-    say,
+    print,
     pageSize
   }: RotateMasterOptions & { values: SealedValues; resealer: Resealer; pageSize: number }
 ): Promise<RoundOutcome> {
@@ -83,7 +84,7 @@ async function resealKind(
     const replaced = await values.replace(kind, resealed)
     outcome.missed += resealed.length - replaced
     done += replaced
-    say(`${kind}: ${done} re-sealed`)
+    print(`${kind}: ${done} re-sealed`)
   }
   return outcome
 }

@@ -14,7 +14,7 @@ import type { Mailbox } from '../../settings/mail.ts'
 import type { MailTransport, Message } from './messages.ts'
 import { writeMail } from './texts.ts'
 
-export interface MailDeliveryOptions {
+interface MailDeliveryOptions {
   outbox: Outbox
   transport: MailTransport
   from: Mailbox

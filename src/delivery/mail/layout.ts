@@ -3,7 +3,7 @@
 import escapeHtml from 'escape-html'
 
 /** The label of a fact, and its value. */
-export type Fact = readonly [label: string, value: string]
+type Fact = readonly [label: string, value: string]
 
 /** The content of a mail before layout. */
 export interface MailContent {

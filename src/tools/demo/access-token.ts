@@ -1,4 +1,4 @@
-// What a host does with an access token: nothing but the JWKS, the issuer and its own audience are needed.
+// How a host verifies an access token: it needs only the JWKS, the issuer and its own audience.
 import { createPublicKey, type JsonWebKey } from 'node:crypto'
 import { createDecoder, createVerifier } from 'fast-jwt'
 
@@ -6,12 +6,12 @@ export interface Jwks {
   keys: (JsonWebKey & { kid: string })[]
 }
 
-export interface Expected {
+interface Expected {
   issuer: string
   audience: string
 }
 
-/** The claims of an access token. Throws when it is not one from this issuer, for this audience, and alive. */
+/** Returns the claims of an access token. Throws if it has expired, or has another issuer or audience. */
 export function verifyAccessToken(
   accessToken: string,
   { keys }: Jwks,
@@ -19,7 +19,7 @@ export function verifyAccessToken(
 ): Record<string, unknown> {
   const { header } = createDecoder({ complete: true })(accessToken)
   const jwk = keys.find(({ kid }) => kid === header.kid)
-  if (!jwk) throw new Error('the access token names a key that the JWKS does not hold')
+  if (!jwk) throw new Error('the key of the access token is not in the JWKS')
   const verify = createVerifier({
     key: createPublicKey({ key: jwk, format: 'jwk' }).export({ format: 'pem', type: 'spki' }),
     algorithms: ['ES256'],

@@ -1,4 +1,4 @@
-// HTTP calls as the demo makes them: over the socket, and shown as they go.
+// HTTP calls over a real socket, which print each request and its response.
 import { paint } from './paint.ts'
 
 export type Print = (line: string) => void
@@ -18,16 +18,16 @@ export interface Answer<Body> {
 }
 
 export interface Calls {
-  /** Makes a call and shows it, whatever the answer. */
+  /** Makes a call and prints it. Accepts any status. */
   make<Body>(call: Call): Promise<Answer<Body>>
-  /** The same; throws unless the answer has this status. */
+  /** Makes a call and prints it. Throws unless the response has this status. */
   expect<Body>(status: number, call: Call): Promise<Answer<Body>>
 }
 
-/** Longer than an id or an audience; keys and JWTs are longer still. */
+/** Shows ids and audiences whole, and shortens keys and JWTs. */
 const SHOWN_CHARACTERS = 59
 const SHORTENED_TO = 16
-/** Never shown whole, however short. What the demo wants seen, it prints itself. */
+/** Always shortened. The demo prints the secrets that the reader needs. */
 const SECRETS = new Set(['password', 'setupKey', 'recoveryCodes'])
 
 export function createCalls(baseUrl: string, print: Print): Calls {
@@ -66,18 +66,16 @@ export function createCalls(baseUrl: string, print: Print): Calls {
     async expect<Body>(status: number, call: Call) {
       const answer = await make<Body>(call)
       if (answer.status === status) return answer
-      throw new Error(
-        `${call.method} ${call.path} should answer ${status}, and answered ${answer.status}`
-      )
+      throw new Error(`${call.method} ${call.path} returned ${answer.status} instead of ${status}`)
     }
   }
 }
 
-/** A replacer for JSON.stringify, which calls it with an empty name for the outermost value. */
+/** Returns a replacer for JSON.stringify, which passes an empty name for the outermost value. */
 function shortenSecrets(member: string) {
   return (name: string, value: unknown): unknown => {
     if (SECRETS.has(name || member)) return Array.isArray(value) ? ['…'] : '…'
-    // Problems explain themselves in sentences, which have spaces; keys and JWTs have none.
+    // Only sentences of problems contain spaces. Keys and JWTs contain none.
     const isLong = typeof value === 'string' && value.length > SHOWN_CHARACTERS
     return isLong && !value.includes(' ') ? shortened(value) : value
   }

@@ -1,4 +1,4 @@
-// The real service on a real port, with a database in memory: nothing is left behind when it stops.
+// The real service on a real port, with a database in memory. It leaves nothing behind when it stops.
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { rm } from 'node:fs/promises'
@@ -14,17 +14,17 @@ import { parseConfig } from '../../settings/config.ts'
 import { readEnvironment } from '../../settings/environment.ts'
 
 export interface Deployment {
-  /** Where it listens, which is also its issuer. */
+  /** The URL of the service, which is also its issuer. */
   url: string
   operatorKey: string
   stop(): Promise<void>
 }
 
-/** Starts what `npm start` starts, on a free port of this machine and with keys of its own. */
+/** Starts the same service as `npm start`, on a free port and with its own keys. */
 export async function startDeployment(): Promise<Deployment> {
   const port = await freePort()
   const operatorKey = formatBearerKey(generateBearerKey('operator'))
-  // Made with the first mail, if there is one; the database itself is in memory.
+  // The first mail would create this folder. The database itself is in memory.
   const folder = join(tmpdir(), `twostep-demo-${randomBytes(6).toString('hex')}`)
   const environment = readEnvironment({
     DATABASE_URL: `pglite:${folder}`,
@@ -51,7 +51,7 @@ export async function startDeployment(): Promise<Deployment> {
   }
 }
 
-// The issuer is part of every access token, so the port must be known before there is anything that listens on it.
+// The issuer is part of every access token, so the port must be known before the service listens on it.
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

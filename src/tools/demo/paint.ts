@@ -1,10 +1,10 @@
-// Colour where there is a terminal that shows it and NO_COLOR does not forbid it.
+// Colours, if the terminal has them and NO_COLOR does not forbid them.
 import { styleText } from 'node:util'
 
-/** Whether the terminal has colours; Node reads NO_COLOR and TERM for us. */
+/** Whether the terminal has colours. Node evaluates NO_COLOR and TERM. */
 export const hasColors = process.stdout.isTTY && process.stdout.hasColors()
 
-/** Every version of Node that we run on knows styleText, but not every one of them asks the terminal first. */
+/** Returns the text with a style if the terminal has colours. Some supported versions of Node do not check the terminal. */
 export function paint(style: Parameters<typeof styleText>[0], text: string): string {
   return hasColors ? styleText(style, text) : text
 }

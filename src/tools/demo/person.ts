@@ -1,11 +1,11 @@
-// The phone in somebody's hand: the QR code goes to the terminal, and the code comes back by keyboard.
+// A real phone: the terminal shows the QR code, and the person types the code.
 import { createInterface } from 'node:readline/promises'
 import QRCode from 'qrcode'
 import type { Print } from './calls.ts'
 import { hasColors, paint } from './paint.ts'
 import type { Phone, SetUp } from './phone.ts'
 
-export interface Terminal {
+interface Terminal {
   input: NodeJS.ReadableStream
   output: NodeJS.WritableStream
 }
@@ -22,14 +22,16 @@ export function openPerson(
     async scan({ setupKey, otpauthUri }: SetUp) {
       print('\n   Scan this with an authenticator app (Google Authenticator, or any other):\n')
       print(await qrCode(otpauthUri))
-      print('   Or enter the setup key by hand, "time based":')
+      print('   Or enter this setup key by hand, and choose "time based":')
       print(`\n   ${paint('bold', setupKey)}`)
     },
 
     async readCode() {
       print('')
       for (;;) {
-        const typed = await ask(`   ${paint(['bold', 'yellow'], 'The code that the app shows:')} `)
+        const typed = await ask(
+          `   ${paint(['bold', 'yellow'], 'Enter the code that the app shows:')} `
+        )
         const code = typed.replace(/\s/g, '')
         if (/^[0-9]{6}$/.test(code)) return code
         print('   A code is six digits.')
@@ -39,19 +41,19 @@ export function openPerson(
     putAway: () => terminal.close()
   }
 
-  // The end of the input (Ctrl-C, Ctrl-D, a pipe) would otherwise leave the question open for ever.
+  // At the end of the input (Ctrl-C, Ctrl-D, a pipe) the question would otherwise never settle.
   async function ask(question: string): Promise<string> {
     try {
       return await terminal.question(question, { signal: closed.signal })
     } catch (cause) {
-      throw new Error('nobody typed a code; `npm run demo -- --auto` needs no phone', { cause })
+      throw new Error('no code was entered; `npm run demo -- --auto` needs no phone', { cause })
     }
   }
 }
 
-/** In the terminal's own black and white where it has colours; a camera needs the contrast. */
+/** Returns the QR code in black and white if the terminal has colours, because a camera needs the contrast. */
 function qrCode(text: string): Promise<string> {
   if (hasColors) return QRCode.toString(text, { type: 'terminal', small: true })
-  // Without colours the ink is the text's: swapped, so that it is right on a dark background.
+  // Without colours the modules have the colour of the text. Swapped, they are right on a dark background.
   return QRCode.toString(text, { type: 'utf8', color: { dark: '#ffffff', light: '#000000' } })
 }

@@ -1,13 +1,13 @@
-// What the story needs of a phone with an authenticator app, be it in a hand or made up.
+// The phone with an authenticator app that the demo needs, real or simulated.
 export interface SetUp {
   setupKey: string
   otpauthUri: string
 }
 
 export interface Phone {
-  /** Takes the key in. */
+  /** Reads the setup key. */
   scan(setUp: SetUp): Promise<void>
-  /** A code that has not been used yet, as far as the phone knows. */
+  /** Returns a code that the phone has not shown before. */
   readCode(): Promise<string>
   putAway(): void
 }

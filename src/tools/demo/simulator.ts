@@ -1,4 +1,4 @@
-// The phone of `--auto`: an authenticator app that takes the key from the same URI, and never waits.
+// The simulated phone of `--auto`. It reads the key from the same URI as a real phone, and never waits.
 import { generateSync } from 'otplib'
 import type { Print } from './calls.ts'
 import { paint } from './paint.ts'
@@ -6,8 +6,8 @@ import type { Phone, SetUp } from './phone.ts'
 
 const PERIOD_SECONDS = 30
 
-const AHEAD = `   It is the code of the next time step, since the one of this time step is used up. The service takes
-   it up to 30 s early, because some phones run fast; so nobody has to wait here.`
+const AHEAD = `   This is the code of the next time step, because the current code is already used. The service accepts
+   a code up to 30 s early, because the clocks of some phones are fast. So the demo does not wait.`
 
 export function createSimulator(print: Print): Phone {
   let secret = ''
@@ -16,7 +16,7 @@ export function createSimulator(print: Print): Phone {
   return {
     async scan({ otpauthUri }: SetUp) {
       secret = new URL(otpauthUri).searchParams.get('secret') ?? ''
-      print('\n   The made-up phone has read the QR code.')
+      print('\n   The simulated phone has read the QR code.')
     },
 
     async readCode() {
@@ -24,7 +24,7 @@ export function createSimulator(print: Print): Phone {
       const timeStep = Math.max(current, lastTimeStep + 1)
       lastTimeStep = timeStep
       const code = generateSync({ secret, epoch: timeStep * PERIOD_SECONDS })
-      print(`\n   The made-up phone shows ${paint('bold', code)}.`)
+      print(`\n   The simulated phone shows ${paint('bold', code)}.`)
       if (timeStep > current) print(AHEAD)
       return code
     },

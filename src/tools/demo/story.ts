@@ -1,4 +1,4 @@
-// The story, in the order in which it happens to a real account. Every line of HTTP in it is real.
+// The steps of the demo, in the order in which they happen in a real account. Every HTTP request is real.
 import type { SignIn } from '../../wire/sign-in.ts'
 import { type Jwks, verifyAccessToken } from './access-token.ts'
 import type { Call, Calls, Print } from './calls.ts'
@@ -6,7 +6,7 @@ import type { Deployment } from './deployment.ts'
 import { paint } from './paint.ts'
 import type { Phone, SetUp } from './phone.ts'
 
-export interface Story {
+interface Story {
   deployment: Deployment
   calls: Calls
   phone: Phone
@@ -24,15 +24,15 @@ type StepDue = Exclude<SignIn, Authenticated>
 
 const ADA = { email: 'ada@acme.example', password: 'correct horse battery staple' }
 
-/** Tells it to the end, or throws where an answer is not the one it should be. */
-export async function tell(story: Story): Promise<void> {
+/** Plays all steps. Throws if a response has an unexpected status. */
+export async function playStory(story: Story): Promise<void> {
   const { print } = story
   const begin = createChapters(print)
 
-  begin('The operator makes an account for a customer organisation')
+  begin('The operator creates an account for a customer organisation')
   const account = await createAccount(story)
 
-  begin('The back end of that account makes a user, and requires two-factor of everyone')
+  begin('The back end of the account creates a user and requires two-factor for all users')
   await createUser(story, account)
   await requireTwoFactor(story, account)
 
@@ -45,11 +45,11 @@ export async function tell(story: Story): Promise<void> {
   await replay(story, step, code)
   const { accessToken } = await verify(story, step)
 
-  begin('Her access token is good for the host, which needs nothing but the public keys')
+  begin('The host verifies her access token, and needs only the public keys')
   await readAccessToken(story, account, accessToken)
 
   print(
-    `\n${paint(['bold', 'green'], 'That was all of it.')} The API has a page: npm start, then /docs.\n`
+    `\n${paint(['bold', 'green'], 'That is the whole sign-in.')} For the API reference, run npm start and open /docs.\n`
   )
 }
 
@@ -102,12 +102,12 @@ async function login(
     body: { account: slug, ...ADA }
   })
   if (body.status === 'authenticated' || body.status !== due) {
-    throw new Error(`the password should lead to ${due}, and led to ${body.status}`)
+    throw new Error(`the login returned ${body.status} instead of ${due}`)
   }
   return body
 }
 
-/** Sets the phone up and answers the code that confirmed it. */
+/** Sets up the phone. Returns the code that confirmed the set-up. */
 async function enroll(story: Story, { stepToken }: StepDue): Promise<string> {
   const { calls, phone, print } = story
   const { body } = await calls.expect<SetUp & { authenticatorId: string }>(201, {
@@ -123,7 +123,7 @@ async function enroll(story: Story, { stepToken }: StepDue): Promise<string> {
     bearer: stepToken,
     body: { authenticatorId: body.authenticatorId, code }
   }))
-  print('\n   Ten recovery codes, shown only now: for the day on which the phone is lost.\n')
+  print('\n   Ten recovery codes, in case the phone is lost. They are shown only now:\n')
   for (const recoveryCode of answer.recoveryCodes ?? []) print(`   ${recoveryCode}`)
   return code
 }
@@ -133,7 +133,7 @@ async function replay(
   { stepToken }: StepDue,
   code: string
 ): Promise<void> {
-  print('\n   The code from the set-up once more, as somebody who looked over her shoulder would:')
+  print('\n   An attacker who saw the code from the set-up tries it again:')
   await calls.expect(422, {
     method: 'POST',
     path: '/v1/verify',
@@ -153,7 +153,7 @@ async function verify(story: Story, { stepToken }: StepDue): Promise<Authenticat
   return answer
 }
 
-/** Asks for a code and sends it; a wrong one is answered 422 and may be followed by another. */
+/** Reads a code from the phone and sends it. After a wrong code (422) it reads another one. */
 async function sendCode(
   { calls, phone, print }: Story,
   callWith: (code: string) => Call
@@ -163,8 +163,8 @@ async function sendCode(
     const call = callWith(code)
     const { status, body } = await calls.make<Authenticated & { detail?: string }>(call)
     if (status === 200) return { code, answer: body }
-    if (status !== 422) throw new Error(`${call.path} answered ${status}: ${body.detail}`)
-    print(`\n   ${paint('yellow', body.detail ?? 'This code is not good.')}`)
+    if (status !== 422) throw new Error(`${call.path} returned ${status}: ${body.detail}`)
+    print(`\n   ${paint('yellow', body.detail ?? 'The code was rejected.')}`)
   }
 }
 
@@ -178,7 +178,7 @@ async function readAccessToken(
     path: '/.well-known/jwks.json'
   })
   const claims = verifyAccessToken(accessToken, body, { issuer: deployment.url, audience })
-  print('\n   Signature, type, issuer, audience and expiry are right. It says:\n')
+  print('\n   Signature, type, issuer, audience and expiry are valid. Its claims:\n')
   for (const [name, value] of Object.entries(claims)) {
     print(`   ${name.padEnd(10)} ${JSON.stringify(value)}`)
   }

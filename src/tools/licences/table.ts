@@ -14,7 +14,7 @@ interface LockedPackage {
   devOptional?: boolean
 }
 
-/** Permissive all: none asks anything of whoever runs the service, but to keep the notices that the packages bring. */
+/** Permissive licences only: they require nothing of the operator except to keep the notices of the packages. */
 export const ALLOWED_LICENCES = [
   'Apache-2.0',
   'BSD-2-Clause',

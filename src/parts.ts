@@ -48,6 +48,8 @@ export interface PartsOptions {
   now: () => Date
   /** Aborted when the service is about to close. From then on it is not ready, but still serves requests. */
   stopping: AbortSignal
+  /** The longest wait for a response, in milliseconds. A test that is not about it sets it far beyond a slow machine. */
+  answerWithinMs?: number
 }
 
 export type Parts = Awaited<ReturnType<typeof createParts>>
@@ -55,7 +57,7 @@ export type Parts = Awaited<ReturnType<typeof createParts>>
 /** Creates every part over an open, migrated database. Hooks of the app close the parts that hold connections. */
 export async function createParts(
   app: FastifyInstance,
-  { config, database, now, stopping }: PartsOptions
+  { config, database, now, stopping, answerWithinMs = ANSWER_WITHIN_MS }: PartsOptions
 ) {
   const { log } = app
   const stores = createStores(database, config)
@@ -73,7 +75,7 @@ export async function createParts(
     operatorKey: config.operatorKey,
     now,
     stopping,
-    answerWithinMs: ANSWER_WITHIN_MS,
+    answerWithinMs,
     isDatabaseUnavailable,
     ...stores,
     ...keys,

@@ -7,7 +7,6 @@ import type { FastifyPluginCallback } from 'fastify'
 import t from 'tap'
 import { buildApp, CHECKS } from '../../src/app.ts'
 import type { Parts } from '../../src/parts.ts'
-import { ANSWER_WITHIN_MS } from '../../src/plugins/deadline.ts'
 import { OPERATOR_KEY, startApp, testConfig, UNKNOWN } from '../support/app.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { verdictOf } from '../support/guesses.ts'
@@ -91,16 +90,23 @@ t.test('204: the preflight comes before the address limit', async (t) => {
 })
 
 t.test('503: the deadline runs while a bearer key is read', async (t) => {
-  const from = await spentAddress()
+  const hasty = await startApp(t, {
+    database,
+    clock,
+    env: { RATE_LIMIT_PER_MINUTE: '1' },
+    answerWithinMs: 500
+  })
+  const from = newAddress()
+  await hasty.call('GET', '/.well-known/jwks.json', { from })
   const as = account.apiKey.replace(/.$/, '_')
   await database.prisma.$transaction(
     async (transaction) => {
       await transaction.$executeRaw`LOCK TABLE "ApiKey"`
-      isProblem(t, await limited.call('GET', '/v1/users', { as, from }), 503, 'unavailable')
+      isProblem(t, await hasty.call('GET', '/v1/users', { as, from }), 503, 'unavailable')
     },
-    { timeout: 4 * ANSWER_WITHIN_MS }
+    { timeout: 10 * 60_000 }
   )
-  t.ok(limited.logged.some((line) => JSON.parse(line).msg === 'request deadline exceeded'))
+  t.ok(hasty.logged.some((line) => JSON.parse(line).msg === 'request deadline exceeded'))
 })
 
 t.test('a service that drains says so in a refusal', async (t) => {

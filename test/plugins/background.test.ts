@@ -114,11 +114,11 @@ t.test('errors are survived, and told once for each new state of affairs', async
   t.same(
     told.map(({ msg, err }) => [msg, err?.message].join(': ')),
     [
-      'a background job fails: P1001: 10.0.0.1',
-      'a background job fails: other',
-      'a background job works again: ',
-      'a background job fails: P1001: 10.0.0.1',
-      'a background job works again: '
+      'background job failed: P1001: 10.0.0.1',
+      'background job failed: other',
+      'background job recovered: ',
+      'background job failed: P1001: 10.0.0.1',
+      'background job recovered: '
     ]
   )
 })

@@ -28,6 +28,8 @@ export const PASSWORD = 'correct horse battery staple'
 /** An id that nobody and nothing has. */
 export const UNKNOWN = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'
 const PERIOD_SECONDS = 30
+/** No test of a verdict may depend on how fast the machine is. The deadline has tests of its own. */
+const FAR_DEADLINE_MS = 10 * 60_000
 
 /** Options of a test that needs a database server, as two replicas do. */
 export const ON_SERVER = {
@@ -49,6 +51,8 @@ export interface AppSettings {
   env?: NodeJS.ProcessEnv
   /** Answers on a real socket; the verbs use it then. */
   listen?: boolean
+  /** The deadline of requests in milliseconds, for a test that is about it. */
+  answerWithinMs?: number
   /** One that is open already, for a second application on it. */
   database?: TestDatabase
 }
@@ -145,13 +149,13 @@ export function testEnvironment(env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv 
 async function startOn(
   t: Test,
   database: Database,
-  { clock = createClock(), env, listen = false }: AppSettings
+  { clock = createClock(), env, listen = false, answerWithinMs = FAR_DEADLINE_MS }: AppSettings
 ) {
   const folder = throwAwayFolder(t)
   const config = testConfig({ DATABASE_URL: `pglite:${folder}`, ...env })
   const logged: string[] = []
   const logger = createLogger('trace', { write: (line: string) => logged.push(line) })
-  const app = await buildApp({ config, database, now: clock.now, logger })
+  const app = await buildApp({ config, database, now: clock.now, logger, answerWithinMs })
   t.teardown(() => app.close())
   if (listen) await app.listen({ port: 0, host: '127.0.0.1' })
   const url = listen ? `http://127.0.0.1:${(app.server.address() as AddressInfo).port}` : ''

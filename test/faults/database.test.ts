@@ -1,17 +1,16 @@
 // S23 for the database, with a server of the test's own that is really stopped, frozen and promoted.
 import t from 'tap'
 import { openDatabase } from '../../src/data/engine/database.ts'
+import { ANSWER_WITHIN_MS } from '../../src/plugins/deadline.ts'
 import { startApp } from '../support/app.ts'
 import { createFaults, type Fault } from '../support/faults.ts'
 import { createPostgresqlServer, WITH_POSTGRESQL_SERVER } from '../support/postgresql-server.ts'
 import { createTcpProxy } from '../support/tcp-proxy.ts'
 
-/** What docs/operate.md promises. */
-const DEADLINE_MS = 3500
-const AWAY = { away: 'database', goesOn: ['jwks'], withinMs: DEADLINE_MS } as const
+const AWAY = { away: 'database', goesOn: ['jwks'] } as const
 /** What is only read is answered until the first write, or the next probe, finds out. */
 const READS = ['introspect', 'policy', 'users', 'audit events']
-const ON_AND_OFF = { away: null, goesOn: ['jwks'], withinMs: DEADLINE_MS } as const
+const ON_AND_OFF = { away: null, goesOn: ['jwks'] } as const
 
 t.test('S23: the database is away', WITH_POSTGRESQL_SERVER, async (t) => {
   const server = await createPostgresqlServer(t)
@@ -20,7 +19,7 @@ t.test('S23: the database is away', WITH_POSTGRESQL_SERVER, async (t) => {
   const database = await openDatabase({ url })
   t.teardown(() => database.close())
   await database.migrate()
-  const app = await startApp(t, { database })
+  const app = await startApp(t, { database, answerWithinMs: ANSWER_WITHIN_MS })
   const { survive, isOnRecord } = await createFaults(app)
   const fault = (title: string, given: () => Fault | Promise<Fault>) =>
     t.test(title, async (t) => survive(t, await given()))

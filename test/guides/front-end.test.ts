@@ -122,7 +122,7 @@ t.test('after a wrong code the page shows a hint and asks again', ON_SERVER, asy
   const user = await enrolledUser({ account })
   const person = personWith(typed(wrongCode(user, clock.now())), typed(user.nextCode()))
   t.match(await signIn(user, person.pages), { reason: 'code_verified' })
-  t.match(person.hints, ['', /works once.* 4 guesses are left\.$/])
+  t.match(person.hints, ['', /Wait for the next code.* 4 guesses are left\.$/])
 })
 
 t.test('a recovery code completes a sign-in that the back end started', ON_SERVER, async (t) => {

@@ -53,11 +53,89 @@ async function fingerprint(): Promise<string> {
   return createHash('sha256').update(content).digest('hex').slice(0, 12)
 }
 
+/** Instances that no test uses. To start one takes more than a second of CPU, to empty one a few milliseconds. */
+const idle: PGlite[] = []
+let keepsInstances = false
+
+/**
+ * Keeps the instances of the tests that follow for the next ones. Returns what closes them: an open instance keeps its
+ * process alive.
+ */
+export function keepInstances(): () => Promise<void> {
+  keepsInstances = true
+  return async () => {
+    await Promise.all(idle.splice(0).map((instance) => instance.close()))
+  }
+}
+
 async function openInMemory(t: Test): Promise<TestDatabase> {
-  const pglite = await PGlite.create({ loadDataDir: await dump() })
+  const instance = idle.pop() ?? (await createInstance())
+  const pglite = borrow(instance)
   const database = await openDatabase({ url: 'pglite:', pglite })
-  t.teardown(() => database.close())
+  t.teardown(async () => {
+    await database.close()
+    if (keepsInstances && (await empty(instance))) idle.push(instance)
+    else await instance.close()
+  })
   return database
+}
+
+async function createInstance(): Promise<PGlite> {
+  const pglite = await PGlite.create({ loadDataDir: await dump() })
+  // A test that changes the schema, or a setting of the database, must not leave it to the next one.
+  await pglite.exec(`
+    CREATE SCHEMA test_support;
+    CREATE TABLE test_support.changes (command text);
+    CREATE FUNCTION test_support.note() RETURNS event_trigger LANGUAGE plpgsql
+      AS $$ BEGIN INSERT INTO test_support.changes VALUES (tg_tag); END $$;
+    CREATE EVENT TRIGGER note_changes ON ddl_command_end EXECUTE FUNCTION test_support.note();
+    CREATE EVENT TRIGGER note_drops ON sql_drop EXECUTE FUNCTION test_support.note();
+  `)
+  return pglite
+}
+
+/** The instance for one test. Closed, it fails every query, as an instance does; the instance itself stays open. */
+function borrow(instance: PGlite): PGlite {
+  let isClosed = false
+  const close = async () => {
+    isClosed = true
+  }
+  return new Proxy(instance, {
+    get(target, key) {
+      if (key === 'close') return close
+      const value = Reflect.get(target, key, target)
+      if (typeof value !== 'function') return value
+      return (...input: unknown[]) => {
+        if (isClosed) throw new Error('PGlite is closed')
+        return Reflect.apply(value, target, input)
+      }
+    }
+  })
+}
+
+/** Empties an instance for the next test. Returns false if the test has changed more than rows. */
+async function empty(instance: PGlite): Promise<boolean> {
+  await instance.exec('ROLLBACK')
+  await instance.exec('DISCARD ALL')
+  const { rows: changes } = await instance.query(`
+    SELECT command FROM test_support.changes
+    UNION ALL SELECT setconfig::text FROM pg_db_role_setting`)
+  if (changes.length > 0) return false
+  const { rows } = await instance.query<{ tables: string }>(`
+    SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') AS tables FROM pg_tables
+    WHERE schemaname = 'public' AND tablename <> '_prisma_migrations'`)
+  // Only the owner of the two append-only tables can empty them, and only by turning off the triggers that forbid it.
+  const forbidding = ['AuditEvent', 'AuditSeal']
+  const turn = (how: string) =>
+    forbidding.map((table) => `ALTER TABLE "${table}" ${how} TRIGGER "${table}_no_truncate";`)
+  await instance.exec(`
+    BEGIN;
+    ${turn('DISABLE').join('')}
+    TRUNCATE ${rows[0]?.tables} RESTART IDENTITY;
+    ${turn('ENABLE ALWAYS').join('')}
+    DELETE FROM test_support.changes;
+    COMMIT`)
+  return true
 }
 
 /** A migrated database as a file, made when there is none; two makers do no harm to each other. */

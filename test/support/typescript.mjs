@@ -20,14 +20,25 @@ const options = {
   rewriteRelativeImportExtensions: false,
   inlineSourceMap: true
 }
+/** What the URL of a test file ends in that runs in a worker. */
+const SHARED = '.test.ts?shared'
+const fileTest = new URL('workers/file-test.mjs', import.meta.url)
 const { version } = require('typescript/package.json')
 
 // Node runs these hooks in a thread of their own, where this file is loaded again.
 if (isMainThread) register(import.meta.url)
 
+// A test file of a worker gets the file's own test for `tap`.
+export async function resolve(specifier, context, nextResolve) {
+  if (specifier !== 'tap' || !context.parentURL?.endsWith(SHARED))
+    return nextResolve(specifier, context)
+  const url = `${fileTest.href}?of=${encodeURIComponent(context.parentURL)}`
+  return { url, format: 'module', shortCircuit: true }
+}
+
 export async function load(url, context, nextLoad) {
   if (url.startsWith(packages.href)) return loadPackage(url, context, nextLoad)
-  if (!url.startsWith(root.href) || !url.endsWith('.ts')) return nextLoad(url, context)
+  if (!url.startsWith(root.href) || !/\.ts(\?shared)?$/.test(url)) return nextLoad(url, context)
   const { source } = await nextLoad(url, { ...context, format: 'module' })
   return { format: 'module', source: await compiled(url, String(source)), shortCircuit: true }
 }

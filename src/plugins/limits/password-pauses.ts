@@ -8,7 +8,7 @@ import {
 import { Problem } from '../../wire/problem.ts'
 import { createLimiter, type LimitState } from './limiters.ts'
 
-export interface PasswordTry {
+interface PasswordTry {
   account: string
   email: string
 }

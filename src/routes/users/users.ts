@@ -19,7 +19,7 @@ import { isSelf, targetUser } from './target-user.ts'
 import { createUserAnswers } from './user-answer.ts'
 import { changeDetails, ownerOf, requireFieldsAllowed, UserChangeBody } from './user-changes.ts'
 
-export interface UsersOptions {
+interface UsersOptions {
   users: Users
   policies: Policies
   passwordHashing: PasswordHashing

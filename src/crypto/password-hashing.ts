@@ -3,7 +3,7 @@
 import { availableParallelism } from 'node:os'
 import { hash as argon2Hash, verify as argon2Verify } from '@node-rs/argon2'
 import pLimit from 'p-limit'
-import { normalizePassword } from '../core/passwords.ts'
+import { normalizePassword } from '../core/passwords/passwords.ts'
 import { unavailable } from '../wire/problem.ts'
 
 /** OWASP Password Storage Cheat Sheet: argon2id (the library's 2) with m = 19 MiB, t = 2, p = 1. */

@@ -18,7 +18,7 @@ declare module 'fastify' {
   }
 }
 
-export type LimitGroup = 'none' | 'address' | 'codes'
+type LimitGroup = 'none' | 'address' | 'codes'
 
 export interface LimitsOptions {
   /** Requests that an address may make in a minute. The other limits scale with it. */

@@ -12,7 +12,7 @@ import type { DeviceTrust } from './device-trust.ts'
 type Authenticated = Extract<SignIn, { status: 'authenticated' }>
 
 /** How the user completed the first step. */
-export interface FirstStep {
+interface FirstStep {
   authentication: Authentication
   arrival: Arrival
   /** The token of a browser or phone that may be trusted. It is used only if a code would be required. */

@@ -1,6 +1,6 @@
-// The import rules fail on the imports that they forbid: one planted import for each rule and room.
+// The import rules fail on the imports that they forbid: one planted import for each rule and room. An unused export fails too.
 import { execFile } from 'node:child_process'
-import { cp, mkdir, symlink, writeFile } from 'node:fs/promises'
+import { appendFile, cp, mkdir, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -36,13 +36,18 @@ const PLANTED = [
   ['data/users', 'app.ts', 'nothing-reaches-up']
 ] as const
 
-/** Plants a file for each case into a copy of src, and returns the violations as `file: rule`. */
-async function plantAll(t: Test): Promise<string[]> {
+async function copySource(t: Test, settings: string): Promise<string> {
   const folder = t.testdir()
   await cp(join(root, 'src'), join(folder, 'src'), { recursive: true })
-  for (const name of ['node_modules', 'tsconfig.json', 'package.json', '.dependency-cruiser.mjs']) {
+  for (const name of ['node_modules', 'tsconfig.json', 'package.json', settings]) {
     await symlink(join(root, name), join(folder, name))
   }
+  return folder
+}
+
+/** Plants a file for each case into a copy of src, and returns the violations as `file: rule`. */
+async function plantAll(t: Test): Promise<string[]> {
+  const folder = await copySource(t, '.dependency-cruiser.mjs')
   for (const [index, [room, imported]] of PLANTED.entries()) {
     const file = join(folder, plantedFile(room, index))
     await mkdir(dirname(file), { recursive: true })
@@ -69,4 +74,13 @@ t.test('each rule rejects an import that was planted in its room', async (t) => 
     const expected = `${plantedFile(room, index)}: ${rule}`
     t.ok(violations.includes(expected), `${room} must not import ${imported}: ${rule}`)
   }
+})
+
+t.test('an export that no file imports is reported', async (t) => {
+  const folder = await copySource(t, 'knip.json')
+  await appendFile(join(folder, 'src/core/totp.ts'), '\nexport const planted = 1\n')
+  const command = join(root, 'node_modules/.bin/knip')
+  const run = promisify(execFile)(command, ['--no-progress'], { cwd: folder })
+  const { stdout } = await run.catch((error: { stdout: string }) => error)
+  t.match(stdout, /^planted +src\/core\/totp\.ts/m)
 })

@@ -43,7 +43,7 @@ export const ON_EMBEDDED = {
 
 type Schemas = components['schemas']
 export type SignIn = Schemas['SignIn']
-export type User = Schemas['User']
+type User = Schemas['User']
 
 export interface AppSettings {
   clock?: Clock

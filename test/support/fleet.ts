@@ -5,7 +5,7 @@ import { type Server, startServer } from './server.ts'
 
 const PROBE_EVERY_MS = 100
 
-export interface Replica {
+interface Replica {
   /** Whether requests are sent to it: it was ready when it was last asked. */
   readonly isInRotation: boolean
   kill(): Promise<void>

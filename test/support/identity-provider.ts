@@ -49,7 +49,7 @@ export interface IdentityProvider extends HttpServer {
   idToken(at: Date, claims?: Record<string, unknown>, signed?: Signed): Promise<string>
 }
 
-export interface Signed {
+interface Signed {
   key?: ProviderKey
   header?: Record<string, unknown>
 }

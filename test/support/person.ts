@@ -44,8 +44,6 @@ function isPerhapsClosed({ atMost }: Count, ofStepToken: number): boolean {
 
 const NONE: Count = { atLeast: 0, atMost: 0 }
 
-export type Person = Awaited<ReturnType<typeof createPerson>>
-
 export async function createPerson(call: Caller, account: TestAccount, ledger: Ledger) {
   const verbs = verbsBy(call)
   const { id } = await verbs.createUser({ account, email: `${crypto.randomUUID()}@example.com` })

@@ -15,7 +15,7 @@ export async function scrape(port: number): Promise<Sample[]> {
 }
 
 /** Reads the Prometheus text format, version 0.0.4. */
-export function samplesOf(text: string): Sample[] {
+function samplesOf(text: string): Sample[] {
   const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
   return lines.map((line) => {
     const [, name = '', labels = '', value = ''] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? []

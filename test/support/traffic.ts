@@ -12,8 +12,6 @@ export interface TrafficRequest {
   isAct: boolean
 }
 
-export type Traffic = Awaited<ReturnType<typeof createTraffic>>
-
 /** An account with its people, from which each round of traffic is made. */
 export async function createTraffic(app: TestApp) {
   const { assertedToken, call, clock, confirm, createUser, enroll, enrolledUser, login, verify } =

@@ -2,8 +2,6 @@ import type { ServiceKeyId } from '../../crypto/sealing.ts'
 import type { SealedServiceKey } from '../../crypto/service-keys.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 
-export type ServiceKeys = ReturnType<typeof createServiceKeys>
-
 export function createServiceKeys(prisma: PrismaClient) {
   return {
     /** The deployment's key: this one where there is none yet. Several replicas may start at once, one key results. */

@@ -14,8 +14,6 @@ export interface SigningKey {
 // Any constant does; it only has to differ from the other advisory locks of this service.
 const ROTATION_LOCK = 7_301_002
 
-export type SigningKeys = ReturnType<typeof createSigningKeys>
-
 export function createSigningKeys(prisma: PrismaClient) {
   /** Runs the work while nobody else adds a key. */
   function alone<Result>(work: (transaction: Transaction) => Promise<Result>): Promise<Result> {

@@ -14,7 +14,7 @@ export interface SsoIdentityKey {
   subject: string
 }
 
-export interface IdTokenUse {
+interface IdTokenUse {
   hash: Uint8Array<ArrayBuffer>
   expiresAt: Date
 }

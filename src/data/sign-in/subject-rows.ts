@@ -7,7 +7,7 @@ import { type AccountPolicy, bindingMandate, type Demands } from '../../core/pol
 import { inPlaces, prepare, raw, type Template, template } from '../engine/statements.ts'
 import { asAccountPolicy, type PolicyRow } from '../policy/demands.ts'
 
-export interface SubjectAuthenticator {
+interface SubjectAuthenticator {
   id: string
   name: string
   sealedSecret: string

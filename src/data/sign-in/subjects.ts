@@ -17,7 +17,7 @@ import {
   type UserKey
 } from './subject-rows.ts'
 
-export type { Subject, SubjectAuthenticator, UserKey } from './subject-rows.ts'
+export type { Subject, UserKey } from './subject-rows.ts'
 
 /** Whether there is such a user in this account, whatever their state. */
 export async function isUser(

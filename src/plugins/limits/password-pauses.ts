@@ -1,14 +1,14 @@
-// The pause after failed passwords, by user and address. core/password-delays decides how long it is.
+// The pause after failed passwords, by user and address. core/passwords/password-delays decides how long it is.
 import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import {
   PASSWORD_FAILURES_WINDOW_SECONDS,
   passwordDelaySeconds
-} from '../../core/password-delays.ts'
+} from '../../core/passwords/password-delays.ts'
 import { Problem } from '../../wire/problem.ts'
 import { createLimiter, type LimitState } from './limiters.ts'
 
-export interface PasswordTry {
+interface PasswordTry {
   account: string
   email: string
 }

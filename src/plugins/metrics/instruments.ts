@@ -11,6 +11,14 @@ export type Instruments = ReturnType<typeof createInstruments>
 export function createInstruments(registry: Registry) {
   const registers = [registry]
   return {
+    ...requestInstruments(registers),
+    ...loadInstruments(registers),
+    ...backlogInstruments(registers)
+  }
+}
+
+function requestInstruments(registers: Registry[]) {
+  return {
     info: new Gauge({
       name: 'twostep_info',
       help: 'Always 1; the label is the running version.',
@@ -53,7 +61,12 @@ export function createInstruments(registry: Registry) {
       help: 'Requests that a limit refused.',
       labelNames: ['limit'],
       registers
-    }),
+    })
+  }
+}
+
+function loadInstruments(registers: Registry[]) {
+  return {
     passwordHashes: new Gauge({
       name: 'twostep_password_hashes',
       help: 'Passwords that are being hashed or wait in the queue.',
@@ -86,7 +99,13 @@ export function createInstruments(registry: Registry) {
       help: 'Whether the dependency responded within the time of the scrape.',
       labelNames: ['dependency'],
       registers
-    }),
+    })
+  }
+}
+
+/** Counts that every replica reads from the database, and that are therefore equal on all of them. */
+function backlogInstruments(registers: Registry[]) {
+  return {
     mails: new Gauge({
       name: 'twostep_mails',
       help: 'Mails in the outbox of the whole deployment.',

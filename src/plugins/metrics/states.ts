@@ -22,8 +22,6 @@ export interface StatesOptions {
 /** Prometheus waits ten seconds for a scrape. A dependency that needs more than one second counts as down. */
 const RESPOND_WITHIN_MS = 1000
 
-export type States = ReturnType<typeof createStates>
-
 export function createStates(instruments: Instruments, options: StatesOptions) {
   const { limits, passwordHashing, poolUse, mails, links, dependencies, now } = options
 

@@ -26,7 +26,7 @@ import {
 } from '../../wire/scalars.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 
-export interface AccountsOptions {
+interface AccountsOptions {
   accounts: Accounts
   policies: Policies
   audit: Audit

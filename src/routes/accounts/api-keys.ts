@@ -14,7 +14,7 @@ import { invalidMember, Problem } from '../../wire/problem.ts'
 import { Instant, instantOf, Name, Nullable, ScopeList, Uuid } from '../../wire/scalars.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 
-export interface ApiKeysOptions {
+interface ApiKeysOptions {
   accounts: Accounts
   apiKeys: ApiKeys
   audit: Audit

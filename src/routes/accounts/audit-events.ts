@@ -15,7 +15,7 @@ import { NextCursor, PageQuery, pageRequestOf } from '../../wire/lists.ts'
 import { Instant, instantOf, Nullable, Uuid } from '../../wire/scalars.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
 
-export interface AuditEventsOptions {
+interface AuditEventsOptions {
   auditEvents: AuditEvents
 }
 

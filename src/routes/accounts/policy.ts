@@ -23,7 +23,7 @@ import { invalidMember, Problem, unavailable } from '../../wire/problem.ts'
 import { instantOf } from '../../wire/scalars.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 
-export interface PolicyOptions {
+interface PolicyOptions {
   policies: Policies
   audit: Audit
   now: () => Date

@@ -7,7 +7,7 @@ import { JWKS_MAX_AGE_SECONDS } from '../../core/signing-key-schedule.ts'
 import type { SigningKeyRing } from '../../crypto/signing-key-ring.ts'
 import type { ReplyOf, RouteDefinition } from '../definitions.ts'
 
-export interface DiscoveryOptions {
+interface DiscoveryOptions {
   issuer: string
   signingKeys: SigningKeyRing
 }

@@ -4,7 +4,7 @@ import { Type } from 'typebox'
 import { unavailable } from '../../wire/problem.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
 
-export interface HealthOptions {
+interface HealthOptions {
   /** A probe for each dependency, by name. A probe throws if the dependency cannot serve. */
   dependencies: Record<string, () => Promise<void>>
   /** Aborted when the service is asked to stop. */

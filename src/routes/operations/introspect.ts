@@ -7,7 +7,7 @@ import type { Tokens } from '../../crypto/tokens.ts'
 import type { Subjects } from '../../data/sign-in/subjects.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
 
-export interface IntrospectOptions {
+interface IntrospectOptions {
   tokens: Tokens
   subjects: Subjects
 }

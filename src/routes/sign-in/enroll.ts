@@ -32,7 +32,7 @@ import { allowNoBody } from '../optional-body.ts'
 import { AUTHENTICATORS_MAX, chooseName } from './authenticator-names.ts'
 import { qrCodeOf } from './qr-codes.ts'
 
-export interface EnrollOptions {
+interface EnrollOptions {
   enrollments: Enrollments
   secretSealer: Sealer
   recoveryCodeHasher: RecoveryCodeHasher

@@ -29,7 +29,7 @@ import { Slug } from '../../wire/scalars.ts'
 import { SignIn } from '../../wire/sign-in.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
 
-export interface LoginSsoOptions {
+interface LoginSsoOptions {
   accounts: Accounts
   subjects: Subjects
   ssoIdentities: SsoIdentities

@@ -15,7 +15,7 @@ import { DeviceToken, Email, Password, Slug, Uuid } from '../../wire/scalars.ts'
 import { SignIn } from '../../wire/sign-in.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
 
-export interface LoginOptions {
+interface LoginOptions {
   subjects: Subjects
   passwordHashing: PasswordHashing
   limits: Limits

@@ -13,7 +13,7 @@ import { Code, RecoveryCode } from '../../wire/scalars.ts'
 import { SignIn } from '../../wire/sign-in.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
 
-export interface VerifyOptions {
+interface VerifyOptions {
   judging: Judging
   signIns: SignIns
   deviceTrust: DeviceTrust

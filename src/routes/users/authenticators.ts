@@ -17,7 +17,7 @@ import { Authenticator, UserParams } from '../../wire/users.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 import { targetUser } from './target-user.ts'
 
-export interface AuthenticatorsOptions {
+interface AuthenticatorsOptions {
   authenticators: Authenticators
   audit: Audit
   now: () => Date

@@ -13,7 +13,7 @@ import { TrustedDevice, UserParams } from '../../wire/users.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 import { targetUser } from './target-user.ts'
 
-export interface DevicesOptions {
+interface DevicesOptions {
   trustedDevices: TrustedDevices
   audit: Audit
   now: () => Date

@@ -9,7 +9,7 @@ import { revokedCredential } from '../../wire/problem.ts'
 import { UserParams } from '../../wire/users.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
 
-export interface RecoveryCodesOptions {
+interface RecoveryCodesOptions {
   recoveryCodes: RecoveryCodes
   recoveryCodeHasher: RecoveryCodeHasher
   audit: Audit

@@ -14,7 +14,7 @@ import type { RequestOf, RouteDefinition } from '../definitions.ts'
 import { allowNoBody } from '../optional-body.ts'
 import { type Caller, isSelf, targetUser } from './target-user.ts'
 
-export interface ResetOptions {
+interface ResetOptions {
   resets: Resets
   audit: Audit
 }

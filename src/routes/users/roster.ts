@@ -16,7 +16,7 @@ import type { RequestOf, RouteDefinition } from '../definitions.ts'
 import { targetUser } from './target-user.ts'
 import { createUserAnswers, userAnswer } from './user-answer.ts'
 
-export interface RosterOptions {
+interface RosterOptions {
   users: Users
   policies: Policies
   now: () => Date

@@ -7,7 +7,7 @@ import { Problem, revokedCredential } from '../../wire/problem.ts'
 import { UserParams } from '../../wire/users.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 
-export interface TwoFactorOptions {
+interface TwoFactorOptions {
   twoFactor: TwoFactor
   audit: Audit
 }

@@ -14,7 +14,7 @@ import { UserParams } from '../../wire/users.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
 import { targetUser } from './target-user.ts'
 
-export interface UserPolicyOptions {
+interface UserPolicyOptions {
   users: Users
   policies: Policies
   now: () => Date

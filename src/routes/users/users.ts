@@ -3,7 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
-import { judgePassword } from '../../core/passwords.ts'
+import { judgePassword } from '../../core/passwords/passwords.ts'
 import { generateId } from '../../crypto/ids.ts'
 import type { PasswordHashing } from '../../crypto/password-hashing.ts'
 import type { Policies } from '../../data/policy/policies.ts'
@@ -19,7 +19,7 @@ import { isSelf, targetUser } from './target-user.ts'
 import { createUserAnswers } from './user-answer.ts'
 import { changeDetails, ownerOf, requireFieldsAllowed, UserChangeBody } from './user-changes.ts'
 
-export interface UsersOptions {
+interface UsersOptions {
   users: Users
   policies: Policies
   passwordHashing: PasswordHashing

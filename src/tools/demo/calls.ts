@@ -11,7 +11,7 @@ export interface Call {
   body?: Record<string, unknown>
 }
 
-export interface Answer<Body> {
+interface Answer<Body> {
   status: number
   headers: Headers
   body: Body

@@ -3,7 +3,7 @@ import {
   PASSWORD_DELAY_MAX_SECONDS,
   PASSWORD_FAILURES_WINDOW_SECONDS,
   passwordDelaySeconds
-} from '../../src/core/password-delays.ts'
+} from '../../../src/core/passwords/password-delays.ts'
 
 t.test(
   'three failures cause no delay, and each further one doubles it, up to 15 minutes',

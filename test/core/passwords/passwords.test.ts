@@ -6,7 +6,7 @@ import {
   normalizePassword,
   PASSWORD_LENGTH_MAX,
   PASSWORD_LENGTH_MIN
-} from '../../src/core/passwords.ts'
+} from '../../../src/core/passwords/passwords.ts'
 
 const EMAIL = 'ada.lovelace@example.com'
 const judge = (password: string, email = EMAIL) => judgePassword(password, { email })

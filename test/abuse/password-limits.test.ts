@@ -1,0 +1,178 @@
+// S6, S20: limits on passwords. A wait belongs to one user at one address, so every test comes from addresses of its own.
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { CONCURRENT_HASHES_MAX } from '../../src/crypto/password-hashing.ts'
+import { type Answer, type Call, ON_SERVER, startApp, type TestUser } from '../support/app.ts'
+import { tally, verdictOf } from '../support/guesses.ts'
+import { isProblem } from '../support/problems.ts'
+
+const { clock, ...service } = await startApp(t, { env: { TRUSTED_PROXIES: '127.0.0.1' } })
+const account = await service.createAccount()
+
+let addresses = 0
+/** Returns an address that no request has come from. */
+function newAddress(): string {
+  addresses += 1
+  return `198.51.100.${addresses}`
+}
+
+const from = (address: string): Call => ({ headers: { 'x-forwarded-for': address } })
+
+/** Sends the requests one after the other. */
+async function ask(count: number, request: () => Promise<Answer>): Promise<Answer[]> {
+  const answers: Answer[] = []
+  for (let index = 0; index < count; index += 1) answers.push(await request())
+  return answers
+}
+
+const WRONG_PASSWORD = 'wrong horse, wrong battery'
+
+/** A sign-in by password from an address. */
+function signIn(user: Pick<TestUser, 'account' | 'email'>, password: string, address: string) {
+  const body = { account: user.account.slug, email: user.email, password }
+  return service.call('POST', '/v1/login', { body, ...from(address) })
+}
+
+t.test('S6: failed passwords make a user wait, at that address alone', ON_SERVER, async (t) => {
+  const [user, other] = [
+    await service.createUser({ account }),
+    await service.createUser({ account })
+  ]
+  const address = newAddress()
+  const fail = () => signIn(user, WRONG_PASSWORD, address)
+  t.same(tally(await ask(4, fail)), { '401 invalid-credentials': 4 }, 'three slips, and one')
+  for (const seconds of [1, 2, 4]) {
+    for (const password of [user.password, WRONG_PASSWORD]) {
+      const early = await signIn(user, password, address)
+      isProblem(t, early, 429, 'too-many-attempts')
+      const wait = Number(early.headers['retry-after'])
+      t.ok(wait > seconds / 2 && wait <= seconds, `${seconds} s`, { wait })
+    }
+    // Nobody else is held up: the user elsewhere, another user here.
+    t.equal(verdictOf(await signIn(user, user.password, newAddress())), '200')
+    t.equal(verdictOf(await signIn(other, other.password, address)), '200')
+    if (seconds === 4) break
+    await sleep(seconds * 1000 + 20)
+    t.equal(verdictOf(await fail()), '401 invalid-credentials')
+  }
+})
+
+t.test(
+  'S6: right passwords are never counted, and are taken after the wait',
+  ON_SERVER,
+  async (t) => {
+    const user = await service.createUser({ account })
+    const address = newAddress()
+    const succeed = () => signIn(user, user.password, address)
+    t.same(tally(await ask(12, succeed)), { '200': 12 })
+    t.same(tally(await ask(4, () => signIn(user, WRONG_PASSWORD, address))), {
+      '401 invalid-credentials': 4
+    })
+    t.equal(verdictOf(await succeed()), '429 too-many-attempts')
+    await sleep(1020)
+    t.same(tally(await ask(6, succeed)), { '200': 6 })
+  }
+)
+
+t.test(
+  'S6: 200 for the e-mail in capitals, which is no other user to the delay',
+  ON_SERVER,
+  async (t) => {
+    const user = await service.createUser({ account })
+    const address = newAddress()
+    const loud = { ...user, email: user.email.toUpperCase() }
+    for (const spelling of [user, loud, user, loud]) {
+      t.equal(verdictOf(await signIn(spelling, WRONG_PASSWORD, address)), '401 invalid-credentials')
+    }
+    t.equal(verdictOf(await signIn(loud, user.password, address)), '429 too-many-attempts')
+    t.equal(verdictOf(await signIn(loud, user.password, newAddress())), '200')
+  }
+)
+
+t.test(
+  'S6: twenty passwords at once tell no more than one after the other',
+  ON_SERVER,
+  async (t) => {
+    const user = await service.createUser({ account })
+    const address = newAddress()
+    // Four are judged before the first pause, and maybe one for each hash that is under way just then.
+    const most = 4 + CONCURRENT_HASHES_MAX
+    const passwords = [...Array<string>(19).fill(WRONG_PASSWORD), user.password]
+    const answers = await Promise.all(passwords.map((one) => signIn(user, one, address)))
+    const { '401 invalid-credentials': judged = 0, ...others } = tally(answers)
+    t.ok(judged >= 4 && judged <= most, `${judged} were judged`)
+    t.same(others, { '429 too-many-attempts': 20 - judged }, 'the right one was not')
+    for (const answer of answers.filter(({ statusCode }) => statusCode === 429)) {
+      isProblem(t, answer, 429, 'too-many-attempts')
+    }
+    t.equal(verdictOf(await signIn(user, user.password, newAddress())), '200')
+  }
+)
+
+t.test(
+  'S6: twenty current passwords at once tell no more than one after the other',
+  ON_SERVER,
+  async (t) => {
+    const user = await service.enrolledUser({ account })
+    const as = await user.accessToken()
+    const address = newAddress()
+    const guess = (currentPassword: string) =>
+      service.call('PATCH', `/v1/users/${user.id}`, {
+        as,
+        body: { password: 'another horse, another battery', currentPassword },
+        ...from(address)
+      })
+    const answers = await Promise.all(Array.from({ length: 20 }, () => guess(WRONG_PASSWORD)))
+    const { '422 password-rejected': judged = 0, ...others } = tally(answers)
+    t.ok(judged >= 4 && judged <= 4 + CONCURRENT_HASHES_MAX, `${judged} were judged`)
+    t.same(others, { '429 too-many-attempts': 20 - judged })
+  }
+)
+
+t.test('S20: nobody learns from an answer who has an account', ON_SERVER, async (t) => {
+  const disabled = await service.createUser({ account })
+  const change = { as: account.apiKey, body: { disabled: true } }
+  await service.call('PATCH', `/v1/users/${disabled.id}`, change)
+  const unknown = { account, email: 'nobody@example.com' }
+  const nobodys = { account: { ...account, slug: 'no-such-account' }, email: 'nobody@example.com' }
+  const enrolled = await service.enrolledUser({ account })
+  const admin = await service.createUser({ account, role: 'admin' })
+  const withoutPassword = { account, email: 'asserted@example.com' }
+  const newUser = { as: account.apiKey, body: { email: withoutPassword.email } }
+  await service.call('POST', '/v1/users', newUser)
+
+  const first = await historyOf(nobodys, disabled.password)
+  const others = [
+    await historyOf(unknown, disabled.password),
+    await historyOf(await service.createUser({ account }), WRONG_PASSWORD),
+    await historyOf(enrolled, WRONG_PASSWORD),
+    await historyOf(admin, WRONG_PASSWORD),
+    await historyOf(disabled, disabled.password),
+    await historyOf(disabled, WRONG_PASSWORD),
+    await historyOf(withoutPassword, WRONG_PASSWORD)
+  ]
+  t.same(
+    first.map(({ verdict }) => verdict),
+    [
+      ...Array<string>(4).fill('401 invalid-credentials'),
+      ...Array<string>(2).fill('429 too-many-attempts')
+    ]
+  )
+  for (const other of others) t.same(other, first)
+})
+
+/** Six sign-ins in a row, with all that could tell one user from another. */
+async function historyOf(user: Pick<TestUser, 'account' | 'email'>, password: string) {
+  const address = newAddress()
+  const answers = await ask(6, () => signIn(user, password, address))
+  return answers.map((answer) => {
+    const { requestId, ...problem } = answer.json()
+    const {
+      'x-request-id': _id,
+      date: _date,
+      'ratelimit-reset': _reset,
+      ...headers
+    } = answer.headers
+    return { verdict: verdictOf(answer), problem, headers }
+  })
+}

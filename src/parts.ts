@@ -14,7 +14,7 @@ import { createAccounts } from './data/accounts/accounts.ts'
 import { createApiKeys } from './data/accounts/api-keys.ts'
 import { isDatabaseUnavailable } from './data/engine/availability.ts'
 import type { Database } from './data/engine/database.ts'
-import { openRedis } from './data/engine/redis.ts'
+import { openRedis, REDIS_COMMAND_TIMEOUT_MS } from './data/engine/redis.ts'
 import { createServiceKeys } from './data/keys/service-keys.ts'
 import { createSigningKeys } from './data/keys/signing-keys.ts'
 import { createPolicies } from './data/policy/policies.ts'
@@ -39,6 +39,7 @@ import type { Config } from './settings/config.ts'
 import { createDeviceTrust } from './sign-in/device-trust.ts'
 import { createJudging } from './sign-in/judging.ts'
 import { createSignIns } from './sign-in/sign-ins.ts'
+import { PROVIDER_TIMEOUT_MS } from './sso/identity-providers.ts'
 import { openIdentityProviders } from './sso/provider-access.ts'
 
 export interface PartsOptions {
@@ -48,8 +49,24 @@ export interface PartsOptions {
   now: () => Date
   /** Aborted when the service is about to close. From then on it is not ready, but still serves requests. */
   stopping: AbortSignal
-  /** The longest wait for a response, in milliseconds. A test that is not about it sets it far beyond a slow machine. */
-  answerWithinMs?: number
+  /** For tests: a test that is not about a timeout sets it beyond the slowest machine. */
+  timeouts?: Timeouts
+}
+
+/** How long the service waits before it rejects a request as `unavailable`, in milliseconds. */
+export interface Timeouts {
+  /** For the whole response. */
+  answerMs: number
+  /** For one command on Redis. */
+  redisMs: number
+  /** For both documents of an identity provider. */
+  providerMs: number
+}
+
+export const TIMEOUTS: Timeouts = {
+  answerMs: ANSWER_WITHIN_MS,
+  redisMs: REDIS_COMMAND_TIMEOUT_MS,
+  providerMs: PROVIDER_TIMEOUT_MS
 }
 
 export type Parts = Awaited<ReturnType<typeof createParts>>
@@ -57,13 +74,13 @@ export type Parts = Awaited<ReturnType<typeof createParts>>
 /** Creates every part over an open, migrated database. Hooks of the app close the parts that hold connections. */
 export async function createParts(
   app: FastifyInstance,
-  { config, database, now, stopping, answerWithinMs = ANSWER_WITHIN_MS }: PartsOptions
+  { config, database, now, stopping, timeouts = TIMEOUTS }: PartsOptions
 ) {
   const { log } = app
   const stores = createStores(database, config)
   const keys = await openKeys(stores, config, now)
   const audit = createAudit({ key: keys.auditKey, auditEvents: stores.auditEvents, now })
-  const redis = await connectRedis(app, config)
+  const redis = await connectRedis(app, config, timeouts)
   const limits = await createLimits(app, { perMinute: config.rateLimitPerMinute, redis })
   const mail = await openOutgoingMail({ settings: config.mail, outbox: stores.outbox, now, log })
   app.addHook('preClose', async () => mail?.stop())
@@ -75,7 +92,7 @@ export async function createParts(
     operatorKey: config.operatorKey,
     now,
     stopping,
-    answerWithinMs,
+    answerWithinMs: timeouts.answerMs,
     isDatabaseUnavailable,
     ...stores,
     ...keys,
@@ -85,7 +102,12 @@ export async function createParts(
     ...createSequences({ stores, keys, audit, config, now }),
     passwordHashing: await createPasswordHashing(),
     chaining: createChaining({ links: stores.auditLinks, key: keys.auditKey, log, pause, now }),
-    identityProviders: openIdentityProviders({ config, now, log }),
+    identityProviders: openIdentityProviders({
+      config,
+      timeoutMs: timeouts.providerMs,
+      now,
+      log
+    }),
     poolUse: database.poolUse,
     dependencies: {
       database: database.ping,
@@ -173,9 +195,16 @@ function createSequences({ stores, keys, audit, config, now }: SequencesOptions)
   }
 }
 
-async function connectRedis(app: FastifyInstance, { redisUrl }: Config): Promise<Redis | null> {
+async function connectRedis(
+  app: FastifyInstance,
+  { redisUrl }: Config,
+  { redisMs }: Timeouts
+): Promise<Redis | null> {
   if (redisUrl === null) return null
-  const redis = await openRedis(redisUrl, redisErrors(app.log))
+  const redis = await openRedis(redisUrl, {
+    commandTimeoutMs: redisMs,
+    onError: redisErrors(app.log)
+  })
   app.addHook('onClose', async () => redis.disconnect())
   return redis
 }

@@ -13,7 +13,7 @@ const KEYS_KEPT_WHILE_DOWN_MS = 24 * 60 * 60_000
 /** The minimum time between two loads from a provider, even if many tokens name keys that it does not have. */
 const LOADED_AGAIN_AFTER_SECONDS = 10
 /** The time limit for both documents together: a user waits for them to sign in. */
-const LOAD_TIMEOUT_MS = 2000
+export const PROVIDER_TIMEOUT_MS = 2000
 /** Only issuers of policies are kept. When there are more, the one that was used longest ago is dropped. */
 const PROVIDERS_MAX = 1000
 
@@ -27,6 +27,7 @@ export interface IdentityProviders {
 
 interface IdentityProvidersOptions {
   readDocument: ReadDocument
+  timeoutMs: number
   now: () => Date
   log: FastifyBaseLogger
 }
@@ -44,6 +45,7 @@ interface Provider {
 /** Creates the identity providers, without any keys. The keys of a provider are loaded when a token needs them. */
 export function createIdentityProviders({
   readDocument,
+  timeoutMs,
   now,
   log
 }: IdentityProvidersOptions): IdentityProviders {
@@ -89,7 +91,7 @@ export function createIdentityProviders({
   }
 
   async function readKeys(issuer: string): Promise<Keys> {
-    const signal = AbortSignal.timeout(LOAD_TIMEOUT_MS)
+    const signal = AbortSignal.timeout(timeoutMs)
     const discovered = await readDocument(discoveryAddress(issuer), signal)
     const { issuer: named, jwks_uri: keysAt } = { ...(discovered as Record<string, unknown>) }
     // OpenID Connect Discovery §4.3. Otherwise one provider could sign for another.

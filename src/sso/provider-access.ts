@@ -7,6 +7,7 @@ import { createAddressRule } from './reachable-addresses.ts'
 
 interface ProviderAccessOptions {
   config: Pick<Config, 'isProduction' | 'ssoPrivateNetworks'>
+  timeoutMs: number
   now: () => Date
   log: FastifyBaseLogger
 }
@@ -14,6 +15,7 @@ interface ProviderAccessOptions {
 /** Returns the identity providers. Plain HTTP and loopback addresses are allowed only outside production. */
 export function openIdentityProviders({
   config,
+  timeoutMs,
   now,
   log
 }: ProviderAccessOptions): IdentityProviders {
@@ -23,5 +25,5 @@ export function openIdentityProviders({
     allowsLoopback: isDevelopment
   })
   const readDocument = createProviderDocuments({ mayReach, allowsHttp: isDevelopment })
-  return createIdentityProviders({ readDocument, now, log })
+  return createIdentityProviders({ readDocument, timeoutMs, now, log })
 }

@@ -4,7 +4,8 @@ import { subscribe } from 'node:diagnostics_channel'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { SCOPES } from '../../src/core/bearer-keys.ts'
-import { type Answer, ON_SERVER, OPERATOR_KEY, startApp, type TestUser } from '../support/app.ts'
+import { ON_SERVER, OPERATOR_KEY, startApp, type TestUser } from '../support/app.ts'
+import type { Answer } from '../support/calls.ts'
 import { type Bearer, CHALLENGE, CONTRACT, expected } from './credential-contract.ts'
 
 const registered = new Set<string>()

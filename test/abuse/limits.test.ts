@@ -1,7 +1,8 @@
 // S8, S21: limits on requests. The window is a minute of the machine's own clock, so every test comes from
 // addresses of its own.
 import t, { type Test } from 'tap'
-import { type Answer, type Call, ON_SERVER, OPERATOR_KEY, startApp } from '../support/app.ts'
+import { ON_SERVER, OPERATOR_KEY, startApp } from '../support/app.ts'
+import type { Answer, Call } from '../support/calls.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { tally, verdictOf, wrongCode } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
-import { type Answer, type EnrolledUser, ON_SERVER, startApp } from '../support/app.ts'
+import { type EnrolledUser, ON_SERVER, startApp } from '../support/app.ts'
+import type { Answer } from '../support/calls.ts'
 import { verdictOf, WRONG_RECOVERY_CODE, wrongCode } from '../support/guesses.ts'
 import { codeAt, timeStepAt } from '../support/rfc6238.ts'
 

@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { CONCURRENT_HASHES_MAX } from '../../src/crypto/password-hashing.ts'
-import { type Answer, type Call, ON_SERVER, startApp, type TestUser } from '../support/app.ts'
+import { ON_SERVER, startApp, type TestUser } from '../support/app.ts'
+import type { Answer, Call } from '../support/calls.ts'
 import { tally, verdictOf } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'
 

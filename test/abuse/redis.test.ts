@@ -2,7 +2,9 @@
 // a hang, and it opens again by itself.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { type Answer, type Call, startApp, type TestApp } from '../support/app.ts'
+import { TIMEOUTS } from '../../src/parts.ts'
+import { startApp, type TestApp } from '../support/app.ts'
+import type { Answer, Call } from '../support/calls.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { tally, verdictOf } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'
@@ -23,8 +25,8 @@ t.test('limits on Redis', WITH_REDIS_SERVER, async (t) => {
     TRUSTED_PROXIES: '127.0.0.1'
   }
   // Before there is any Redis.
-  const one = await startApp(t, { database, env })
-  const two = await startApp(t, { database, env, clock: one.clock })
+  const one = await startApp(t, { database, env, timeouts: TIMEOUTS })
+  const two = await startApp(t, { database, env, clock: one.clock, timeouts: TIMEOUTS })
   const { call, clock, createUser, enrolledUser } = await startApp(t, {
     database,
     clock: one.clock

@@ -1,7 +1,7 @@
 // S23 for the database, with a server of the test's own that is really stopped, frozen and promoted.
 import t from 'tap'
 import { openDatabase } from '../../src/data/engine/database.ts'
-import { ANSWER_WITHIN_MS } from '../../src/plugins/deadline.ts'
+import { TIMEOUTS } from '../../src/parts.ts'
 import { startApp } from '../support/app.ts'
 import { createFaults, type Fault } from '../support/faults.ts'
 import { createPostgresqlServer, WITH_POSTGRESQL_SERVER } from '../support/postgresql-server.ts'
@@ -19,7 +19,7 @@ t.test('S23: the database is away', WITH_POSTGRESQL_SERVER, async (t) => {
   const database = await openDatabase({ url })
   t.teardown(() => database.close())
   await database.migrate()
-  const app = await startApp(t, { database, answerWithinMs: ANSWER_WITHIN_MS })
+  const app = await startApp(t, { database, timeouts: TIMEOUTS })
   const { survive, isOnRecord } = await createFaults(app)
   const fault = (title: string, given: () => Fault | Promise<Fault>) =>
     t.test(title, async (t) => survive(t, await given()))

@@ -1,6 +1,7 @@
 // S23 for Redis, under the same mixed traffic as the database: what it would count is 503 at once while it is away, and
 // what no limit counts goes on. How the limits themselves come back is in test/abuse/redis.test.ts.
 import t from 'tap'
+import { TIMEOUTS } from '../../src/parts.ts'
 import { startApp } from '../support/app.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { createFaults, type Fault } from '../support/faults.ts'
@@ -19,7 +20,11 @@ t.test('S23: Redis is away', SKIP, async (t) => {
   const redis = await createRedisServer(t)
   await redis.start()
   const database = await openTestDatabase(t)
-  const app = await startApp(t, { database, env: { REDIS_URL: redis.url } })
+  const app = await startApp(t, {
+    database,
+    env: { REDIS_URL: redis.url },
+    timeouts: TIMEOUTS
+  })
   const { survive, isOnRecord } = await createFaults(app)
   const fault = (title: string, given: Fault) => t.test(title, (t) => survive(t, given))
 

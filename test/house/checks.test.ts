@@ -94,7 +94,7 @@ t.test('503: the deadline runs while a bearer key is read', async (t) => {
     database,
     clock,
     env: { RATE_LIMIT_PER_MINUTE: '1' },
-    answerWithinMs: 500
+    timeouts: { answerMs: 500 }
   })
   const from = newAddress()
   await hasty.call('GET', '/.well-known/jwks.json', { from })

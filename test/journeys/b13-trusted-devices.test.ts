@@ -1,7 +1,8 @@
 // B13: a trusted device skips the code where the account allows it.
 import { decodeJwt } from 'jose'
 import t from 'tap'
-import { type Answer, type EnrolledUser, OPERATOR_KEY, type TestUser } from '../support/app.ts'
+import { type EnrolledUser, OPERATOR_KEY, type TestUser } from '../support/app.ts'
+import type { Answer } from '../support/calls.ts'
 import { wrongCode } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'
 import { eventsAbout } from '../support/records.ts'

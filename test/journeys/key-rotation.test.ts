@@ -13,10 +13,10 @@ import {
   SIGNING_KEYS_KNOWN_WITHIN_SECONDS,
   TRUSTED_AFTER_SIGNING_SECONDS
 } from '../../src/core/signing-key-schedule.ts'
-import { type Database, openDatabase } from '../../src/data/engine/database.ts'
+import type { Database } from '../../src/data/engine/database.ts'
 import { type EnrolledUser, ON_SERVER, startApp, type TestApp, testConfig } from '../support/app.ts'
 import { type Clock, createClock } from '../support/clock.ts'
-import { openTestDatabase } from '../support/database.ts'
+import { openTestDatabase, openTestReplica } from '../support/database.ts'
 import { MAIL_WAITS } from '../support/records.ts'
 
 const K1 = 'k1:3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs='
@@ -59,8 +59,7 @@ async function startDeployment(t: Test, masterKeys: string) {
 async function openDatabases(t: Test): Promise<[Database, ...Database[]]> {
   const first = await openTestDatabase(t)
   if (!first.url) return [first]
-  const second = await openDatabase({ url: first.url })
-  t.teardown(() => second.close())
+  const second = await openTestReplica(t, first.url ?? '')
   return [first, second]
 }
 

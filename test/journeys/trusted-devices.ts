@@ -4,7 +4,8 @@ import type { Test } from 'tap'
 import { createDeviceTokens } from '../../src/crypto/device-tokens.ts'
 import { openServiceKeyOf } from '../../src/crypto/service-keys.ts'
 import { createServiceKeys } from '../../src/data/keys/service-keys.ts'
-import { type Answer, type EnrolledUser, startApp, type TestUser } from '../support/app.ts'
+import { type EnrolledUser, startApp, type TestUser } from '../support/app.ts'
+import type { Answer } from '../support/calls.ts'
 import { MAIL_WAITS } from '../support/records.ts'
 
 export const DAYS = 30

@@ -2,14 +2,8 @@
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/data/engine/database.ts'
-import {
-  type Answer,
-  ISSUER,
-  ON_SERVER,
-  OPERATOR_KEY,
-  type TestAccount,
-  verbsOver
-} from '../support/app.ts'
+import { ISSUER, ON_SERVER, OPERATOR_KEY, type TestAccount, verbsOver } from '../support/app.ts'
+import type { Answer } from '../support/calls.ts'
 import { createEmptyDatabase, createTestDatabase } from '../support/database.ts'
 import { atOnce } from '../support/replicas.ts'
 import { codeAt } from '../support/rfc6238.ts'

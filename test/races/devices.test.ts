@@ -1,13 +1,8 @@
 // B13 under load: a device's token is replaced once, however many show it at once, and no trust survives what ends it.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import {
-  type Answer,
-  type EnrolledUser,
-  ON_SERVER,
-  startApp,
-  type TestApp
-} from '../support/app.ts'
+import { type EnrolledUser, ON_SERVER, startApp, type TestApp } from '../support/app.ts'
+import type { Answer } from '../support/calls.ts'
 import { verdictOf } from '../support/guesses.ts'
 import { MAIL_WAITS } from '../support/records.ts'
 import { atOnce, type Replicas, race } from '../support/replicas.ts'

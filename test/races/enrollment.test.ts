@@ -3,7 +3,6 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { holdDemands } from '../../src/data/policy/demands.ts'
 import {
-  type Answer,
   ON_SERVER,
   OPERATOR_KEY,
   startApp,
@@ -11,6 +10,7 @@ import {
   type TestApp,
   type TestUser
 } from '../support/app.ts'
+import type { Answer } from '../support/calls.ts'
 import { tally, verdictOf } from '../support/guesses.ts'
 import { MAIL_WAITS, mailsTo } from '../support/records.ts'
 import { atOnce, type Replicas, race } from '../support/replicas.ts'

@@ -1,7 +1,8 @@
 // S11: a change of password, a disabling and a reset kill every token of before, those too that are made at that moment.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { Answer, EnrolledUser, TestApp, TestUser } from '../support/app.ts'
+import type { EnrolledUser, TestApp, TestUser } from '../support/app.ts'
+import type { Answer } from '../support/calls.ts'
 import { tally, verdictOf } from '../support/guesses.ts'
 import { atOnce, type Replicas, race } from '../support/replicas.ts'
 import { NO_ROWS, rowsOf } from '../support/two-factor-rows.ts'

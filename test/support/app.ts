@@ -7,18 +7,18 @@ import { rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { FastifyInstance } from 'fastify'
 import createClient, { type Client } from 'openapi-fetch'
 import type { Test } from 'tap'
 import { buildApp } from '../../src/app.ts'
-import { type Database, openDatabase } from '../../src/data/engine/database.ts'
+import type { Database } from '../../src/data/engine/database.ts'
+import type { Timeouts } from '../../src/parts.ts'
 import { type Config, parseConfig } from '../../src/settings/config.ts'
 import { readEnvironment } from '../../src/settings/environment.ts'
 import { createLogger } from '../../src/settings/logging.ts'
+import { type Answer, type Caller, callsInto, callsOver, heldToContract } from './calls.ts'
 import type { components, paths } from './client.d.ts'
 import { type Clock, createClock } from './clock.ts'
-import { createContractCheck } from './contract.ts'
-import { openTestDatabase, type TestDatabase } from './database.ts'
+import { openTestDatabase, openTestReplica, type TestDatabase } from './database.ts'
 import { codeAt } from './rfc6238.ts'
 
 export const ISSUER = 'https://auth.twostep.test'
@@ -28,8 +28,9 @@ export const PASSWORD = 'correct horse battery staple'
 /** An id that nobody and nothing has. */
 export const UNKNOWN = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'
 const PERIOD_SECONDS = 30
-/** No test of a verdict may depend on how fast the machine is. The deadline has tests of its own. */
-const FAR_DEADLINE_MS = 10 * 60_000
+const FAR_MS = 10 * 60_000
+/** No test may depend on how fast the machine is, except a test of a timeout. */
+const FAR_TIMEOUTS: Timeouts = { answerMs: FAR_MS, redisMs: FAR_MS, providerMs: FAR_MS }
 
 /** Options of a test that needs a database server, as two replicas do. */
 export const ON_SERVER = {
@@ -51,27 +52,11 @@ export interface AppSettings {
   env?: NodeJS.ProcessEnv
   /** Answers on a real socket; the verbs use it then. */
   listen?: boolean
-  /** The deadline of requests in milliseconds, for a test that is about it. */
-  answerWithinMs?: number
+  /** For a test that is about them. */
+  timeouts?: Partial<Timeouts>
   /** One that is open already, for a second application on it. */
   database?: TestDatabase
 }
-
-export interface Call {
-  /** The bearer credential. */
-  as?: string
-  /** Sent as JSON; a string or a Buffer is sent as it is. */
-  body?: unknown
-  headers?: Record<string, string>
-  /** The address that it comes from; 127.0.0.1 over a socket. */
-  from?: string
-}
-
-/** An answer, whichever way it came. */
-export type Answer = Pick<
-  Awaited<ReturnType<FastifyInstance['inject']>>,
-  'statusCode' | 'headers' | 'body' | 'json'
->
 
 export interface TestAccount {
   id: string
@@ -115,8 +100,7 @@ export async function startApp(t: Test, settings: AppSettings = {}) {
 export async function startTwoApps(t: Test, settings: AppSettings = {}) {
   const first = await openTestDatabase(t)
   if (!first.url) throw new Error('two replicas need TEST_DATABASE_URL: give the test ON_SERVER')
-  const second = await openDatabase({ url: first.url })
-  t.teardown(() => second.close())
+  const second = await openTestReplica(t, first.url)
   await Promise.all([first, second].map(warm))
   const shared = { ...settings, clock: settings.clock ?? createClock() }
   return [await startOn(t, first, shared), await startOn(t, second, shared)] as const
@@ -149,13 +133,19 @@ export function testEnvironment(env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv 
 async function startOn(
   t: Test,
   database: Database,
-  { clock = createClock(), env, listen = false, answerWithinMs = FAR_DEADLINE_MS }: AppSettings
+  { clock = createClock(), env, listen = false, timeouts = {} }: AppSettings
 ) {
   const folder = throwAwayFolder(t)
   const config = testConfig({ DATABASE_URL: `pglite:${folder}`, ...env })
   const logged: string[] = []
   const logger = createLogger('trace', { write: (line: string) => logged.push(line) })
-  const app = await buildApp({ config, database, now: clock.now, logger, answerWithinMs })
+  const app = await buildApp({
+    config,
+    database,
+    now: clock.now,
+    logger,
+    timeouts: { ...FAR_TIMEOUTS, ...timeouts }
+  })
   t.teardown(() => app.close())
   if (listen) await app.listen({ port: 0, host: '127.0.0.1' })
   const url = listen ? `http://127.0.0.1:${(app.server.address() as AddressInfo).port}` : ''
@@ -194,58 +184,6 @@ export function verbsBy(call: Caller) {
 
 function clientOf(url: string): Client<paths> {
   return createClient<paths>({ baseUrl: url })
-}
-
-export type Caller = (method: string, path: string, call?: Call) => Promise<Answer>
-
-function callsInto(app: FastifyInstance): Caller {
-  return async (method, url, call = {}) => {
-    const { headers, payload } = asSent(call)
-    return app.inject({
-      method: method as 'GET',
-      url,
-      headers,
-      ...(payload && { payload }),
-      ...(call.from && { remoteAddress: call.from })
-    })
-  }
-}
-
-/** Calls over the network, which may throw. */
-export function callsOver(baseUrl: string): Caller {
-  return async (method, path, call = {}) => {
-    const { headers, payload } = asSent(call)
-    const response = await fetch(baseUrl + path, { method, headers, body: payload ?? null })
-    const body = await response.text()
-    return {
-      statusCode: response.status,
-      headers: Object.fromEntries(response.headers),
-      body,
-      json: () => JSON.parse(body)
-    }
-  }
-}
-
-/** Every answer in every test must be one that openapi.yaml documents for its route. */
-function heldToContract(app: FastifyInstance, call: Caller): Caller {
-  const check = createContractCheck(app)
-  return async (method, path, options) => {
-    const answer = await call(method, path, options)
-    check(method, path, answer)
-    return answer
-  }
-}
-
-function asSent({ as, body, headers = {} }: Call) {
-  const isRaw = body === undefined || typeof body === 'string' || Buffer.isBuffer(body)
-  return {
-    headers: {
-      ...(as && { authorization: `Bearer ${as}` }),
-      ...(!isRaw && { 'content-type': 'application/json' }),
-      ...headers
-    },
-    payload: isRaw ? body : JSON.stringify(body)
-  }
 }
 
 function verbs(call: Caller, clock: Clock) {

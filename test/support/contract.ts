@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { Answer } from './app.ts'
+import type { Answer } from './calls.ts'
 
 interface Schema {
   $ref?: string

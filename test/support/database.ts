@@ -7,11 +7,26 @@ import { PGlite } from '@electric-sql/pglite'
 import pg from 'pg'
 import type { Test } from 'tap'
 import manifest from '../../package.json' with { type: 'json' }
-import { type Database, openDatabase } from '../../src/data/engine/database.ts'
+import {
+  type Database,
+  type DatabaseTimeouts,
+  openDatabase
+} from '../../src/data/engine/database.ts'
 import { readMigrations } from '../../src/data/engine/migrations/migrations.ts'
 
 /** `url` is there on a PostgreSQL server only: what is in memory has no second door. */
 export type TestDatabase = Database & { url?: string }
+
+const FAR_MS = 10 * 60_000
+/** No test may depend on how fast the machine is, except a test of a timeout. */
+const FAR_TIMEOUTS: DatabaseTimeouts = {
+  pingMs: FAR_MS,
+  transactionWaitMs: FAR_MS,
+  transactionMs: FAR_MS,
+  connectMs: FAR_MS,
+  statementMs: FAR_MS,
+  queryMs: FAR_MS
+}
 
 const server = process.env['TEST_DATABASE_URL']
 // Beside what npm installed: the project's own, ignored by git, and not cleared between runs.
@@ -71,7 +86,7 @@ export function keepInstances(): () => Promise<void> {
 async function openInMemory(t: Test): Promise<TestDatabase> {
   const instance = idle.pop() ?? (await createInstance())
   const pglite = borrow(instance)
-  const database = await openDatabase({ url: 'pglite:', pglite })
+  const database = await openDatabase({ url: 'pglite:', pglite, timeouts: FAR_TIMEOUTS })
   t.teardown(async () => {
     await database.close()
     if (keepsInstances && (await empty(instance))) idle.push(instance)
@@ -164,9 +179,15 @@ async function dump(): Promise<Blob> {
 async function openOnServer(t: Test, serverUrl: string): Promise<TestDatabase> {
   const template = await prepareTemplate(serverUrl)
   const url = await createOnServer(t, serverUrl, template)
-  const database = await openDatabase({ url })
-  t.teardown(() => database.close())
+  const database = await openTestReplica(t, url)
   return { ...database, url }
+}
+
+/** One more pool on the database of a test, as another replica has it. */
+export async function openTestReplica(t: Test, url: string): Promise<Database> {
+  const database = await openDatabase({ url, timeouts: FAR_TIMEOUTS })
+  t.teardown(() => database.close())
+  return database
 }
 
 async function createOnServer(t: Test, serverUrl: string, template: string): Promise<string> {

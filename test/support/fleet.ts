@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
-import { type Caller, callsOver } from './app.ts'
+import { type Caller, callsOver } from './calls.ts'
 import { type Server, startServer } from './server.ts'
 
 const PROBE_EVERY_MS = 100

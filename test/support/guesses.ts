@@ -1,4 +1,5 @@
-import type { Answer, EnrolledUser } from './app.ts'
+import type { EnrolledUser } from './app.ts'
+import type { Answer } from './calls.ts'
 import { codeAt } from './rfc6238.ts'
 
 const PERIOD_SECONDS = 30

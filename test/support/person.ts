@@ -1,6 +1,7 @@
 // Somebody in a storm, for tests in which replicas die under their requests. They know what was acknowledged to them and
 // what may have happened without an answer, and hold the service to the rules of the contract between the two.
-import { type Answer, type Caller, type TestAccount, verbsBy } from './app.ts'
+import { type TestAccount, verbsBy } from './app.ts'
+import type { Answer, Caller } from './calls.ts'
 import { verdictOf, WRONG_RECOVERY_CODE, wrongCode } from './guesses.ts'
 import { codeAt, timeStepAt } from './rfc6238.ts'
 

@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import type { Answer } from './app.ts'
+import type { Answer } from './calls.ts'
 
 const MEMBERS = ['type', 'title', 'status', 'detail', 'code', 'requestId'] as const
 

@@ -1,6 +1,7 @@
 // Mixed traffic for a fault: one request of each main route, by people who are ready for it, and what each may come to
 // when the fault is over.
-import type { Answer, TestApp } from './app.ts'
+import type { TestApp } from './app.ts'
+import type { Answer } from './calls.ts'
 import { verdictOf } from './guesses.ts'
 
 export interface TrafficRequest {

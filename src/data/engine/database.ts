@@ -11,6 +11,14 @@ const PING_TIMEOUT_MS = 1000
 const TRANSACTION_WAIT_MS = 2000
 const TRANSACTION_TIMEOUT_MS = 3000
 
+// For a connection of the pool or a new one, whichever comes first. Where connecting takes longer, or all ten are busy
+// for longer, more requests that wait would not be served sooner.
+const CONNECT_TIMEOUT_MS = 1000
+// The server's own limit comes first, so that it cancels the work; the client's is for a silent one. Together with the
+// wait for a connection they are the deadline of a request (plugins/deadline). No statement of ours takes a tenth of this.
+const STATEMENT_TIMEOUT_MS = 2000
+const QUERY_TIMEOUT_MS = 2500
+
 export type Database = {
   prisma: PrismaClient
   query: Query
@@ -25,6 +33,31 @@ export type Database = {
   close(): Promise<void>
 }
 
+/** How long the service waits for the database, in milliseconds. */
+export type DatabaseTimeouts = {
+  /** For the response to a ping. */
+  pingMs: number
+  /** For the start of an interactive transaction. */
+  transactionWaitMs: number
+  /** For the whole of an interactive transaction. */
+  transactionMs: number
+  /** For a connection of the pool to a server. */
+  connectMs: number
+  /** For a statement, by the server's own limit. */
+  statementMs: number
+  /** For the response of the server to a statement. */
+  queryMs: number
+}
+
+export const DATABASE_TIMEOUTS: DatabaseTimeouts = {
+  pingMs: PING_TIMEOUT_MS,
+  transactionWaitMs: TRANSACTION_WAIT_MS,
+  transactionMs: TRANSACTION_TIMEOUT_MS,
+  connectMs: CONNECT_TIMEOUT_MS,
+  statementMs: STATEMENT_TIMEOUT_MS,
+  queryMs: QUERY_TIMEOUT_MS
+}
+
 export type DatabaseOptions = {
   /** `pglite:<folder>`, `postgresql://…` or `postgres://…`. */
   url: string
@@ -34,6 +67,8 @@ export type DatabaseOptions = {
   poolMax?: number
   /** An instance already loaded, used and finally closed in place of the URL's folder. */
   pglite?: PGlite
+  /** For tests: a test that is not about a timeout sets it beyond the slowest machine. */
+  timeouts?: DatabaseTimeouts
 }
 
 /**
@@ -41,12 +76,13 @@ export type DatabaseOptions = {
  * embedded database now. Throws when the scheme is unknown or the folder is in use.
  */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
-  const engine = await openEngine(options)
+  const { timeouts = DATABASE_TIMEOUTS } = options
+  const engine = await openEngine({ ...options, timeouts })
   const prisma = new PrismaClient({
     adapter: engine.adapter,
     // The longer formats quote the arguments of a failed call, and arguments hold secrets.
     errorFormat: 'minimal',
-    transactionOptions: { maxWait: TRANSACTION_WAIT_MS, timeout: TRANSACTION_TIMEOUT_MS }
+    transactionOptions: { maxWait: timeouts.transactionWaitMs, timeout: timeouts.transactionMs }
   })
   let closing: Promise<void> | undefined
   const close = async () => {
@@ -57,7 +93,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     prisma,
     query: engine.query,
     engine: engine.name,
-    ping: () => within(PING_TIMEOUT_MS, engine.ping()),
+    ping: () => within(timeouts.pingMs, engine.ping()),
     poolUse: engine.poolUse,
     migrate: (migrateOptions) => applyMigrations(engine, migrateOptions),
     close: () => {
@@ -68,7 +104,13 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
 }
 
 // Each engine is loaded on demand, so that a replica on a server never loads the embedded one.
-async function openEngine({ url, log, poolMax, pglite }: DatabaseOptions): Promise<Engine> {
+async function openEngine({
+  url,
+  log,
+  poolMax,
+  pglite,
+  timeouts
+}: DatabaseOptions & { timeouts: DatabaseTimeouts }): Promise<Engine> {
   if (pglite) {
     const { embeddedEngine } = await import('./embedded.ts')
     return embeddedEngine(pglite)
@@ -79,7 +121,7 @@ async function openEngine({ url, log, poolMax, pglite }: DatabaseOptions): Promi
   }
   if (/^postgres(ql)?:\/\//.test(url)) {
     const { openPostgresql } = await import('./postgresql.ts')
-    return openPostgresql({ url, ...(log && { log }), ...(poolMax && { poolMax }) })
+    return openPostgresql({ url, timeouts, ...(log && { log }), ...(poolMax && { poolMax }) })
   }
   // The URL itself may hold a password, so the message names its scheme alone.
   throw new Error(

@@ -3,6 +3,7 @@ import { DriverAdapterError } from '@prisma/driver-adapter-utils'
 import pg from 'pg'
 import { isOutOfConnections, isReadOnly, isSilence } from './availability.ts'
 import { createCircuitBreaker } from './circuit-breaker.ts'
+import type { DatabaseTimeouts } from './database.ts'
 import type { DataLog, Engine, MigrationConnection } from './engine.ts'
 import { guardAdapter } from './guarded-adapter.ts'
 import { withMigrationLock } from './migrations/lock.ts'
@@ -11,13 +12,6 @@ import type { Statement } from './statements.ts'
 
 // Ten connections feed one Node process; PostgreSQL's default of 100 then serves several replicas.
 const POOL_MAX = 10
-// For a connection of the pool or a new one, whichever comes first. Where connecting takes longer, or all ten are busy
-// for longer, more requests that wait would not be served sooner.
-const CONNECT_TIMEOUT_MS = 1000
-// The server's own limit comes first, so that it cancels the work; the client's is for a silent one. Together with the
-// wait for a connection they are the deadline of a request (plugins/deadline). No statement of ours takes a tenth of this.
-const STATEMENT_TIMEOUT_MS = 2000
-const QUERY_TIMEOUT_MS = 2500
 // A replica that freezes in a transaction must not hold its row locks for the others' lifetime.
 const IDLE_IN_TRANSACTION_TIMEOUT_MS = 5000
 const PROBE_TIMEOUT_MS = 1000
@@ -29,20 +23,31 @@ const KEEP_ALIVE_DELAY_MS = 10_000
 // better a deployment that fails than a service that stands still.
 const SCHEMA_LOCK_TIMEOUT_MS = 10_000
 
-export type PostgresqlOptions = { url: string; log?: DataLog; poolMax?: number }
+export type PostgresqlOptions = {
+  url: string
+  timeouts: DatabaseTimeouts
+  log?: DataLog
+  poolMax?: number
+}
 
 /**
  * A pool on a PostgreSQL server, connected by the first query. Time limits given in the URL beat
  * the ones set here. The death of a connection is logged; it fails at most the query it carried.
  * Once the server keeps silent or takes no writes, every query fails at once until it is back.
  */
-export function openPostgresql({ url, log, poolMax = POOL_MAX }: PostgresqlOptions): Engine {
+export function openPostgresql({
+  url,
+  timeouts,
+  log,
+  poolMax = POOL_MAX
+}: PostgresqlOptions): Engine {
   const onError = (err: Error) => log?.warn({ err }, 'a database connection was lost')
   const pool = new pg.Pool({
     ...connectionTo(url),
     max: poolMax,
-    statement_timeout: STATEMENT_TIMEOUT_MS,
-    query_timeout: QUERY_TIMEOUT_MS,
+    connectionTimeoutMillis: timeouts.connectMs,
+    statement_timeout: timeouts.statementMs,
+    query_timeout: timeouts.queryMs,
     idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_TIMEOUT_MS,
     idleTimeoutMillis: IDLE_TIMEOUT_MS,
     maxLifetimeSeconds: CONNECTION_LIFETIME_SECONDS,
@@ -97,7 +102,7 @@ function awayBecause(cause: unknown): Error {
 function connectionTo(url: string): pg.ClientConfig {
   return {
     connectionString: url,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    connectionTimeoutMillis: PROBE_TIMEOUT_MS,
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEP_ALIVE_DELAY_MS,
     fallback_application_name: 'twostep'
@@ -132,7 +137,6 @@ async function requireWritable(connection: pg.ClientBase | pg.Pool): Promise<voi
 async function probe(url: string): Promise<void> {
   const client = new pg.Client({
     ...connectionTo(url),
-    connectionTimeoutMillis: PROBE_TIMEOUT_MS,
     query_timeout: PROBE_TIMEOUT_MS
   })
   client.on('error', () => {})

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { Redis } from 'ioredis'
 
 /** Whoever waits for a limit waits with a person; past this the answer is 503. */
-const COMMAND_TIMEOUT_MS = 300
+export const REDIS_COMMAND_TIMEOUT_MS = 300
 const CONNECT_TIMEOUT_MS = 500
 const RECONNECT_MAX_MS = 1000
 
@@ -11,13 +11,16 @@ const RECONNECT_MAX_MS = 1000
  * then every command throws at once. Resolves when it is connected, or after half a second all the same: a service
  * whose Redis is away starts, and answers 503 where it would have to count.
  */
-export async function openRedis(url: string, onError: (error: Error) => void): Promise<Redis> {
+export async function openRedis(
+  url: string,
+  { commandTimeoutMs, onError }: { commandTimeoutMs: number; onError: (error: Error) => void }
+): Promise<Redis> {
   // Loaded where there is one, as the database engines are.
   const { Redis } = await import('ioredis')
   const redis = new Redis(url, {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
-    commandTimeout: COMMAND_TIMEOUT_MS,
+    commandTimeout: commandTimeoutMs,
     connectTimeout: CONNECT_TIMEOUT_MS,
     retryStrategy: (tries) => Math.min(tries * 50, RECONNECT_MAX_MS)
   })

@@ -1,7 +1,8 @@
 // S19: malformed queries, paths, headers and bytes get a 4xx problem. They never cause a 5xx and spend no attempt.
 import { connect } from 'node:net'
 import t from 'tap'
-import { type Answer, ON_SERVER, OPERATOR_KEY, startApp } from '../../support/app.ts'
+import { ON_SERVER, OPERATOR_KEY, startApp } from '../../support/app.ts'
+import type { Answer } from '../../support/calls.ts'
 import { isProblem, pointersOf } from '../../support/problems.ts'
 import { isRefused, startWithTargets, UUID } from './targets.ts'
 

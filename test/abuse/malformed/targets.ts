@@ -1,6 +1,7 @@
 // What the tests of malformed requests share: every route that takes a body, with a credential and a valid body.
 import type { Test } from 'tap'
-import { type Answer, OPERATOR_KEY, PASSWORD, startApp } from '../../support/app.ts'
+import { OPERATOR_KEY, PASSWORD, startApp } from '../../support/app.ts'
+import type { Answer } from '../../support/calls.ts'
 import { isProblem } from '../../support/problems.ts'
 
 export const UUID = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'

@@ -94,21 +94,24 @@ t.test(
       ['keys in a file', () => discover({ jwks_uri: 'file:///etc/passwd' })],
       ['keys in a private network', () => discover({ jwks_uri: 'https://10.0.0.1/keys' })],
       ['keys at the metadata service', () => discover({ jwks_uri: 'http://169.254.169.254/' })],
-      ['keys that are not keys', () => discover({ jwks_uri: `${provider.url}/.well-known/x` })],
-      ['no response for a long time', () => respond(() => {})]
+      ['keys that are not keys', () => discover({ jwks_uri: `${provider.url}/.well-known/x` })]
     ]
     const key = await newKey('fourth')
     for (const [title, arrange] of responses) {
       arrange()
       untilKeysMayLoad()
-      const began = performance.now()
       const refused = await bySso(await provider.idToken(clock.now(), adaClaims, { key }))
-      const tookMs = performance.now() - began
-      await t.test(title, async (t) => {
-        isProblem(t, refused, 503, 'unavailable')
-        t.ok(tookMs < 3000, `${tookMs} ms`)
-      })
+      await t.test(title, async (t) => void isProblem(t, refused, 503, 'unavailable'))
     }
+    await t.test('no response', async (t) => {
+      respond(() => {})
+      const hasty = await startApp(t, { database, clock, timeouts: { providerMs: 300 } })
+      const body = {
+        idToken: await provider.idToken(clock.now(), adaClaims),
+        account: account.slug
+      }
+      isProblem(t, await hasty.call('POST', '/v1/login/sso', { body }), 503, 'unavailable')
+    })
     t.same(elsewhere.asked, [])
 
     function respond(how: (response: Parameters<typeof sendJson>[0]) => void) {

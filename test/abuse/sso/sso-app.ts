@@ -1,6 +1,7 @@
 // The service with one identity provider, an account that uses it, and one user of both.
 import type { Test } from 'tap'
-import { type Answer, startApp, type TestAccount, type TestUser } from '../../support/app.ts'
+import { startApp, type TestAccount, type TestUser } from '../../support/app.ts'
+import type { Answer } from '../../support/calls.ts'
 import {
   CLIENT_ID,
   openHttpServer,

@@ -8,7 +8,7 @@ import {
   type SignedAuditEvent,
   signEvent
 } from '../../../src/core/audit/events.ts'
-import { type Database, openDatabase } from '../../../src/data/engine/database.ts'
+import type { Database } from '../../../src/data/engine/database.ts'
 import { writeRecord } from '../../../src/data/trail/act-records.ts'
 import { createAuditEvents } from '../../../src/data/trail/audit-events.ts'
 import { createAuditTrail } from '../../../src/data/trail/audit-trail.ts'
@@ -17,7 +17,7 @@ import { pause } from '../../../src/plugins/background.ts'
 import { ON_SERVER } from '../../support/app.ts'
 import { auditEvent } from '../../support/audit-events.ts'
 import { NINE } from '../../support/clock.ts'
-import { openTestDatabase } from '../../support/database.ts'
+import { openTestDatabase, openTestReplica } from '../../support/database.ts'
 import { atOnce } from '../../support/replicas.ts'
 
 const KEY = Buffer.alloc(32, 1)
@@ -153,8 +153,7 @@ t.test(
 )
 
 t.test('no event is chained while another replica holds the lock', ON_SERVER, async (t) => {
-  const second = await openDatabase({ url: database.url ?? '' })
-  t.teardown(() => second.close())
+  const second = await openTestReplica(t, database.url ?? '')
   const other = chainerOn(second)
   const event = await record()
   await prisma.$transaction(async (transaction) => {
@@ -171,8 +170,7 @@ t.test(
   'two replicas chain while eight writers write: no event is lost or chained twice',
   ON_SERVER,
   async (t) => {
-    const second = await openDatabase({ url: database.url ?? '' })
-    t.teardown(() => second.close())
+    const second = await openTestReplica(t, database.url ?? '')
     const before = await prisma.auditEvent.count()
     const chainers = [chainerOn(database), chainerOn(second)]
     let writing = true

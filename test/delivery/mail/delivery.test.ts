@@ -2,14 +2,14 @@
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import type { Notice } from '../../../src/core/mail/notices.ts'
-import { type Database, openDatabase } from '../../../src/data/engine/database.ts'
+import type { Database } from '../../../src/data/engine/database.ts'
 import { createOutbox } from '../../../src/data/trail/outbox.ts'
 import { createMailDelivery } from '../../../src/delivery/mail/delivery.ts'
 import { createSmtpTransport } from '../../../src/delivery/mail/smtp-transport.ts'
 import { parseMailServer } from '../../../src/settings/mail.ts'
 import { ON_EMBEDDED, ON_SERVER } from '../../support/app.ts'
 import { createClock } from '../../support/clock.ts'
-import { openTestDatabase } from '../../support/database.ts'
+import { openTestDatabase, openTestReplica } from '../../support/database.ts'
 import { openMailbox } from '../../support/mailbox.ts'
 import { KINDS, noticeOf, putIntoOutbox } from '../../support/notices.ts'
 
@@ -348,8 +348,7 @@ t.test('two workers send each of 200 mails once', ON_EMBEDDED, async (t) => {
 })
 
 t.test('two replicas send each of 200 mails once', ON_SERVER, async (t) => {
-  const second = await openDatabase({ url: database.url ?? '' })
-  t.teardown(() => second.close())
+  const second = await openTestReplica(t, database.url ?? '')
   await second.ping()
   const counts = await deliverTogether(t, [database, second])
   t.ok(

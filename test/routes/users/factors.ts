@@ -2,7 +2,8 @@
 // factors, and assertions about everything that an act writes.
 import type { Test } from 'tap'
 import { v7 as uuidv7 } from 'uuid'
-import { type Answer, startApp, type TestUser } from '../../support/app.ts'
+import { startApp, type TestUser } from '../../support/app.ts'
+import type { Answer } from '../../support/calls.ts'
 import { verdictOf } from '../../support/guesses.ts'
 import { isProblem } from '../../support/problems.ts'
 import { MAIL_WAITS } from '../../support/records.ts'

@@ -1,17 +1,17 @@
 import type { SqlMigrationAwareDriverAdapterFactory } from '@prisma/driver-adapter-utils'
 import type { Query } from './statements.ts'
 
-/** Where the data layer reports what it survived; pino and Fastify loggers fit. */
+/** The log for faults that the data layer survives. Loggers of pino and Fastify fit. */
 export type DataLog = { warn(details: object, message: string): void }
 
-/** What schema changes run on: a connection that may take as long as it needs. */
+/** A connection for schema changes, without the time limits of the service. */
 export type MigrationConnection = {
   adapter: SqlMigrationAwareDriverAdapterFactory
-  /** Runs a script of many statements as one message, thus as one implicit transaction. */
+  /** Runs a script of many statements as one message, and therefore as one implicit transaction. */
   runScript(sql: string): Promise<void>
 }
 
-/** The connections of a pool, just now. */
+/** The current connections of a pool. */
 export type PoolUse = {
   busy: number
   idle: number
@@ -20,19 +20,19 @@ export type PoolUse = {
   max: number
 }
 
-/** One PostgreSQL, wherever it runs: all that differs between the two lives behind this. */
+/** One PostgreSQL, embedded or on a server. All differences between the two are behind this type. */
 export type Engine = {
   name: 'pglite' | 'postgresql'
-  /** What Prisma's client runs on. */
+  /** The driver adapter for Prisma's client. */
   adapter: SqlMigrationAwareDriverAdapterFactory
   query: Query
-  /** Answers `SELECT 1`, or throws. May take as long as the engine's own time limits. */
+  /** Runs a trivial statement. Throws if it fails. Takes at most as long as the engine's own time limits. */
   ping(): Promise<void>
-  /** Null where there is no pool. */
+  /** Returns null if there is no pool. */
   poolUse(): PoolUse | null
-  /** Lends a connection for reading and changing the schema; closed when the work ends. */
+  /** Runs the work on a connection that may read and change the schema. Closes the connection afterwards. */
   withMigrationConnection<T>(work: (connection: MigrationConnection) => Promise<T>): Promise<T>
-  /** Runs the work while no other process of this service can be in its own `exclusively`. */
+  /** Runs the work while no other process of this service runs work of its own in `exclusively`. */
   exclusively<T>(work: () => Promise<T>): Promise<T>
   close(): Promise<void>
 }

@@ -1,5 +1,5 @@
-// Right codes that come in together are recorded by one statement (data/accepted-codes). Each is still won or lost by
-// itself, and nobody waits for another's user.
+// One statement records the right codes of concurrent requests. Each code still wins or loses by itself, and no request
+// waits for another user's row.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { type EnrolledUser, ON_SERVER, startApp, startTwoApps } from '../support/app.ts'
@@ -8,32 +8,32 @@ import { atOnce } from '../support/replicas.ts'
 
 const USERS = 20
 
-t.test('a user whom somebody is writing to just now holds up nobody else', ON_SERVER, async (t) => {
+t.test('200: a locked user delays no other user', ON_SERVER, async (t) => {
   const { assertedToken, clock, database, enrolledUser, verify } = await startApp(t)
   const users = await manyOf(enrolledUser, 4)
   clock.advance({ minutes: 5 })
   const tokens = await Promise.all(users.map(assertedToken))
   const codes = users.map((user) => user.codeAt(clock.now()))
   const [held, ...others] = users
-  let isHeldAnswered = false
+  let isDone = false
   const pending = await database.prisma.$transaction(async (transaction) => {
     await transaction.$queryRaw`SELECT 1 AS locked FROM "User" WHERE id = ${held?.id}::uuid FOR UPDATE`
     const answers = users.map((_, index) => verify(tokens[index] ?? '', codes[index] ?? ''))
     void answers[0]?.then(() => {
-      isHeldAnswered = true
+      isDone = true
     })
     t.same(tally(await Promise.all(answers.slice(1))), { 200: others.length })
     await sleep(50)
-    t.notOk(isHeldAnswered, 'who is held waits')
-    // In an array, since a promise itself would be awaited here.
+    t.notOk(isDone, 'the locked user waits')
+    // In an array, because a returned promise would be awaited here.
     return [answers[0]]
   })
   const [answer] = await Promise.all(pending)
-  t.equal(answer && verdictOf(answer), '200', 'and goes on afterwards')
+  t.equal(answer && verdictOf(answer), '200', 'and is served afterwards')
 })
 
 t.test(
-  'users in opposite orders on two replicas: one 200 each, nothing fails',
+  '200: each user signs in once, although two replicas batch the users in opposite orders',
   ON_SERVER,
   async (t) => {
     const [first, second] = await startTwoApps(t)
@@ -62,7 +62,7 @@ t.test(
   }
 )
 
-t.test('the same code twice in one batch is one sign-in, and two events', async (t) => {
+t.test('422: a batch accepts a code only once, and audits both attempts', async (t) => {
   const { assertedToken, clock, database, enrolledUser, verify } = await startApp(t)
   const user = await enrolledUser()
   clock.advance({ minutes: 5 })

@@ -1,4 +1,5 @@
-// B13 under load: a device's token is replaced once, however many show it at once, and no trust survives what ends it.
+// B13 under load: concurrent requests replace a device's token only once, and no device stays trusted after a
+// revocation.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { type EnrolledUser, ON_SERVER, startApp, type TestApp } from '../support/app.ts'
@@ -14,48 +15,55 @@ race(
   t,
   async (t, replicas, rounds) => {
     await replicas.first.changePolicy(await replicas.first.homeAccount(), ALLOWED)
-    await t.test('forty at once with one token: one successor, and nothing is revoked', (t) =>
-      oneTokenAtOnce(t, replicas, rounds(5))
+    await t.test(
+      '200: forty requests with one token get the same successor, and none is revoked',
+      (t) => oneTokenAtOnce(t, replicas, rounds(5))
     )
-    await t.test('forty at once with an old token: revoked once, told once', (t) =>
-      oldTokenAtOnce(t, replicas, rounds(2))
+    await t.test(
+      '200: forty requests with an old token revoke the device once, and notify once',
+      (t) => oldTokenAtOnce(t, replicas, rounds(2))
     )
-    await t.test('no more than ten devices, however many sign in meanwhile', (t) =>
-      elevenAmidSignIns(t, replicas, rounds(4))
+    await t.test('200: a user keeps at most ten devices while ten of them sign in', (t) =>
+      eleventhDuringSignIns(t, replicas, rounds(4))
     )
-    await t.test('what is remembered while its end comes does not outlive it', (t) =>
-      rememberedMeanwhile(t, replicas, rounds(8))
+    await t.test(
+      '200: a device that is remembered during a change of policy does not survive it',
+      (t) => rememberedMeanwhile(t, replicas, rounds(8))
     )
-    await t.test('what signs in while the user is being reset has a dead token', (t) =>
+    await t.test('401: a device that signs in during a reset gets a revoked token', (t) =>
       resetMeanwhile(t, replicas, rounds(16))
     )
   },
   { env: MAIL_WAITS }
 )
 
-// The instant that a race hardly ever meets: the devices are gone, and the policy's change is not through yet.
-t.test('a code that comes in amid a change of policy waits for it', ON_SERVER, async (t) => {
-  const app = await startApp(t)
-  const { prisma } = app.database
-  const account = await app.createAccount()
-  await app.changePolicy(account, ALLOWED)
-  const user = await app.enrolledUser({ account })
-  const body = { code: user.nextCode(), rememberDevice: true }
-  const as = await user.stepToken()
-  const where = { accountId: account.id }
-  const verified = await prisma.$transaction(async (transaction) => {
-    await transaction.policy.updateMany({ where, data: { trustedDevicesAllowed: false } })
-    await transaction.trustedDevice.deleteMany({ where })
-    const pending = app.call('POST', '/v1/verify', { as, body })
-    await Promise.race([pending, sleep(200)])
-    // In an array, since a promise itself would be awaited here.
-    return [pending]
-  })
-  const [answer] = await Promise.all(verified)
-  t.match(answer?.json(), { status: 'authenticated', reason: 'code_verified' })
-  t.equal(answer?.json().deviceToken, undefined)
-  t.same(await devicesOf(app, user), [])
-})
+// The instant that a race hardly ever meets: the devices are deleted, and the change of policy is not committed yet.
+t.test(
+  '200: a code waits for a change of policy that is not committed yet',
+  ON_SERVER,
+  async (t) => {
+    const app = await startApp(t)
+    const { prisma } = app.database
+    const account = await app.createAccount()
+    await app.changePolicy(account, ALLOWED)
+    const user = await app.enrolledUser({ account })
+    const body = { code: user.nextCode(), rememberDevice: true }
+    const as = await user.stepToken()
+    const where = { accountId: account.id }
+    const verified = await prisma.$transaction(async (transaction) => {
+      await transaction.policy.updateMany({ where, data: { trustedDevicesAllowed: false } })
+      await transaction.trustedDevice.deleteMany({ where })
+      const pending = app.call('POST', '/v1/verify', { as, body })
+      await Promise.race([pending, sleep(200)])
+      // In an array, because a returned promise would be awaited here.
+      return [pending]
+    })
+    const [answer] = await Promise.all(verified)
+    t.match(answer?.json(), { status: 'authenticated', reason: 'code_verified' })
+    t.equal(answer?.json().deviceToken, undefined)
+    t.same(await devicesOf(app, user), [])
+  }
+)
 
 async function oneTokenAtOnce(t: Test, { first, of }: Replicas, rounds: number) {
   const user = await first.enrolledUser()
@@ -63,7 +71,7 @@ async function oneTokenAtOnce(t: Test, { first, of }: Replicas, rounds: number) 
   for (let round = 0; round < rounds; round += 1) {
     const answers = await atOnce(40, (index) => signIn(of(index), user, token))
     const reasons = new Set(answers.map((answer) => answer.json().reason))
-    t.same([...reasons], ['trusted_device'], 'all of them are let in')
+    t.same([...reasons], ['trusted_device'], 'all of them sign in')
     const successors = new Set(answers.map((answer) => answer.json().deviceToken as string))
     t.equal(successors.size, 1)
     const [successor = ''] = successors
@@ -87,12 +95,12 @@ async function oldTokenAtOnce(t: Test, { first, of }: Replicas, rounds: number) 
     t.same(await devicesOf(first, user), [])
     const where = { userId: user.id, type: 'device.revoke' }
     t.equal(await prisma.auditEvent.count({ where }), round)
-    const told = { recipient: user.email, kind: 'device_revoked_after_reuse' }
-    t.equal(await prisma.outboxMail.count({ where: told }), round)
+    const notified = { recipient: user.email, kind: 'device_revoked_after_reuse' }
+    t.equal(await prisma.outboxMail.count({ where: notified }), round)
   }
 }
 
-async function elevenAmidSignIns(t: Test, { first, of }: Replicas, rounds: number) {
+async function eleventhDuringSignIns(t: Test, { first, of }: Replicas, rounds: number) {
   const user = await first.enrolledUser()
   const tokens: string[] = []
   for (let device = 0; device < 10; device += 1) tokens.push(await remember(first, user))
@@ -105,7 +113,7 @@ async function elevenAmidSignIns(t: Test, { first, of }: Replicas, rounds: numbe
     const next = answers.map((answer) => answer.json().deviceToken as string | undefined)
     t.ok(
       next.slice(1).every((token) => token !== undefined),
-      'only the oldest one may have gone'
+      'only the oldest device may have been removed'
     )
     tokens.splice(0, 10, ...next.slice(1).map((token) => token ?? ''), newest)
   }
@@ -123,7 +131,7 @@ async function rememberedMeanwhile(t: Test, { first, of }: Replicas, rounds: num
       of(round).call('POST', '/v1/verify', { as: stepToken, body }),
       sleep(round % 6).then(() => forbid(of(round + 1)))
     ])
-    t.equal(verdictOf(answer), '200', 'the code is right either way')
+    t.equal(verdictOf(answer), '200', 'the code is accepted in both cases')
     t.same(await devicesOf(first, user), [])
   }
 }

@@ -1,4 +1,4 @@
-// S4, S11, S13: of set-ups, removals and new recovery codes that race, one wins as a whole and the others leave nothing.
+// S4, S11, S13: if set-ups, removals or new recovery codes race, one wins completely and the others change nothing.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { holdDemands } from '../../src/data/policy/demands.ts'
@@ -21,36 +21,36 @@ race(
   async (t, replicas, rounds) => {
     const required = await replicas.first.createAccount()
     await replicas.first.changePolicy(required, { twoFactor: 'required' })
-    // Under a duty the set-up is made with step tokens, where it is optional with access tokens.
+    // Where two-factor is required, the set-up uses step tokens. Where it is optional, it uses access tokens.
     const accountOf = async (round: number) =>
       round % 2 === 0 ? required : await replicas.first.homeAccount()
 
-    await t.test('S4: 200 once for forty confirms of one enrolment', (t) =>
+    await t.test('S4: 200: one of forty confirmations of one enrollment succeeds', (t) =>
       oneConfirm(t, replicas, rounds(20), accountOf)
     )
-    await t.test('S13: no step token adds an app to one that was just confirmed', (t) =>
+    await t.test('S13: 401: a step token cannot add an app after one was confirmed', (t) =>
       noSecondApp(t, replicas, rounds(20), accountOf)
     )
-    await t.test('S13: no 5xx, and one pending set-up, when twenty are started at once', (t) =>
+    await t.test('S13: 201: twenty concurrent starts leave one pending set-up', (t) =>
       oneEnrollment(t, replicas, rounds(10), accountOf)
     )
     await t.test(
-      'S4: of two sets of new recovery codes made at once one is good, as a whole',
+      'S4: 422: two concurrent requests for new recovery codes leave one valid set',
       (t) => oneSetOfCodes(t, replicas, rounds(20))
     )
-    await t.test('S11: 204 once where each of two apps is removed and one has to stay', (t) =>
+    await t.test('S11: 204: only one of two apps is removed if one has to stay', (t) =>
       oneAppStays(t, replicas, rounds(20), required)
     )
-    await t.test('S13: two-factor is turned off, or another app confirmed, and never both', (t) =>
+    await t.test('S13: 204: turning two-factor off and confirming an app never both succeed', (t) =>
       offOrAnother(t, replicas, rounds(20))
     )
   },
   { env: MAIL_WAITS }
 )
 
-// The instant that a race hardly ever meets: whoever is to enrol was told, and the change is not through yet.
+// The instant that a race hardly ever meets: the users were notified, and the change of policy is not committed yet.
 t.test(
-  '409: a removal that comes in amid a change of policy waits for it',
+  '409: a removal waits for a change of policy that is not committed yet',
   ON_SERVER,
   async (t) => {
     const app = await startApp(t)
@@ -61,7 +61,7 @@ t.test(
       await transaction.policy.updateMany({ where, data: { twoFactor: 'required' } })
       const pending = app.call('DELETE', '/v1/users/me/two-factor', { as })
       await Promise.race([pending, sleep(200)])
-      // In an array, since a promise itself would be awaited here.
+      // In an array, because a returned promise would be awaited here.
       return [pending]
     })
     const [answer] = await Promise.all(removed)
@@ -70,8 +70,8 @@ t.test(
   }
 )
 
-// The same for a mandate, which is set beside the policy.
-t.test('a mandate that comes in amid a removal waits for it, and tells', ON_SERVER, async (t) => {
+// The same for a mandate, which is stored separately from the policy.
+t.test('200: a mandate waits for a removal, and notifies the user', ON_SERVER, async (t) => {
   const app = await startApp(t, { env: MAIL_WAITS })
   const { prisma } = app.database
   const user = await app.enrolledUser()
@@ -105,12 +105,12 @@ async function oneConfirm(
     const answers = await atOnce(40, (index) =>
       of(index).confirm(token, pending.authenticatorId, code)
     )
-    isWonOnce(t, answers)
+    assertOneWinner(t, answers)
     const winner = answers.find(({ statusCode }) => statusCode === 200)?.json()
     t.same(await rowsOf(first, user), { ...NO_ROWS, authenticators: 1, recoveryCodes: 10 })
     const [recoveryCode = ''] = winner.recoveryCodes
     const recovered = await of(round).recover(await first.assertedToken(user), recoveryCode)
-    t.equal(verdictOf(recovered), '200', "the winner's recovery codes are the good ones")
+    t.equal(verdictOf(recovered), '200', "the winner's recovery codes are valid")
   }
 }
 
@@ -127,7 +127,7 @@ async function noSecondApp(
     const code = first.codeAt(pending.setupKey, first.clock.now())
 
     const intrude = async (token: string, index: number): Promise<Answer[]> => {
-      // In early rounds before the owner's confirm is through, in late ones after it.
+      // In early rounds before the owner's confirmation is committed, in late rounds after it.
       await sleep(round * 2 + index)
       const started = await of(index).enroll(token)
       if (started.statusCode !== 201) return [started]
@@ -139,10 +139,10 @@ async function noSecondApp(
       first.confirm(owner, pending.authenticatorId, code).then((answer) => [answer]),
       ...others.map(intrude)
     ])
-    isWonOnce(t, [...confirmed, ...intruders.flat()])
+    assertOneWinner(t, [...confirmed, ...intruders.flat()])
     t.same(await rowsOf(first, user), { ...NO_ROWS, authenticators: 1, recoveryCodes: 10 })
 
-    // Later, and one after the other: what was started before the winner is worth nothing after it.
+    // Later: all step tokens that were issued before the winner's confirmation are revoked.
     const late = await Promise.all([owner, ...others].map(intrude))
     t.same(tally(late.flat()), { '401 invalid-credential': late.length })
     t.same(await rowsOf(first, user), { ...NO_ROWS, authenticators: 1, recoveryCodes: 10 })
@@ -165,7 +165,7 @@ async function oneEnrollment(
       const { authenticatorId, setupKey } = answers[index]?.json() ?? {}
       return first.confirm(token, authenticatorId, first.codeAt(setupKey, first.clock.now()))
     })
-    isWonOnce(t, confirms)
+    assertOneWinner(t, confirms)
   }
 }
 
@@ -181,7 +181,7 @@ async function oneSetOfCodes(t: Test, { first, of }: Replicas, rounds: number): 
       of(0).newRecoveryCodes(accessToken),
       of(1).newRecoveryCodes(accessToken)
     ])
-    t.match(verdictOf(used), /^(200|422 code-rejected)$/, 'in time, or too late')
+    t.match(verdictOf(used), /^(200|422 code-rejected)$/, 'either before or after the new set')
     t.match(await rowsOf(first, user), { recoveryCodes: 10 })
 
     const tries = await Promise.all(
@@ -189,7 +189,7 @@ async function oneSetOfCodes(t: Test, { first, of }: Replicas, rounds: number): 
         verdictOf(await first.recover(await first.assertedToken(user), codes[1] ?? ''))
       )
     )
-    t.equal(tries[0], '422 code-rejected', 'the former set is dead')
+    t.equal(tries[0], '422 code-rejected', 'the former set is invalid')
     t.same(tries.slice(1).sort(), ['200', '422 code-rejected'])
   }
 }
@@ -216,7 +216,7 @@ async function oneAppStays(
       'authenticator.remove refused': 1,
       'mail authenticator_removed': 1
     })
-    // Whichever app it came from, and however late.
+    // The token is revoked, from whichever app its code came, and however late.
     const { accessToken = stepToken } = signIn.json()
     const me = await first.call('GET', '/v1/users/me', { as: accessToken })
     t.equal(verdictOf(me), '401 invalid-credential')
@@ -238,7 +238,7 @@ async function offOrAnother(t: Test, { first, of }: Replicas, rounds: number): P
     ])
     const isOff = off.statusCode === 204
     t.equal(verdictOf(off), isOff ? '204' : '401 invalid-credential')
-    if (isOff) isLate(t, [verdictOf(confirmed)])
+    if (isOff) assertLate(t, [verdictOf(confirmed)])
     else t.equal(verdictOf(confirmed), '200')
     const left = isOff ? 0 : 2
     t.same(await rowsOf(first, user), {
@@ -251,7 +251,7 @@ async function offOrAnother(t: Test, { first, of }: Replicas, rounds: number): P
   }
 }
 
-/** What `confirm` needs for one more app. */
+/** Starts one more app. Returns the arguments of `confirm`. */
 async function startAnother({ clock, codeAt, enroll }: TestApp, as: string) {
   const { authenticatorId, setupKey } = (await enroll(as)).json()
   return [as, authenticatorId as string, codeAt(setupKey, clock.now())] as const
@@ -261,7 +261,7 @@ function removeApp({ call }: TestApp, as: string, id: string): Promise<Answer> {
   return call('DELETE', `/v1/users/me/authenticators/${id}`, { as })
 }
 
-/** How many events of each kind are on record about the user, and how many mails to them. */
+/** Counts the audit events about the user by type and outcome, and the mails to them by kind. */
 async function tracesOf({ database: { prisma } }: TestApp, { id: userId, email }: TestUser) {
   const events = await prisma.auditEvent.findMany({ where: { userId } })
   const mails = await prisma.outboxMail.findMany({ where: { recipient: email } })
@@ -274,15 +274,15 @@ async function tracesOf({ database: { prisma } }: TestApp, { id: userId, email }
   return counts
 }
 
-/** Whoever comes too late is told so by a 4xx; which one depends on how late. */
-function isWonOnce(t: Test, answers: Answer[]): void {
+/** Asserts that one request won. The others get a 4xx that depends on how late they were. */
+function assertOneWinner(t: Test, answers: Answer[]): void {
   const { '200': won, ...lost } = tally(answers)
   t.equal(won, 1, 'one winner', { lost })
-  isLate(t, Object.keys(lost))
+  assertLate(t, Object.keys(lost))
 }
 
-function isLate(t: Test, verdicts: string[]): void {
+function assertLate(t: Test, verdicts: string[]): void {
   const expected = ['401 invalid-credential', '404 enrollment-not-found', '422 code-rejected']
   const others = verdicts.filter((verdict) => !expected.includes(verdict))
-  t.same(others, [], 'the others are told that they are late')
+  t.same(others, [], 'the others get a response for late requests')
 }

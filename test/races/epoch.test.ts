@@ -1,4 +1,4 @@
-// S11: a change of password, a disabling and a reset kill every token of before, those too that are made at that moment.
+// S11: a change of password, a disabling and a reset revoke all earlier tokens, including tokens issued at that moment.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { EnrolledUser, TestApp, TestUser } from '../support/app.ts'
@@ -7,22 +7,22 @@ import { tally, verdictOf } from '../support/guesses.ts'
 import { atOnce, type Replicas, race } from '../support/replicas.ts'
 import { NO_ROWS, rowsOf } from '../support/two-factor-rows.ts'
 
-/** What a sign-in that came too late may be told, or one whose code another has used. */
+/** The responses to a sign-in that is too late, or whose code another request has used. */
 const LATE = ['401 invalid-credential', '422 code-rejected']
 const NEW_PASSWORD = 'another horse, another battery'
 
 race(t, async (t, replicas, rounds) => {
-  await t.test('S11: 401 for what signed in while the user was being disabled', (t) =>
+  await t.test('S11: 401: a token from a sign-in during a disabling is revoked', (t) =>
     disabledMeanwhile(t, replicas, rounds(20))
   )
-  await t.test('S11: 401 for what signed in while the password was being changed', (t) =>
+  await t.test('S11: 401: a token from a sign-in during a change of password is revoked', (t) =>
     passwordChangedMeanwhile(t, replicas, rounds(10))
   )
-  await t.test('S11: 401 for what signed in while the user was being reset', (t) =>
+  await t.test('S11: 401: a token from a sign-in during a reset is revoked', (t) =>
     resetMeanwhile(t, replicas, rounds(100))
   )
-  await t.test('S16: whoever finishes the set-up while being reset has nothing of it', (t) =>
-    resetAmidSetUp(t, replicas, rounds(40))
+  await t.test('S16: 200: a set-up that is confirmed during a reset leaves nothing', (t) =>
+    resetDuringSetUp(t, replicas, rounds(40))
   )
 })
 
@@ -39,9 +39,9 @@ async function disabledMeanwhile(t: Test, { first, of }: Replicas, rounds: numbe
       ...signIns.map((signIn, index) => sleep(index * 3).then(signIn))
     ])
     t.equal(disabled.statusCode, 200)
-    await isAllDead(t, first, user, answers)
+    await assertAllRevoked(t, first, user, answers)
     t.equal((await change(first, user, { disabled: false })).statusCode, 200)
-    await isAllDead(t, first, user, answers)
+    await assertAllRevoked(t, first, user, answers)
     first.clock.advance({ minutes: 15 })
   }
 }
@@ -55,7 +55,7 @@ async function passwordChangedMeanwhile(t: Test, { first, of }: Replicas, rounds
       recoveryCodes = await first.newRecoveryCodes(await user.accessToken())
     }
     const next = round % 2 === 0 ? NEW_PASSWORD : user.password
-    // The new password's hash takes its time, and the sign-ins are spread over it.
+    // Hashing the new password takes time, and the sign-ins are spread over it.
     const signIns = await prepareSignIns(of, user, recoveryCodes.splice(0, 3))
     const [changed, withOldPassword, ...answers] = await Promise.all([
       change(of(round), user, { password: next }),
@@ -63,7 +63,7 @@ async function passwordChangedMeanwhile(t: Test, { first, of }: Replicas, rounds
       ...signIns.map((signIn, index) => sleep(index * (10 + round * 3)).then(signIn))
     ])
     t.equal(changed.statusCode, 200)
-    await isAllDead(t, first, user, answers)
+    await assertAllRevoked(t, first, user, answers)
     if (withOldPassword.statusCode === 200) {
       const verified = await first.verify(withOldPassword.json().stepToken, user.nextCode())
       t.equal(verdictOf(verified), '401 invalid-credential')
@@ -83,13 +83,13 @@ async function resetMeanwhile(t: Test, { first, of }: Replicas, rounds: number) 
       ...signIns.map((signIn, index) => sleep(index * 2).then(signIn))
     ])
     t.equal(reset.statusCode, 200)
-    await isAllDead(t, first, user, answers)
+    await assertAllRevoked(t, first, user, answers)
     t.same(await rowsOf(first, user), NO_ROWS)
     first.clock.advance({ minutes: 15 })
   }
 }
 
-async function resetAmidSetUp(t: Test, { first, of }: Replicas, rounds: number) {
+async function resetDuringSetUp(t: Test, { first, of }: Replicas, rounds: number) {
   const user = await first.createUser()
   for (let round = 0; round < rounds; round += 1) {
     const token = await first.assertedToken(user)
@@ -110,7 +110,7 @@ function resetOf({ call }: TestApp, { id, account }: TestUser): Promise<Answer> 
   return call('POST', `/v1/users/${id}/reset`, { as: account.apiKey })
 }
 
-/** The second steps of sign-ins that have begun: a code, and some recovery codes. */
+/** Starts sign-ins and returns their second steps: one code, and some recovery codes. */
 async function prepareSignIns(
   of: Replicas['of'],
   user: EnrolledUser,
@@ -126,7 +126,7 @@ async function prepareSignIns(
   })
 }
 
-async function isAllDead(t: Test, { call }: TestApp, user: TestUser, answers: Answer[]) {
+async function assertAllRevoked(t: Test, { call }: TestApp, user: TestUser, answers: Answer[]) {
   const { '200': _signedIn, ...others } = tally(answers)
   t.same(
     Object.keys(others).filter((verdict) => !LATE.includes(verdict)),

@@ -1,12 +1,12 @@
-// S1, S3, S4: however many requests come at once, on however many replicas, a code is good once and no budget
-// is exceeded.
+// S1, S3, S4: a code is accepted only once and no budget is exceeded, for any number of concurrent requests on any
+// number of replicas.
 import t, { type Test } from 'tap'
 import type { EnrolledUser, TestApp } from '../support/app.ts'
 import { tally, WRONG_RECOVERY_CODE, wrongCode } from '../support/guesses.ts'
 import { atOnce, type Replicas, race } from '../support/replicas.ts'
 
 const AT_ONCE = 40
-/** Losers of a race are judged again, as the replays that they are: ten of them lock the path. */
+/** The losers of a race are judged again, as replays. Ten of them lock the path. */
 const ONE_WINNER = {
   '200': 1,
   '422 code-rejected': 10,
@@ -14,19 +14,24 @@ const ONE_WINNER = {
 }
 
 race(t, async (t, replicas, rounds) => {
-  await t.test('S4: one code, forty step tokens: one 200', (t) => oneCode(t, replicas, rounds(20)))
-  await t.test('S4: one code, one step token: one 200', (t) =>
+  await t.test('S4: 422: one code under forty step tokens is accepted once', (t) =>
+    oneCode(t, replicas, rounds(20))
+  )
+  await t.test('S4: 422: one code under one step token is accepted once', (t) =>
     oneStepToken(t, replicas, rounds(20))
   )
-  await t.test('S4: one recovery code: one 200', (t) => oneRecoveryCode(t, replicas, rounds(20)))
-  await t.test('S3: a hundred wrong codes, one step token: five are judged', (t) =>
+  await t.test('S4: 422: one recovery code is accepted once', (t) =>
+    oneRecoveryCode(t, replicas, rounds(20))
+  )
+  await t.test('S3: 429: five of a hundred wrong codes under one step token are judged', (t) =>
     wrongUnderOneToken(t, replicas, rounds(5))
   )
-  await t.test('S3: a hundred wrong codes, twenty step tokens: ten are judged', (t) =>
+  await t.test('S3: 429: ten of a hundred wrong codes under twenty step tokens are judged', (t) =>
     wrongUnderManyTokens(t, replicas, rounds(5))
   )
-  await t.test('S5: wrong codes and wrong recovery codes at once: five of each are judged', (t) =>
-    wrongOnBothPaths(t, replicas, rounds(5))
+  await t.test(
+    'S5: 429: five wrong codes and five wrong recovery codes are judged in a race',
+    (t) => wrongOnBothPaths(t, replicas, rounds(5))
   )
 })
 
@@ -50,11 +55,11 @@ async function oneStepToken(t: Test, { first, of }: Replicas, rounds: number): P
     const stepToken = await first.assertedToken(user)
     const code = user.codeAt(first.clock.now())
     const counts = tally(await atOnce(AT_ONCE, (index) => of(index).verify(stepToken, code)))
-    // Whoever was admitted before the winner finished is 422; whoever came after it, 401.
-    const { '422 code-rejected': late = 0, '401 invalid-credential': dead = 0, ...rest } = counts
+    // A request that was admitted before the winner finished gets 422; a later one gets 401.
+    const { '422 code-rejected': late = 0, '401 invalid-credential': later = 0, ...rest } = counts
     t.same(rest, { '200': 1 })
-    t.equal(late + dead, AT_ONCE - 1)
-    t.match(await pathsOf(first, user), { codeFailures: 0 }, 'losing it is no guess')
+    t.equal(late + later, AT_ONCE - 1)
+    t.match(await pathsOf(first, user), { codeFailures: 0 }, 'a lost race is no failed guess')
   }
 }
 
@@ -102,7 +107,7 @@ async function wrongUnderManyTokens(t: Test, replicas: Replicas, rounds: number)
     const remaining = answers.flatMap((answer) =>
       answer.statusCode === 422 ? [answer.json().attemptsRemaining] : []
     )
-    t.ok(remaining.includes(0), 'the last to be judged is told that it was the last')
+    t.ok(remaining.includes(0), 'the last judged request reports that no attempts remain')
     const lockedUntil = new Date(first.clock.now().getTime() + 15 * 60_000)
     t.match(await pathsOf(first, user), { codeFailures: 10, codeLockedUntil: lockedUntil })
     const attempts = await attemptsOn(first, user, 'codeAttempts')
@@ -137,11 +142,11 @@ async function wrongOnBothPaths(t: Test, replicas: Replicas, rounds: number): Pr
   }
 }
 
-/** A lock later, a right code clears what has been counted. */
+/** Waits for the lock to end. Then a right code clears the counted failures. */
 async function startOver(t: Test, app: TestApp, user: EnrolledUser): Promise<void> {
   app.clock.advance({ minutes: 15 })
   const answer = await app.verify(await app.assertedToken(user), user.codeAt(app.clock.now()))
-  t.equal(answer.statusCode, 200, 'the right code is still good afterwards')
+  t.equal(answer.statusCode, 200, 'the right code is accepted afterwards')
   await app.database.prisma.stepToken.deleteMany({ where: { userId: user.id } })
 }
 

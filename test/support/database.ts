@@ -7,11 +7,8 @@ import { PGlite } from '@electric-sql/pglite'
 import pg from 'pg'
 import type { Test } from 'tap'
 import manifest from '../../package.json' with { type: 'json' }
-import {
-  type Database,
-  type DatabaseTimeouts,
-  openDatabase
-} from '../../src/data/engine/database.ts'
+import { type Database, openDatabase } from '../../src/data/engine/database.ts'
+import type { DatabaseTimeouts } from '../../src/data/engine/engine.ts'
 import { readMigrations } from '../../src/data/engine/migrations/migrations.ts'
 
 /** `url` is there on a PostgreSQL server only: what is in memory has no second door. */

@@ -33,7 +33,9 @@ export type Accounts = ReturnType<typeof createAccounts>
 
 export function createAccounts({ prisma, query }: Clients) {
   return {
-    /** Makes an account with its policy and its first API key, all or nothing. Null: the slug is taken. */
+    /**
+     * Creates an account with its policy and its first API key in one transaction. Returns null if the slug is taken.
+     */
     async create(
       account: Account,
       apiKey: Omit<NewApiKey, 'accountId'>,
@@ -56,13 +58,15 @@ export function createAccounts({ prisma, query }: Clients) {
       }
     },
 
+    /** Returns null if the account does not exist. */
     find(id: string): Promise<Account | null> {
       return prisma.account.findUnique({ where: { id } })
     },
 
     /**
-     * The account that people name when they sign in through its provider. Null: no such account. One statement, whether
-     * there is one or not, so that the time tells nothing.
+     * Finds the account that a user names at a sign-in through its identity provider. Returns null if it does not
+     * exist. Runs the same single statement in both cases, so that the response time does not reveal which accounts
+     * exist.
      */
     async findBySlug(slug: string): Promise<NamedAccount | null> {
       const [row] = await query<DoorsRow, string>(bySlug, slug)
@@ -71,7 +75,7 @@ export function createAccounts({ prisma, query }: Clients) {
       return { id, sso }
     },
 
-    /** Oldest first: ids are UUIDv7, so their order is the order of creation. */
+    /** Returns a page of all accounts, oldest first: ids are UUIDv7, so their order is the order of creation. */
     async list({ limit, after }: PageRequest): Promise<Page<Account>> {
       const rows = await prisma.account.findMany({
         where: after ? { id: { gt: after } } : {},
@@ -81,7 +85,7 @@ export function createAccounts({ prisma, query }: Clients) {
       return pageOf(rows, limit)
     },
 
-    /** Null: no such account. */
+    /** Changes an account. Returns null if it does not exist. */
     change(id: string, change: AccountChange, event: SignedAuditEvent): Promise<Account | null> {
       const data: Prisma.AccountUpdateManyMutationInput = change
       return prisma.$transaction(async (transaction) => {

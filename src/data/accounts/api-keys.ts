@@ -24,13 +24,14 @@ export interface NewApiKey {
   expiresAt: Date | null
 }
 
-/** How stale `lastUsedAt` may get: one write a minute is enough to see whether a key is in use. */
+/** `lastUsedAt` may be out of date by this time. One write per minute is enough to see whether a key is in use. */
 const LAST_USED_PRECISION_SECONDS = 60
 
 export type ApiKeys = ReturnType<typeof createApiKeys>
 
 export function createApiKeys(prisma: PrismaClient) {
   return {
+    /** Stores a key with the hash of its secret. */
     create(apiKey: NewApiKey, event: SignedAuditEvent): Promise<ApiKey> {
       return prisma.$transaction(async (transaction) => {
         const created = await transaction.apiKey.create({
@@ -42,13 +43,18 @@ export function createApiKeys(prisma: PrismaClient) {
       })
     },
 
-    /** With the hash, for the one place that compares it. Null: no such key. */
+    /**
+     * Returns a key with the hash of its secret, for the one place that compares it; null if the key does not exist.
+     */
     async findWithHash(id: string): Promise<(ApiKey & { secretHash: Uint8Array }) | null> {
       const row = await prisma.apiKey.findUnique({ where: { id } })
       return row && asApiKey(row)
     },
 
-    /** Of one account, or of all for the operator (null). Ordered by id, which is random: no order but a stable one. */
+    /**
+     * Returns a page of the keys of one account, or of all accounts for the operator (null). The order is by id, which
+     * is random: it means nothing, but it is stable.
+     */
     async list(accountId: string | null, { limit, after }: PageRequest): Promise<Page<ApiKey>> {
       const rows = await prisma.apiKey.findMany({
         where: { ...(accountId ? { accountId } : {}), ...(after ? { id: { gt: after } } : {}) },
@@ -59,7 +65,10 @@ export function createApiKeys(prisma: PrismaClient) {
       return pageOf(rows.map(asApiKey), limit)
     },
 
-    /** Of one account, or of any for the operator (null). Null: no such key. */
+    /**
+     * Returns the account of a key, or null if the key does not exist in this account. The operator passes null for any
+     * account.
+     */
     async findAccountOf(accountId: string | null, id: string): Promise<string | null> {
       const key = await prisma.apiKey.findFirst({
         where: { ...(accountId ? { accountId } : {}), id },
@@ -68,7 +77,7 @@ export function createApiKeys(prisma: PrismaClient) {
       return key?.accountId ?? null
     },
 
-    /** False: no such key. */
+    /** Revokes a key. Returns false if it does not exist. */
     revoke(accountId: string, id: string, event: SignedAuditEvent): Promise<boolean> {
       return prisma.$transaction(async (transaction) => {
         const revoked = await transaction.apiKey.deleteMany({ where: { accountId, id } })
@@ -78,7 +87,7 @@ export function createApiKeys(prisma: PrismaClient) {
       })
     },
 
-    /** Notes that the key was used, to the minute. */
+    /** Records the time at which the key was used, to the minute. */
     async noteUse({ accountId, id }: Pick<ApiKey, 'accountId' | 'id'>, now: Date): Promise<void> {
       const stale = new Date(now.getTime() - LAST_USED_PRECISION_SECONDS * 1000)
       await prisma.apiKey.updateMany({
@@ -89,7 +98,7 @@ export function createApiKeys(prisma: PrismaClient) {
   }
 }
 
-/** Scopes are a text array in the database; only `create` writes it, from the typed list. */
+/** Types the scopes, which are a text array in the database. Only `create` writes it, from the typed list. */
 function asApiKey<Row extends { scopes: string[] }>(row: Row): Row & { scopes: Scope[] } {
   return { ...row, scopes: row.scopes as Scope[] }
 }

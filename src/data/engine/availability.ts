@@ -1,6 +1,8 @@
 import { Prisma } from '../../generated/prisma/client.ts'
 
-/** Prisma's own codes for: unreachable, timed out, closed, pool exhausted, transaction not to be had, too many connections. */
+/**
+ * Prisma's codes for: unreachable, timed out, closed, pool exhausted, transaction not started, too many connections.
+ */
 const PRISMA_CODES = new Set([
   'P1001',
   'P1002',
@@ -13,7 +15,7 @@ const PRISMA_CODES = new Set([
 ])
 
 /**
- * SQLSTATE classes and codes of a server that can't take the request now: connection exceptions (08), insufficient
+ * SQLSTATE classes and codes of a server that cannot serve the request now: connection exceptions (08), insufficient
  * resources (53), operator intervention (57), read-only (25006), deadlock and serialization failure (40).
  */
 const SQLSTATE = /^(08...|53...|57...|25006|40...)$/
@@ -28,7 +30,7 @@ const SOCKET_CODES = new Set([
   'EHOSTUNREACH'
 ])
 
-/** Kinds that the driver adapters give to a connection that is gone. */
+/** The kinds of error that the driver adapters report for a lost connection. */
 const ADAPTER_KINDS = new Set([
   'DatabaseNotReachable',
   'ConnectionClosed',
@@ -37,15 +39,15 @@ const ADAPTER_KINDS = new Set([
   'TlsConnectionError'
 ])
 
-/** What `pg` says in words only. */
+/** Errors that `pg` reports only by their message. */
 const PG_MESSAGES =
   /connection terminated|timeout expired|timeout exceeded when trying to connect|query read timeout|client has encountered a connection error|client was closed/i
 
-/** Those of them that say that the server didn't answer; a pool whose connections are all at work says another. */
+/** The subset of them that means that the server did not respond. A pool with all connections busy reports another. */
 const PG_SILENCE =
   /query read timeout|connection terminated due to connection timeout|timeout expired/i
 
-/** Whether an error says that the database can't be reached or can't take more, so that a retry may help. */
+/** Returns whether an error means that the database is unreachable or overloaded, so that a retry may help. */
 export function isDatabaseUnavailable(error: unknown): boolean {
   return someCause(error, (found) => {
     if (found instanceof Prisma.PrismaClientInitializationError) return true
@@ -57,17 +59,20 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   })
 }
 
-/** Whether an error is the lack of any answer from the server, be it to a query or to who wants to connect. */
+/**
+ * Returns whether an error means that the server did not respond at all, neither to a query nor to a connection
+ * attempt.
+ */
 export function isSilence(error: unknown): boolean {
   return someCause(error, ({ message }) => PG_SILENCE.test(message))
 }
 
-/** Whether an error says that the server takes no writes (SQLSTATE 25006). */
+/** Returns whether an error means that the server accepts no writes (SQLSTATE 25006). */
 export function isReadOnly(error: unknown): boolean {
   return someCause(error, (found) => marksOf(found).codes.includes('25006'))
 }
 
-/** Whether a server has answered that it has no connection to spare (SQLSTATE 53300). */
+/** Returns whether an error means that the server has no free connection (SQLSTATE 53300). */
 export function isOutOfConnections(error: unknown): boolean {
   return someCause(error, (found) => marksOf(found).codes.includes('53300'))
 }
@@ -77,7 +82,7 @@ function someCause(error: unknown, isMeant: (found: Error) => boolean): boolean 
   return isMeant(error) || someCause(driverErrorOf(error) ?? error.cause, isMeant)
 }
 
-/** What an error is known by; the driver adapters put it into a `cause` that is no error itself. */
+/** Returns the kind and the codes of an error. The driver adapters put them into a `cause` that is no Error itself. */
 function marksOf(error: Error): { kind: unknown; codes: string[] } {
   const { code, kind, originalCode } = { ...(error.cause ?? {}), ...error } as Record<
     string,
@@ -86,7 +91,7 @@ function marksOf(error: Error): { kind: unknown; codes: string[] } {
   return { kind, codes: [code, originalCode].filter((value) => typeof value === 'string') }
 }
 
-// Prisma keeps the driver's error in `meta` when it has no code of its own for it.
+// Prisma keeps the driver's error in `meta` if it has no code of its own for the error.
 function driverErrorOf(error: Error): unknown {
   const { meta } = error as { meta?: { driverAdapterError?: unknown } }
   return meta?.driverAdapterError

@@ -1,13 +1,14 @@
-// Work that many requests ask for at the same time, done for all of them by one statement: to the database, a statement
-// for ten costs little more than one for one.
+// Batches work that many requests need at the same time into one statement. A statement for ten requests costs the
+// database little more than a statement for one.
 import DataLoader from 'dataloader'
 
-/** Each costs the database some 50 µs: whoever is last among them waits a millisecond. */
+/** Each input costs the database about 50 µs, so the last input of a batch waits one millisecond. */
 const MAX = 20
 
 /**
- * Answers the calls of one turn of the event loop by as few calls of `doAll` as `max` allows, which answers each input
- * in its place. A call that is alone waits for nobody. When `doAll` throws, all of its calls do.
+ * Returns a function whose calls within one turn of the event loop share as few calls of `doAll` as `max` allows.
+ * `doAll` resolves to one output for each input, in the order of the inputs. A single call does not wait for others. If
+ * `doAll` throws, all calls in its batch throw.
  */
 export function inBatches<Input, Output>(
   doAll: (inputs: readonly Input[]) => Promise<Output[]>,
@@ -16,7 +17,7 @@ export function inBatches<Input, Output>(
   const loader = new DataLoader<Input, Output>(doAll, {
     cache: false,
     maxBatchSize: max,
-    // After all sockets that were ready have been read.
+    // Runs after the event loop has read all sockets that were ready.
     batchScheduleFn: (run) => setImmediate(run)
   })
   return (input) => loader.load(input)

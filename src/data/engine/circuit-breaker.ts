@@ -1,29 +1,32 @@
-// While a server is known to be of no use, whoever asks hears it at once: waiting for the same silence again would
-// only make the queue longer that has to be worked off when the server is back.
+// While a server is known to be unavailable, every caller is rejected immediately. If callers waited for the same
+// timeout again, they would only lengthen the queue that must be processed when the server is back.
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const PROBE_PAUSE_MS = 250
 
 export interface CircuitBreakerOptions {
-  /** Whether an error says that the server is of no use to the next one either. */
+  /** Returns whether an error means that the next call would fail too. */
   trips(error: unknown): boolean
-  /** Resolves when the server is of use; throws, in bounded time, while it is not. */
+  /** Resolves if the server is available. Throws within bounded time if it is not. */
   probe(): Promise<void>
-  /** Hears of each opening, before anyone is turned away. */
+  /** Is called each time the circuit opens, before any call is rejected. */
   onOpen(cause: unknown): void
   onClose(): void
-  /** What whoever is turned away is told. */
+  /** Returns the error that rejected calls throw. */
   refusal(cause: unknown): Error
 }
 
 export interface CircuitBreaker {
-  /** Does the work, or throws the refusal without doing it while the circuit is open. */
+  /** Runs the work. While the circuit is open, throws the refusal and does not start the work. */
   guard<Result>(work: () => Promise<Result>): Promise<Result>
-  /** Ends the probing. */
+  /** Stops the probes. */
   end(): void
 }
 
-/** Opens at the first error that trips it, and closes by itself, at the latest a pause and a probe after the server is back. */
+/**
+ * Returns a circuit breaker that opens at the first error that trips it. It closes by itself, at most one pause and one
+ * probe after the server is back.
+ */
 export function createCircuitBreaker({
   trips,
   probe,
@@ -56,7 +59,7 @@ export function createCircuitBreaker({
       try {
         return await work()
       } catch (cause) {
-        // What was begun before the server was away says nothing of it now.
+        // Work that started before the last outage says nothing about the server's current state.
         if (!openedBy && closings === begunAfter && trips(cause)) {
           openedBy = { cause }
           onOpen(cause)

@@ -6,13 +6,13 @@ const PAUSE_MS = 500
 
 export interface DatabaseWait {
   seconds: number
-  /** Hears, once, why there is anything to wait for. */
+  /** Is called once, with the error that makes waiting necessary. */
   onWait(error: unknown): void
 }
 
 /**
- * Resolves when the database can be used. Throws what stands in the way when the time is over, or at once where waiting
- * changes nothing: a wrong password, a database that does not exist.
+ * Waits until the database is available. Throws the last error when the time is over. Throws immediately if waiting
+ * cannot help: the password is wrong, or the database does not exist.
  */
 export async function untilAvailable(
   { ping }: Pick<Database, 'ping'>,

@@ -7,14 +7,14 @@ import { lockFolder } from './folder-lock.ts'
 import type { Statement } from './statements.ts'
 
 /**
- * Opens the database in `<folder>/pg`, creating what is missing; the first time takes seconds.
- * A write that was acknowledged survives the death of the process, not that of the machine: PGlite
- * never asks the disk to flush. Throws when another process has the folder open.
+ * Opens the database in `<folder>/pg` and creates it if it is missing, which takes seconds. An acknowledged write
+ * survives a crash of the process, but not of the machine: PGlite never flushes the disk. Throws if another process has
+ * the folder open.
  */
 export async function openEmbedded(folder: string): Promise<Engine> {
   if (!folder) throw new Error('DATABASE_URL must name a folder after pglite:, as in pglite:./data')
   const path = join(resolve(folder), 'pg')
-  // Secrets are sealed, but addresses and password hashes are not: nobody else may look inside.
+  // Secrets are sealed, but addresses and password hashes are not. Other users of the machine must not read them.
   await mkdir(path, { recursive: true, mode: 0o700 })
   const unlock = await lockFolder(resolve(folder))
   try {
@@ -23,12 +23,12 @@ export async function openEmbedded(folder: string): Promise<Engine> {
   } catch (cause) {
     await unlock()
     const reason = cause instanceof Error ? cause.message : cause
-    // The likeliest reason that PGlite doesn't name: the files are of another major version.
+    // PGlite does not name the most likely cause: the files belong to another major version.
     throw new Error(`the database in ${path} can't be opened: ${reason}`, { cause })
   }
 }
 
-/** An engine on an instance already loaded, which the engine's `close` closes. */
+/** Returns an engine on a loaded instance. The engine's `close` closes the instance. */
 export function embeddedEngine(pglite: PGlite): Engine {
   const adapter = new PrismaPGlite(pglite)
   const runScript = async (sql: string) => {
@@ -43,7 +43,7 @@ export function embeddedEngine(pglite: PGlite): Engine {
     ping: () => runScript('SELECT 1'),
     poolUse: () => null,
     withMigrationConnection: (work) => work({ adapter, runScript }),
-    // The folder's lock has kept other processes out since the start.
+    // The folder's lock has excluded other processes since the start.
     exclusively: (work) => work(),
     close: () => pglite.close()
   }

@@ -1,10 +1,10 @@
-// A lock that ends with its process, however that ends. Lock files judged by their age (as
-// proper-lockfile's) fit badly: after a kill the next start would wait until the file is stale,
-// and a holder whose event loop is busy for seconds, as in the first start of an embedded
-// database, would look dead. A process number alone misleads in containers, where every service
-// is process 1. So the proof of life is a listening Unix socket, which the kernel answers for
-// and takes away: across containers that share the folder, and while the event loop is busy.
-// File systems without sockets (some mounts, Windows) get a plain file, judged by the process.
+// A lock that ends with its process, even if the process is killed or crashes. Lock files that are judged by their age
+// (such as those of proper-lockfile) do not fit. After `kill -9`, the next start would wait until the file is stale.
+// And a holder whose event loop is busy for seconds, as in the first start of an embedded database, would look crashed.
+// A process number alone is not enough in containers, where every service is process 1. So the proof is a listening
+// Unix socket. The kernel accepts connections to it and removes it with the process. That works across containers that
+// share the folder, and while the event loop is busy. On file systems without sockets (some mounts, Windows), the claim
+// is a plain file and is judged by its process.
 
 import { randomBytes, randomInt } from 'node:crypto'
 import { renameSync } from 'node:fs'
@@ -13,23 +13,23 @@ import { connect, createServer } from 'node:net'
 import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-// A claim's name tells whose it is: process number and start, then what makes it unique.
+// The name of a claim contains the number and the start of its process, and a random part that makes it unique.
 const claimPattern = /^lock\.(\d+)\.(\d+)\.[0-9a-f]+$/
-// `sun_path` holds 104 bytes on macOS and 108 on Linux, a NUL included; four are for `.new`.
+// `sun_path` has 104 bytes on macOS and 108 on Linux, including a NUL; four bytes are for `.new`.
 const SOCKET_PATH_MAX_BYTES = 99
-// Claims of a moment withdraw for each other; the pauses are random, so one of them comes through.
+// Claims that are staked at the same moment withdraw for each other. The pauses are random, so one of them succeeds.
 const TRIES = 6
 const PAUSE_MAX_MS = 80
 
 type Claim = { name: string; withdraw(): Promise<void> }
 
 /**
- * Takes the folder for this process and returns what gives it back. Throws within half a second
- * when a living process has it; what dead ones left is cleared away.
+ * Locks the folder for this process and returns the function that unlocks it. Throws within half a second if a running
+ * process holds the lock. Removes the claims of processes that have ended.
  *
- * Each contender first stakes a claim of its own, then looks for others': of two, at least the
- * later sees the earlier and withdraws, so never do both hold the folder. Claims have unique
- * names, so clearing a dead one can never hit a living one.
+ * Each contender first stakes its own claim, then looks for other claims. Of two contenders, at least the later one
+ * sees the earlier one and withdraws, so two processes never hold the folder. Claims have unique names, so removing the
+ * claim of an ended process never removes the claim of a running one.
  */
 export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   for (let tries = 1; ; tries += 1) {
@@ -62,29 +62,29 @@ async function stakeClaim(folder: string): Promise<Claim> {
   }
 }
 
-/** The process number of a living claim other than one's own. */
+/** Returns the process number of another claim whose process is running. */
 async function findRival(folder: string, own: Claim): Promise<number | undefined> {
   for (const name of await readdir(folder)) {
     const [, pid, start] = claimPattern.exec(name) ?? []
     if (!pid || !start || name === own.name) continue
     const path = join(folder, name)
-    const isAlive = (await answersAt(path)) ?? (await isRunning(Number(pid), start))
+    const isAlive = (await isListening(path)) ?? (await isRunning(Number(pid), start))
     if (isAlive) return Number(pid)
     await rm(path, { force: true })
   }
   return undefined
 }
 
-/** Resolves to what stops the listening, or to nothing where there can be no socket. */
+/** Resolves to the function that closes the socket, or to undefined if the file system has no sockets. */
 async function listenAt(path: string): Promise<(() => Promise<void>) | undefined> {
   const short = shortest(path)
   if (!short) return undefined
   const server = createServer((socket) => socket.destroy())
-  // Being connected to is all it is for; it must not keep the process from ending.
+  // The socket only has to accept connections. It must not keep the process from ending.
   server.unref()
   return new Promise((resolve) => {
     server.once('error', () => resolve(undefined))
-    // Visible as a claim only once it listens: in between it would look dead.
+    // The claim becomes visible only when the socket listens. Before that, it would look abandoned.
     server.listen(`${short}.new`, () => {
       renameSync(`${short}.new`, short)
       resolve(() => new Promise<void>((closed) => server.close(() => closed())))
@@ -92,8 +92,8 @@ async function listenAt(path: string): Promise<(() => Promise<void>) | undefined
   })
 }
 
-/** Whether somebody listens; undefined where that can't be told. */
-async function answersAt(path: string): Promise<boolean | undefined> {
+/** Returns whether a process listens on the socket; undefined if that cannot be determined. */
+async function isListening(path: string): Promise<boolean | undefined> {
   const short = shortest(path)
   const isSocket = await lstat(path).then(
     (stats) => stats.isSocket(),
@@ -119,7 +119,7 @@ function shortest(path: string): string | undefined {
   return fits[0]
 }
 
-// A number may have gone to a younger process since, our own included; the start tells.
+// A younger process, even this one, may have the same number. The start distinguishes them.
 async function isRunning(pid: number, start: string): Promise<boolean> {
   const actualStart = (await startOf(pid)) ?? (pid === process.pid ? ownStart : undefined)
   if (actualStart !== undefined) return actualStart === start
@@ -131,14 +131,14 @@ async function isRunning(pid: number, start: string): Promise<boolean> {
   }
 }
 
-// Only this process knows it of itself, which is enough to know a claim of its own.
+// Without /proc, a process knows only its own start. That is enough to recognise its own claims.
 const ownStart = String(Math.floor(performance.timeOrigin))
 
-/** When a process started, in the kernel's ticks; 'never' once it has ended, undefined without /proc. */
+/** Returns when a process started, in the kernel's ticks; 'never' if it has ended, undefined without /proc. */
 async function startOf(pid: number): Promise<string | undefined> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
-  // The name in parentheses may hold spaces, so fields count from the last parenthesis on.
+  // The name in parentheses may contain spaces, so the fields are counted from the last parenthesis.
   const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  // A zombie has ended; only its parent has not asked yet.
+  // A zombie has ended. Its parent has only not read its exit status yet.
   return state === 'Z' ? 'never' : fields[18]
 }

@@ -8,11 +8,11 @@ import type { CircuitBreaker } from './circuit-breaker.ts'
 
 export interface Guard {
   breaker: CircuitBreaker
-  /** Whether a statement that failed like this leaves a connection of which no more can be hoped. */
+  /** Returns whether a statement that failed with this error leaves its connection unusable. */
   isLost(error: unknown): boolean
 }
 
-/** The adapter with every statement under the circuit breaker. It offers no transactions within transactions. */
+/** Returns the adapter with every statement under the circuit breaker. It has no nested transactions. */
 export function guardAdapter(
   factory: SqlMigrationAwareDriverAdapterFactory,
   guard: Guard
@@ -40,7 +40,7 @@ function guardConnections(adapter: SqlDriverAdapter, guard: Guard): SqlDriverAda
   }
 }
 
-// After a statement without an answer, ROLLBACK would wait for one on the same connection for as long again.
+// If a statement got no response, a ROLLBACK on the same connection would wait just as long again.
 function guardTransaction(transaction: Transaction, { breaker, isLost }: Guard): Transaction {
   let lost: { cause: unknown } | null = null
   const guard = async <Result>(statement: () => Promise<Result>): Promise<Result> => {

@@ -3,24 +3,23 @@ import { DriverAdapterError } from '@prisma/driver-adapter-utils'
 import pg from 'pg'
 import { isOutOfConnections, isReadOnly, isSilence } from './availability.ts'
 import { createCircuitBreaker } from './circuit-breaker.ts'
-import type { DatabaseTimeouts } from './database.ts'
-import type { DataLog, Engine, MigrationConnection } from './engine.ts'
+import type { DatabaseTimeouts, DataLog, Engine, MigrationConnection } from './engine.ts'
 import { guardAdapter } from './guarded-adapter.ts'
 import { withMigrationLock } from './migrations/lock.ts'
 import { createStatementNames } from './statement-names.ts'
 import type { Statement } from './statements.ts'
 
-// Ten connections feed one Node process; PostgreSQL's default of 100 then serves several replicas.
+// Ten connections are enough for one Node process. PostgreSQL's default of 100 then serves several replicas.
 const POOL_MAX = 10
-// A replica that freezes in a transaction must not hold its row locks for the others' lifetime.
+// A replica that freezes in a transaction must not block the other replicas with its row locks.
 const IDLE_IN_TRANSACTION_TIMEOUT_MS = 5000
 const PROBE_TIMEOUT_MS = 1000
 const IDLE_TIMEOUT_MS = 60_000
-// Old connections are replaced, so that load returns to a server that was away.
+// Old connections are replaced, so that load returns to a server that was unavailable.
 const CONNECTION_LIFETIME_SECONDS = 1800
 const KEEP_ALIVE_DELAY_MS = 10_000
-// A schema change that queues behind a long reader makes every later query queue behind itself:
-// better a deployment that fails than a service that stands still.
+// A schema change that waits for a long reader blocks every later query. A failed deployment is better than a service
+// that stands still.
 const SCHEMA_LOCK_TIMEOUT_MS = 10_000
 
 export type PostgresqlOptions = {
@@ -31,9 +30,9 @@ export type PostgresqlOptions = {
 }
 
 /**
- * A pool on a PostgreSQL server, connected by the first query. Time limits given in the URL beat
- * the ones set here. The death of a connection is logged; it fails at most the query it carried.
- * Once the server keeps silent or takes no writes, every query fails at once until it is back.
+ * Opens a pool of connections to a PostgreSQL server. The first query connects. Time limits in the URL take precedence
+ * over the limits in this file. A lost connection is logged and fails at most the query that was running on it. If the
+ * server does not respond or accepts no writes, every query fails immediately until the server is back.
  */
 export function openPostgresql({
   url,
@@ -41,7 +40,7 @@ export function openPostgresql({
   log,
   poolMax = POOL_MAX
 }: PostgresqlOptions): Engine {
-  const onError = (err: Error) => log?.warn({ err }, 'a database connection was lost')
+  const onError = (err: Error) => log?.warn({ err }, 'database connection lost')
   const pool = new pg.Pool({
     ...connectionTo(url),
     max: poolMax,
@@ -59,11 +58,11 @@ export function openPostgresql({
     trips: (error) => isSilence(error) || isReadOnly(error),
     probe: () => probe(url),
     onOpen: (err) => {
-      log?.warn({ err }, 'the database is away')
+      log?.warn({ err }, 'database unavailable')
       void renewConnections()
     },
-    onClose: () => log?.warn({}, 'the database is back'),
-    refusal: awayBecause
+    onClose: () => log?.warn({}, 'database available again'),
+    refusal: unavailableBecause
   })
   const adapter = new PrismaPg(pool, {
     statementNameGenerator: createStatementNames(),
@@ -92,10 +91,10 @@ export function openPostgresql({
   }
 }
 
-// Prisma makes its P1001 of it.
-function awayBecause(cause: unknown): Error {
+// Prisma turns this kind into its P1001.
+function unavailableBecause(cause: unknown): Error {
   const error = new DriverAdapterError({ kind: 'DatabaseNotReachable' })
-  error.message = `the database is away: ${cause instanceof Error ? cause.message : cause}`
+  error.message = `the database is unavailable: ${cause instanceof Error ? cause.message : cause}`
   return error
 }
 
@@ -109,13 +108,17 @@ function connectionTo(url: string): pg.ClientConfig {
   }
 }
 
-/** What every connection of a pool begins with. */
+/** Sets up each new connection of a pool. */
 async function beginSession(client: pg.ClientBase): Promise<void> {
-  // Prisma's adapter writes instants without an offset and reads them as UTC, whatever the time
-  // zone of the session: in any other zone every instant that SQL itself compares would be off.
-  // Plans are kept for the life of a connection: one made while a table was still empty would read all of it, whatever it
-  // has grown to; what a request asks for is always found by an index. And nothing runs long enough to be worth compiling.
-  // And a statement that waited for a row has to see what it has waited for, whatever the database's default is.
+  // Time zone: Prisma's adapter writes instants without an offset and reads them as UTC, in every time zone of the
+  // session. In any other zone, all comparisons of instants in SQL would be wrong.
+  //
+  // Sequential scans: a connection keeps its plans. A plan made for an empty table would read the whole table after it
+  // has grown. An index exists for everything that a request reads.
+  //
+  // JIT: no statement runs long enough to be worth compiling.
+  //
+  // Isolation: a statement that waited for a row must see the change it waited for, whatever the database's default is.
   await client.query(
     `SET TIME ZONE 'UTC'; SET enable_seqscan = off; SET jit = off;
     SET default_transaction_isolation = 'read committed'`
@@ -124,16 +127,16 @@ async function beginSession(client: pg.ClientBase): Promise<void> {
 }
 
 /**
- * Throws on a standby, and on a primary that takes no writes. What could be read there may be long out of date: a
- * token that was revoked since would be good again.
+ * Throws if the server is a standby, or a primary that accepts no writes. Its data may be out of date: a token that was
+ * revoked since would be accepted again.
  */
 async function requireWritable(connection: pg.ClientBase | pg.Pool): Promise<void> {
   const { rows } = await connection.query('SHOW transaction_read_only')
   if (rows[0]?.transaction_read_only !== 'on') return
-  throw Object.assign(new Error('the database takes no writes'), { code: '25006' })
+  throw Object.assign(new Error('the database accepts no writes'), { code: '25006' })
 }
 
-/** Connects anew, past the pool: what its connections are worth is what is in doubt. */
+/** Checks the server over a new connection, because the pool's connections may be broken. */
 async function probe(url: string): Promise<void> {
   const client = new pg.Client({
     ...connectionTo(url),
@@ -144,23 +147,23 @@ async function probe(url: string): Promise<void> {
     await client.connect()
     await requireWritable(client)
   } catch (error) {
-    // A server without a connection to spare is there, and the pool may hold some.
+    // A server without a free connection is available, and the pool may have connections to it.
     if (!isOutOfConnections(error)) throw error
   } finally {
-    // Not awaited: a server that keeps silent doesn't say goodbye either.
+    // Not awaited, because a server that does not respond does not close the connection either.
     void client.end()
   }
 }
 
 /**
- * Answers what replaces all connections that a pool has: idle ones at once, busy ones when they are given back. A
- * failover leaves them with a server that is gone, or that is now the standby.
+ * Returns the function that replaces all connections of a pool: idle ones immediately, busy ones when they are
+ * released. After a failover they lead to a server that is gone, or that is now the standby.
  */
 function renewalOf(pool: pg.Pool): () => Promise<void> {
   let generation = 0
   const bornIn = new WeakMap<pg.PoolClient, number>()
   pool.on('connect', (client) => bornIn.set(client, generation))
-  // The pool drops what it is given back with its end begun; a query that is still under way is cut off.
+  // The pool drops a connection that is already ending when it is released. A query that is still running is cut off.
   pool.on('release', (_error, client) => {
     if (bornIn.get(client) !== generation) void client.end()
   })
@@ -173,7 +176,7 @@ function renewalOf(pool: pg.Pool): () => Promise<void> {
   }
 }
 
-// A pool of its own, because the service's time limits would cut off the building of an index.
+// A separate pool, because the service's time limits would cut off the creation of an index.
 async function withMigrationPool<T>(
   url: string,
   work: (connection: MigrationConnection) => Promise<T>
@@ -184,7 +187,7 @@ async function withMigrationPool<T>(
     max: 1,
     lock_timeout: SCHEMA_LOCK_TIMEOUT_MS
   })
-  // The query under way reports the loss as well; without a listener Node would end the process.
+  // The running query reports the loss too. Without a listener, Node would end the process.
   pool.on('error', () => {})
   try {
     return await work({

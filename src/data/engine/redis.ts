@@ -1,21 +1,22 @@
 import { once } from 'node:events'
 import type { Redis } from 'ioredis'
 
-/** Whoever waits for a limit waits with a person; past this the answer is 503. */
+/** A person waits while a request limit is checked. After this time the response is 503. */
 export const REDIS_COMMAND_TIMEOUT_MS = 300
 const CONNECT_TIMEOUT_MS = 500
 const RECONNECT_MAX_MS = 1000
 
 /**
- * A Redis that fails fast: no queue while it is away, no retries, 300 ms a command. It reconnects by itself; until
- * then every command throws at once. Resolves when it is connected, or after half a second all the same: a service
- * whose Redis is away starts, and answers 503 where it would have to count.
+ * Opens a connection to Redis that fails fast: no queue while Redis is unavailable, no retries, 300 ms for each
+ * command. It reconnects by itself; until then every command throws immediately. Resolves when it is connected, or
+ * after half a second without a connection. A service whose Redis is unavailable starts, and responds 503 where it
+ * would have to count requests.
  */
 export async function openRedis(
   url: string,
   { commandTimeoutMs, onError }: { commandTimeoutMs: number; onError: (error: Error) => void }
 ): Promise<Redis> {
-  // Loaded where there is one, as the database engines are.
+  // Loaded on demand, like the database engines.
   const { Redis } = await import('ioredis')
   const redis = new Redis(url, {
     enableOfflineQueue: false,
@@ -24,7 +25,7 @@ export async function openRedis(
     connectTimeout: CONNECT_TIMEOUT_MS,
     retryStrategy: (tries) => Math.min(tries * 50, RECONNECT_MAX_MS)
   })
-  // Without a listener an error on an idle connection would end the process.
+  // Without a listener, an error on an idle connection would end the process.
   redis.on('error', onError)
   const patience = AbortSignal.timeout(CONNECT_TIMEOUT_MS)
   await once(redis, 'ready', { signal: patience }).catch(() => {})

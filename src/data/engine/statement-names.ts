@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto'
 
-// Prisma writes each shape of a query the same way each time. The bound is for shapes that vary
-// with their input (lists), which would otherwise fill the server's memory with plans.
+// Prisma writes each shape of a query in the same way every time. The bound is for shapes that vary with their input
+// (lists). Without it they would fill the server's memory with plans.
 const NAMES_MAX = 500
 
 /**
- * Names for prepared statements: the same text has the same name on every replica, another text
- * another one; '' (unnamed, so not kept by the server) for texts first seen after `max` others.
+ * Returns a function that names prepared statements. The same text has the same name on every replica, and different
+ * texts have different names. A text that is first seen after `max` others gets the name '': the server does not keep
+ * it.
  */
 export function createStatementNames(max = NAMES_MAX): (query: { sql: string }) => string {
   const names = new Map<string, string>()

@@ -1,44 +1,47 @@
-// Statements whose text never changes. They are put together and named once, the server prepares each of them once a
-// connection, and a call does no more than read their values from its input.
+// Statements whose text never changes. They are composed and named once, and the server prepares each of them once per
+// connection. A call only reads the values from its input.
 import { createHash } from 'node:crypto'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 
 type Read<Input> = (input: Input) => unknown
 
-/** A piece of SQL with places for values, and how each value is read from an input. */
+/** A piece of SQL with places for values, and the function that reads each value from an input. */
 export interface Template<Input> {
-  /** One more than there are places. */
+  /** The SQL before, between and after the places: one text more than there are places. */
   texts: readonly string[]
   reads: readonly Read<Input>[]
 }
 
-/** A whole statement, prepared under a name that tells its text: the same on every replica, another for another text. */
+/** A complete statement. Its name is derived from its text: the same on every replica, and different for each text. */
 export interface Statement<Input> {
   name: string
   text: string
   valuesOf(input: Input): unknown[]
 }
 
-/** What an aggregate of the data layer runs its statements on. */
+/** The two ways in which the data layer runs statements. */
 export interface Clients {
   prisma: PrismaClient
   query: Query
 }
 
-/** Runs one statement on the driver itself: Prisma's work on it would be more than the database's (docs/decisions/0012). */
+/**
+ * Runs one statement directly on the driver. Prisma would spend more time on it than the database
+ * (docs/decisions/0012).
+ */
 export type Query = <Row, Input>(statement: Statement<Input>, input: Input) => Promise<Row[]>
 
-/** SQL as it stands, without values. */
+/** Returns a template of SQL without values. */
 export function raw(text: string): Template<unknown> {
   return { texts: [text], reads: [] }
 }
 
-/** The template, or nothing. */
+/** Returns the template if the condition holds, and an empty template otherwise. */
 export function when<Input>(holds: boolean, template: Template<Input>): Template<Input> {
   return holds ? template : raw('')
 }
 
-/** A template of SQL with functions that read its values, and with other templates. */
+/** Builds a template from SQL, functions that read its values, and other templates. */
 export function template<Input>(
   strings: TemplateStringsArray,
   ...parts: (Read<Input> | Template<Input>)[]
@@ -57,7 +60,7 @@ export function template<Input>(
   return { texts, reads }
 }
 
-/** The template over a whole of which its own input is a part. */
+/** Returns the template for an input of which the template's own input is a part. */
 export function on<Whole, Part>(
   part: (whole: Whole) => Part,
   { texts, reads }: Template<Part>
@@ -65,7 +68,7 @@ export function on<Whole, Part>(
   return { texts, reads: reads.map((read) => (whole: Whole) => read(part(whole))) }
 }
 
-/** A value that the same function reads in several places is sent once. */
+/** Turns a template into a statement. A value that the same function reads in several places is sent once. */
 export function prepare<Input>({ texts, reads }: Template<Input>): Statement<Input> {
   const [head = '', ...rest] = texts
   const sent = [...new Set(reads)]
@@ -75,7 +78,7 @@ export function prepare<Input>({ texts, reads }: Template<Input>): Statement<Inp
   return { name, text, valuesOf: (input) => sent.map((read) => sentForm(read(input))) }
 }
 
-/** The template with the values of an input, for a statement that Prisma runs. */
+/** Fills a template with the values of an input, for a statement that Prisma runs. */
 export function filled<Input>({ texts, reads }: Template<Input>, input: Input): Prisma.Sql {
   return new Prisma.Sql(
     texts,
@@ -83,12 +86,12 @@ export function filled<Input>({ texts, reads }: Template<Input>, input: Input): 
   )
 }
 
-/** Many inputs as one value of JSON, each with its place, from 0: for `json_to_recordset`. */
+/** Returns many inputs as one JSON value for `json_to_recordset`. Each has its `place`, counted from 0. */
 export function inPlaces(inputs: readonly object[]): string {
   return JSON.stringify(inputs.map((input, place) => ({ ...input, place })))
 }
 
-/** The rows of such a statement, each where its input is; null for an input that has none. */
+/** Returns the rows of such a statement in the order of the inputs; null for an input without a row. */
 export function byPlace<Row extends { place: number }>(
   inputs: readonly unknown[],
   rows: readonly Row[]
@@ -97,7 +100,7 @@ export function byPlace<Row extends { place: number }>(
   return inputs.map((_, place) => places.get(place) ?? null)
 }
 
-/** `pg` would spell out an instant member by member, in the time zone of the machine. */
+/** `pg` would send a Date in the time zone of the machine, and format its parts one by one. */
 function sentForm(value: unknown): unknown {
   return value instanceof Date ? value.toISOString() : value
 }

@@ -1,16 +1,16 @@
-// Every value that is sealed at rest, as a rotation of the master key goes through them: page by page in the order of
-// the keys, no transaction longer than a page, so that it can be killed at any time and begun again.
+// Reads and replaces every value that is sealed at rest, for a rotation of the master key. The rotation goes page by
+// page in the order of the keys, and no transaction is longer than a page. It can be stopped and restarted at any time.
 import type { SealedKind, SealedValue } from '../../crypto/resealing.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 
 export interface ResealedValue extends SealedValue {
-  /** What takes the place of `sealed`. */
+  /** The value that replaces `sealed`. */
   resealed: string
 }
 
 interface Place {
   table: string
-  /** What the values are sealed to, in this order; begins with the table's key. */
+  /** The columns whose values the secret is sealed to, in this order. They begin with the table's key. */
   context: readonly string[]
   type: 'uuid' | 'text'
   column: string
@@ -35,7 +35,7 @@ export type SealedValues = ReturnType<typeof createSealedValues>
 
 export function createSealedValues(prisma: PrismaClient) {
   return {
-    /** All values of a kind, so many at a time. */
+    /** Yields all sealed values of a kind, in pages of `pageSize`. */
     async *pages(kind: SealedKind, pageSize: number): AsyncGenerator<SealedValue[]> {
       const { table, column, ...place } = PLACES[kind]
       const columns = namesOf(place)
@@ -53,8 +53,9 @@ export function createSealedValues(prisma: PrismaClient) {
     },
 
     /**
-     * Puts re-sealed values in their places, each only where the old one still is. Answers how many it has: what
-     * somebody else is at, or has changed, is left as it is, and nobody is waited for while rows are locked.
+     * Replaces values by re-sealed ones, each only if the old value is still there. Returns the number of replaced
+     * values. Skips rows that were changed or that another transaction has locked, so it never waits while it holds
+     * locks.
      */
     replace(kind: SealedKind, values: readonly ResealedValue[]): Promise<number> {
       const { table, column, ...place } = PLACES[kind]
@@ -82,7 +83,7 @@ export function createSealedValues(prisma: PrismaClient) {
 
 type KeyOf = Pick<Place, 'context' | 'type'>
 
-// Names come from the table above alone.
+// All names come from the table above, never from input.
 function nameOf(name: string): Prisma.Sql {
   return Prisma.raw(`"${name}"`)
 }

@@ -4,9 +4,12 @@ import type { PrismaClient } from '../../generated/prisma/client.ts'
 
 export function createServiceKeys(prisma: PrismaClient) {
   return {
-    /** The deployment's key: this one where there is none yet. Several replicas may start at once, one key results. */
+    /**
+     * Returns the deployment's key. Stores this one first if there is none yet. If replicas start at the same time, all
+     * get the same key.
+     */
     async findOrCreate({ id, sealedKey }: SealedServiceKey, now: Date): Promise<SealedServiceKey> {
-      // Of two first starts the second waits here for the first, and then finds its key.
+      // If two replicas start for the first time, the second waits here for the first and then finds its key.
       await prisma.$executeRaw`
         INSERT INTO "ServiceKey" (id, "sealedKey", "createdAt")
         VALUES (${id}, ${sealedKey}, ${now}::timestamptz) ON CONFLICT (id) DO NOTHING`
@@ -14,7 +17,7 @@ export function createServiceKeys(prisma: PrismaClient) {
       return { id, sealedKey: stored.sealedKey }
     },
 
-    /** Null before the first start of the service. */
+    /** Returns the deployment's key, or null before the first start of the service. */
     async find(id: ServiceKeyId): Promise<SealedServiceKey | null> {
       const stored = await prisma.serviceKey.findUnique({ where: { id } })
       return stored && { id, sealedKey: stored.sealedKey }

@@ -1,4 +1,4 @@
-// When a key signs is decided by the database's clock, the one clock that replicas and operators share.
+// The database's clock decides when a key signs, because it is the only clock that all replicas and operators share.
 import type { NewSigningKey } from '../../crypto/signing-keys.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import type { Transaction } from '../trail/act-records.ts'
@@ -11,31 +11,34 @@ export interface SigningKey {
   signsFrom: Date
 }
 
-// Any constant does; it only has to differ from the other advisory locks of this service.
+// Arbitrary. It must only differ from the other advisory locks of this service.
 const ROTATION_LOCK = 7_301_002
 
 export function createSigningKeys(prisma: PrismaClient) {
-  /** Runs the work while nobody else adds a key. */
+  /** Runs the work in a transaction that excludes all other changes of the keys. */
   function alone<Result>(work: (transaction: Transaction) => Promise<Result>): Promise<Result> {
     return prisma.$transaction(
       async (transaction) => {
         await transaction.$executeRaw`SELECT pg_advisory_xact_lock(${ROTATION_LOCK})`
         return work(transaction)
       },
-      // What another has stored before our turn must be seen: each statement looks for itself.
+      // Each statement must see the keys that another replica stored before this one got the lock.
       { isolationLevel: 'ReadCommitted' }
     )
   }
 
   return {
-    /** Every key, and what time it is by the database's clock. */
+    /** Returns every key, and the current time of the database's clock. */
     async list(): Promise<{ keys: SigningKey[]; at: Date }> {
       const [clock] = await prisma.$queryRaw<{ at: Date }[]>`SELECT clock_timestamp() AS at`
       const keys = await prisma.signingKey.findMany({ omit: { publicJwk: true } })
       return { keys, at: clock?.at ?? new Date(0) }
     },
 
-    /** Stores the key, to sign at once, unless there is one already; several replicas may start at once, one key results. */
+    /**
+     * Stores a key that signs immediately, unless there is a key already. If replicas start at the same time, one key
+     * is stored.
+     */
     async createFirst(key: NewSigningKey): Promise<void> {
       await alone(async (transaction) => {
         if ((await transaction.signingKey.count()) === 0) await insert(transaction, key, 0)
@@ -43,8 +46,8 @@ export function createSigningKeys(prisma: PrismaClient) {
     },
 
     /**
-     * Stores the key, to sign in so many seconds. False: there is one already that waits for its turn, or none at all,
-     * since the service has never started.
+     * Stores a key that signs after that many seconds. Returns false if there is a key already that does not sign yet,
+     * or no key at all because the service has never started.
      */
     createNext(key: NewSigningKey, signsInSeconds: number): Promise<boolean> {
       return alone(async (transaction) => {
@@ -56,7 +59,10 @@ export function createSigningKeys(prisma: PrismaClient) {
       })
     },
 
-    /** Stores the key, to sign at once, and forgets all others: nothing that they have signed is believed any more. */
+    /**
+     * Stores a key that signs immediately, and deletes all others. Tokens that they signed are rejected from then on.
+     * Returns the number of deleted keys.
+     */
     replaceAll(key: NewSigningKey): Promise<number> {
       return alone(async (transaction) => {
         const { count } = await transaction.signingKey.deleteMany()
@@ -65,7 +71,7 @@ export function createSigningKeys(prisma: PrismaClient) {
       })
     },
 
-    /** Forgets keys for good. Answers how many were there still. */
+    /** Deletes keys. Returns the number of keys that still existed. */
     async forget(ids: readonly string[]): Promise<number> {
       const forgotten = await prisma.signingKey.deleteMany({ where: { id: { in: [...ids] } } })
       return forgotten.count

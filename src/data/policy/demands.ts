@@ -1,9 +1,9 @@
-// What is demanded of an account's users: its own policy, and the operator's mandate above it.
+// The demands on an account's users: the account's own policy, and the operator's mandate, which takes precedence.
 import { type AccountPolicy, bindingMandate, type Demands } from '../../core/policy.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import type { Transaction } from '../trail/act-records.ts'
 
-/** A policy as the database has it. */
+/** A policy as it is stored. */
 export interface PolicyRow extends PolicyInstants {
   twoFactor: AccountPolicy['twoFactor']
   graceDays: number
@@ -19,7 +19,7 @@ export interface PolicyInstants {
   requiredSince: Date | null
 }
 
-/** The instants apart, since JSON has none. */
+/** Builds a policy from its row. The instants are passed separately, because JSON has no instants. */
 export function asAccountPolicy(
   row: Omit<PolicyRow, keyof PolicyInstants>,
   { requiredFrom, requiredSince }: PolicyInstants
@@ -34,7 +34,7 @@ export function asAccountPolicy(
   }
 }
 
-/** The demands as they are now; `mandateFrom` is the deployment's own mandate. Throws when there is no such account. */
+/** Returns the current demands. `mandateFrom` is the deployment's own mandate. Throws if the account does not exist. */
 export async function readDemands(
   client: PrismaClient | Transaction,
   accountId: string,
@@ -51,8 +51,8 @@ export async function readDemands(
 }
 
 /**
- * Holds the demands as they are until the transaction ends: a change of the policy or of the mandate comes before it, or
- * sees what it has done, as when it looks for whom to tell.
+ * Locks the demands until the transaction ends. A change of the policy or of the mandate is committed before this
+ * transaction, or sees its result, for example when it selects the users to notify.
  */
 export async function holdDemands(transaction: Transaction, accountId: string): Promise<void> {
   await transaction.$queryRaw`SELECT 1 AS locked FROM "Policy" WHERE "accountId" = ${accountId}::uuid FOR SHARE`

@@ -1,4 +1,4 @@
-// What an account demands of its users, and what the operator demands above it.
+// Changes of an account's policy and of the operator's mandate, which takes precedence over it.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import type { NoticeKind } from '../../core/mail/notices.ts'
 import {
@@ -13,19 +13,19 @@ import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { insertNoticeToEach } from '../trail/outbox.ts'
 import { type PolicyRow, readDemands } from './demands.ts'
 
-/** An account's policy at one version, under the mandate that binds the account. */
+/** An account's policy at one version, with the mandate that applies to the account. */
 export interface StoredPolicy extends Demands {
   accountId: string
   version: number
   updatedAt: Date
 }
 
-/** How a policy would change what users meet at their next sign-in. */
+/** The number of users for whom a policy would change the next sign-in. */
 export interface Reach {
   wouldEnroll: number
   exempt: number
   unaffected: number
-  /** The first of those who would have to enrol, oldest first. */
+  /** The first users who would have to set up two-factor, oldest first. */
   sample: { id: string; email: string }[]
 }
 
@@ -37,7 +37,7 @@ const HAS_AUTHENTICATOR = Prisma.sql`EXISTS (SELECT FROM "Authenticator" x
 
 export type Policies = ReturnType<typeof createPolicies>
 
-/** `mandateFrom` is the deployment's own mandate; null for none. */
+/** Returns the data methods. `mandateFrom` is the deployment's own mandate; null for none. */
 export function createPolicies(prisma: PrismaClient, mandateFrom: Date | null) {
   async function read(client: PrismaClient | Transaction, accountId: string) {
     const { version, updatedAt } = await client.policy.findUniqueOrThrow({ where: { accountId } })
@@ -46,12 +46,13 @@ export function createPolicies(prisma: PrismaClient, mandateFrom: Date | null) {
   }
 
   return {
-    /** Throws when the account has none, which its creation rules out. */
+    /** Returns the account's policy. Throws if the account does not exist: each account is created with a policy. */
     find: (accountId: string): Promise<StoredPolicy> => read(prisma, accountId),
 
     /**
-     * Puts a policy in the place of the one that was read. Whoever is to enrol from another date on is told, and trust
-     * in devices that the policy no longer gives ends. Null: somebody changed the policy since.
+     * Replaces the policy that was read. Notifies the users for whom the date changes from which they must set up
+     * two-factor. Revokes trusted devices that the new policy does not allow. Returns null if the policy was changed
+     * since it was read.
      */
     replace(
       before: StoredPolicy,
@@ -70,21 +71,21 @@ export function createPolicies(prisma: PrismaClient, mandateFrom: Date | null) {
           await transaction.trustedDevice.deleteMany({ where: { accountId } })
         }
         const after = await read(transaction, accountId)
-        // Of a mandate that came since, whoever set it has told.
+        // If a mandate was set since, the request that set it has notified the users.
         const was = { ...before, mandate: after.mandate }
-        await tellWhoIsToEnroll(transaction, was, after, event)
+        await notifyUsersToEnroll(transaction, was, after, event)
         return after
       })
     },
 
-    /** Sets or lifts (null) the operator's mandate. Null: no such account. */
+    /** Sets the operator's mandate, or lifts it (null). Returns null if the account does not exist. */
     mandate(
       accountId: string,
       mandate: Pick<Mandate, 'requiredFrom' | 'reason'> | null,
       event: SignedAuditEvent
     ): Promise<StoredPolicy | null> {
       return prisma.$transaction(async (transaction) => {
-        // The lock makes changes of the demands take turns, each telling of what it has changed.
+        // The lock serialises changes of the demands, so that each notifies users of exactly its own change.
         const policy = await transaction.$queryRaw<unknown[]>`
           SELECT 1 AS locked FROM "Policy" WHERE "accountId" = ${accountId}::uuid FOR NO KEY UPDATE`
         if (policy.length === 0) return null
@@ -96,12 +97,12 @@ export function createPolicies(prisma: PrismaClient, mandateFrom: Date | null) {
         }
         await writeRecord(transaction, event)
         const after = await read(transaction, accountId)
-        await tellWhoIsToEnroll(transaction, before, after, event)
+        await notifyUsersToEnroll(transaction, before, after, event)
         return after
       })
     },
 
-    /** What users of the account would meet under these demands. */
+    /** Counts the account's users by the effect that these demands would have on them. */
     async reach(accountId: string, demands: Demands): Promise<Reach> {
       const isDemanded = enforcedFrom(demands) !== null
       const exempt = isExemptFrom(demands.policy)
@@ -120,7 +121,10 @@ export function createPolicies(prisma: PrismaClient, mandateFrom: Date | null) {
   }
 }
 
-/** Whose sign-in needs no code because of single sign-on: everybody's, where there is no other; else of who has used it. */
+/**
+ * Returns the SQL condition for users who need no code because of single sign-on. If single sign-on is required, these
+ * are all users. If it is optional, these are the users who have used it.
+ */
 export function isExemptFrom({ sso }: AccountPolicy): Prisma.Sql {
   if (sso.mode === 'off') return Prisma.sql`FALSE`
   if (sso.mode === 'required') return Prisma.sql`TRUE`
@@ -129,22 +133,25 @@ export function isExemptFrom({ sso }: AccountPolicy): Prisma.Sql {
       AND s.issuer = ${sso.issuer} AND s."clientId" = ${sso.clientId})`
 }
 
-/** From when on people are held up, as they are told it: whatever is past is now. */
-function heldUpFrom(demands: Demands, now: Date): Date | null {
+/**
+ * Returns the instant from which users must set up two-factor, as the mail states it. An instant in the past becomes
+ * `now`.
+ */
+function announcedFrom(demands: Demands, now: Date): Date | null {
   const from = enforcedFrom(demands)
   return from && from < now ? now : from
 }
 
-async function tellWhoIsToEnroll(
+async function notifyUsersToEnroll(
   transaction: Transaction,
   before: StoredPolicy,
   after: StoredPolicy,
   event: SignedAuditEvent
 ): Promise<void> {
-  const [was, from] = [before, after].map((demands) => heldUpFrom(demands, event.occurredAt))
+  const [was, from] = [before, after].map((demands) => announcedFrom(demands, event.occurredAt))
   if (from?.getTime() === was?.getTime()) return
-  // Whoever turns it on and off and on fills the outbox once, and nobody reads of what no longer is, unless the mail
-  // server is being told at this moment.
+  // If an admin turns the requirement on and off repeatedly, the outbox is filled only once. Outdated mails are not
+  // sent, unless they are being delivered at this moment.
   await transaction.outboxMail.deleteMany({
     where: { accountId: after.accountId, kind: KIND, failedAt: null }
   })

@@ -1,11 +1,11 @@
-// Right codes, many at once: what `rightCode` (verdicts.ts) does for one, of all that came in together. Each of them is
-// still won or lost by itself.
+// Records many right codes in one statement: it does for concurrent requests what `rightCode` (verdicts.ts) does for
+// one. Each code still wins or loses by itself.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { inPlaces, prepare, raw, template } from '../engine/statements.ts'
 import { asEventRow, eventInsertFrom } from '../trail/audit-events.ts'
 import type { Subject } from './subjects.ts'
 
-/** A right code under a step token, with nothing that comes with it but its event. */
+/** A right code under a step token, with its event and without extras. */
 export interface PlainRightCode {
   judged: Subject
   stepToken: { jti: string; expiresAt: Date }
@@ -14,14 +14,14 @@ export interface PlainRightCode {
   record: { event: SignedAuditEvent }
 }
 
-/** One at most: of a set of unknown size the planner takes a range to be next to nothing. */
+/** A range that includes every place. It makes the planner expect few rows from a set of unknown size. */
 const FEW = raw('place BETWEEN 0 AND 1000')
 
 /**
- * Answers the places of those that are on record. All others were not tried to the end: somebody was faster, or is
- * writing to that user just now. It takes no row that somebody holds, so that none of them waits for another's user,
- * and no two replicas for each other; of two codes of one user it takes one. The planner has to expect few: for many it
- * would join whole tables while those are small, and keep that plan when they have grown.
+ * Returns the places of the codes that it recorded. The others lost a race or met a locked row; the caller retries them
+ * one at a time. The statement skips locked rows, so that no code waits for another user, and no two replicas wait for
+ * each other. Of two codes of one user it records one. The planner must expect few rows. If it expected many, it would
+ * join whole tables while those are small, and keep that plan after they have grown.
  */
 export const uncontendedRightCodes = prepare(template<readonly PlainRightCode[]>`
   WITH tried AS MATERIALIZED (

@@ -1,12 +1,18 @@
-// Who a user is to their account's identity provider, and the ID tokens that have been used up.
+// The identities of users at their account's identity provider, and the ID tokens that were used.
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { isUniqueViolation } from '../engine/conflicts.ts'
 import { type ActRecord, type Transaction, writeRecord } from '../trail/act-records.ts'
 
-/** Long enough for replicas whose clocks differ, short enough to keep the table small. */
+/**
+ * How long expired ID tokens are kept. Long enough for replicas whose clocks differ, short enough to keep the table
+ * small.
+ */
 const EXPIRED_KEPT_SECONDS = 60 * 60
 
-/** A subject of a provider, as one client is told it: another client may be told another one (OpenID Connect Core §8.1). */
+/**
+ * A provider's subject for one client. The provider may issue another subject to another client (OpenID Connect Core
+ * §8.1).
+ */
 export interface SsoIdentityKey {
   accountId: string
   issuer: string
@@ -19,21 +25,21 @@ interface IdTokenUse {
   expiresAt: Date
 }
 
-/** A sign-in by an ID token, as it was judged. */
+/** A sign-in by an ID token that was verified. */
 export interface SsoSignIn {
   userId: string
   identity: SsoIdentityKey
-  /** The address that told who it is, where the identity was nobody's yet. */
+  /** The address by which the user was found, if the identity was not linked yet. */
   verifiedEmail: string | null
   idToken: IdTokenUse
-  /** The notice is of the link, for the user's first time. */
+  /** The notice is about the link, and is sent at the user's first sign-in by this identity. */
   record: ActRecord
 }
 
 /**
- * `changed_meanwhile`: the user is disabled or gone, their address is another one, or the account's single sign-on is off
- * or with another client. `used_or_linked_otherwise`: the token was used before, or the user or the identity is linked to
- * another.
+ * `changed_meanwhile`: the user was disabled or deleted, their address was changed, or the account's single sign-on was
+ * turned off or now has another client. `used_or_linked_otherwise`: the token was used already, or the user is linked
+ * to another identity, or the identity to another user.
  */
 export type SsoOutcome = 'signed_in' | 'changed_meanwhile' | 'used_or_linked_otherwise'
 
@@ -41,7 +47,7 @@ export type SsoIdentities = ReturnType<typeof createSsoIdentities>
 
 export function createSsoIdentities(prisma: PrismaClient) {
   return {
-    /** The user who is this to the provider; null: nobody yet. */
+    /** Returns the user who is linked to this identity, or null if it is not linked. */
     async findUserId(identity: SsoIdentityKey): Promise<string | null> {
       const found = await prisma.ssoIdentity.findUnique({
         where: { accountId_issuer_clientId_subject: identity },
@@ -51,20 +57,23 @@ export function createSsoIdentities(prisma: PrismaClient) {
     },
 
     /**
-     * Signs a user in by an ID token: uses the token up, links the user to the identity at their first time and tells
-     * them, and puts the sign-in on record; all of it, or nothing.
+     * Records a sign-in by an ID token in one transaction. Marks the token as used and writes the audit event. At the
+     * first sign-in, also links the user to the identity and notifies them.
      */
     async signIn(signIn: SsoSignIn): Promise<SsoOutcome> {
       try {
         return await prisma.$transaction((transaction) => signInUnlessChanged(transaction, signIn))
       } catch (error) {
-        // Another user was linked to the same identity at this moment.
+        // Another transaction linked another user to the same identity at the same time.
         if (isUniqueViolation(error, 'SsoIdentity_pkey')) return 'used_or_linked_otherwise'
         throw error
       }
     },
 
-    /** Forgets used ID tokens that expired an hour ago, on any replica's clock. Answers how many. */
+    /**
+     * Deletes used ID tokens that expired more than an hour ago, the tolerance for clocks that differ. Returns their
+     * number.
+     */
     async forgetExpiredIdTokens(now: Date): Promise<number> {
       const before = new Date(now.getTime() - EXPIRED_KEPT_SECONDS * 1000)
       const forgotten = await prisma.usedIdToken.deleteMany({
@@ -104,8 +113,9 @@ async function signInUnlessChanged(
 }
 
 /**
- * Holds the user's row until the transaction ends, so that their sign-ins take turns. Null: they are disabled or gone, or
- * the account's single sign-on is off, or with another client; asking the provider takes its time.
+ * Locks the user's row until the transaction ends, so that the user's sign-ins are serialised. Returns null if the user
+ * is disabled or deleted, or if the account's single sign-on is off or has another client. This can change while the
+ * service waits for the provider.
  */
 async function lockAdmitted(
   transaction: Transaction,
@@ -120,7 +130,7 @@ async function lockAdmitted(
   return user ?? null
 }
 
-/** False: another sign-in has used the token. */
+/** Marks the token as used. Returns false if another sign-in has used it. */
 async function useUp(
   transaction: Transaction,
   accountId: string,

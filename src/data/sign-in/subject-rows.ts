@@ -1,5 +1,5 @@
-// How a subject is read: in one statement, and as JSON. Of thirty columns the driver would look at each by itself, in every
-// request.
+// Reads a subject in one statement, and as one JSON value. The driver would otherwise parse each of thirty columns, in
+// every request.
 import type { PathState } from '../../core/attempts.ts'
 import { NO_ACCOUNT } from '../../core/audit/events.ts'
 import type { Role } from '../../core/claims.ts'
@@ -14,7 +14,7 @@ interface SubjectAuthenticator {
   lastTimeStep: number
 }
 
-/** A snapshot: everything in it was true at one instant, the instant of `codePathVersion`. */
+/** A snapshot of a user. Everything in it was true at the same instant, that of `codePathVersion`. */
 export interface Subject extends Demands {
   accountId: string
   accountName: string
@@ -29,7 +29,7 @@ export interface Subject extends Demands {
   recoveryPath: PathState
   authenticators: SubjectAuthenticator[]
   recoveryCodesRemaining: number
-  /** What has happened under the step token asked about; null while nothing has. */
+  /** The attempts made under the step token that was asked for; null if there are none yet. */
   stepToken: { codeAttempts: number; recoveryAttempts: number; isConsumed: boolean } | null
 }
 
@@ -66,7 +66,7 @@ type InJson<Row> = {
 }
 
 export interface SubjectKey extends UserKey {
-  /** Of a step token, to read what has happened under it too; null for none. */
+  /** The id of a step token whose attempts are read too; null for none. */
   jti: string | null
 }
 
@@ -75,7 +75,7 @@ export interface EmailKey {
   email: string
 }
 
-/** By key, many at once; a row tells the place of its key, from 0, and there is none for a key of nobody. */
+/** Finds many subjects by their keys. Each row has the place of its key, from 0. A key without a user has no row. */
 export const byKeys = prepare(template<readonly SubjectKey[]>`
   SELECT k.place, found.subject
   FROM json_to_recordset(${inPlaces}::json) AS k (place int, "accountId" uuid, "userId" uuid, jti uuid)
@@ -100,19 +100,22 @@ export interface LoginKey {
   email: string
 }
 
-/** An account that somebody named, and which doors it has. */
+/** An account that a caller named, with the ways to sign in to it. */
 export interface NamedAccount {
   id: string
   sso: AccountPolicy['sso']
 }
 
-/** The account of a slug, and its user of the address. */
+/** The account with this slug, and its user with this address. */
 export interface LoginRow {
   account: NamedAccount | null
   subject: SubjectRow | null
 }
 
-/** Always one row. A user is looked for in no account too, as the time of an answer is to tell nothing. */
+/**
+ * Always returns one row. If the account does not exist, it still looks for a user, so that the response time does not
+ * reveal which accounts exist.
+ */
 export const byLogin = prepare(template<LoginKey>`
   SELECT CASE WHEN named.id IS NOT NULL THEN json_build_object('id', named.id, 'sso',
     json_build_object('mode', doors."ssoMode", 'issuer', doors."ssoIssuer",
@@ -127,7 +130,7 @@ export const byLogin = prepare(template<LoginKey>`
     raw('NULL')
   )}) found ON true`)
 
-/** For one user at most. The limit keeps it from being planned as a join of whole tables, however few rows they have yet. */
+/** Reads one user at most. The limit prevents a plan that joins whole tables, even while they have few rows. */
 function subjectWhere<Input>(
   isMeant: Template<Input>,
   stepToken: Template<Input>
@@ -156,6 +159,7 @@ function subjectWhere<Input>(
     ) subject`
 }
 
+/** Builds a subject from its row. `mandateFrom` is the deployment's own mandate; null for none. */
 export function asSubject(row: SubjectRow, mandateFrom: Date | null): Subject {
   const mandatedFrom = instantOf(row.mandatedFrom)
   const ofAccount = mandatedFrom && { requiredFrom: mandatedFrom, reason: row.mandateReason }

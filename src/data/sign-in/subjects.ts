@@ -1,4 +1,4 @@
-// The user as a sign-in sees one: identity, policy, code path, authenticators and the step token in one read.
+// Reads a user for a sign-in: identity, policy, code path, authenticators and the step token in one statement.
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { inBatches } from '../engine/batches.ts'
 import { byPlace, type Query } from '../engine/statements.ts'
@@ -19,7 +19,7 @@ import {
 
 export type { Subject, UserKey } from './subject-rows.ts'
 
-/** Whether there is such a user in this account, whatever their state. */
+/** Returns whether the user exists in this account, also if they are disabled. */
 export async function isUser(
   prisma: PrismaClient,
   { accountId, userId }: UserKey
@@ -27,7 +27,7 @@ export async function isUser(
   return (await prisma.user.count({ where: { accountId, id: userId } })) === 1
 }
 
-/** Whom a sign-in by password may be of; null for what there is none of. */
+/** The account and the user that a sign-in by password names; null if they do not exist. */
 export interface LoginCandidate {
   account: NamedAccount | null
   user: { subject: Subject; passwordHash: string | null } | null
@@ -35,7 +35,7 @@ export interface LoginCandidate {
 
 export type Subjects = ReturnType<typeof createSubjects>
 
-/** `mandateFrom` is the deployment's own mandate; null for none. */
+/** Returns the data methods. `mandateFrom` is the deployment's own mandate; null for none. */
 export function createSubjects(query: Query, mandateFrom: Date | null) {
   const rowOf = inBatches(async (keys: readonly SubjectKey[]) => {
     const found = await query<{ place: number; subject: SubjectRow }, typeof keys>(byKeys, keys)
@@ -51,12 +51,13 @@ export function createSubjects(query: Query, mandateFrom: Date | null) {
   }
 
   return {
-    /** A user, whatever their state. With the `jti` of a step token, what has happened under it too. */
+    /** Returns a user in any state, or null. With the `jti` of a step token, also reads the attempts made under it. */
     find,
 
     /**
-     * The owner of a token that is not dead: null when the user is gone, disabled, or of another epoch than the
-     * token. Role and state come from the row, never from the token, so a reset kills tokens at once.
+     * Returns the owner of a token, or null if the token was revoked: the user was deleted or disabled, or their epoch
+     * is no longer that of the token. Role and state come from the row, never from the token, so a reset revokes tokens
+     * immediately.
      */
     async findLiving(
       { account, sub, epoch }: { account: string; sub: string; epoch: number },
@@ -66,15 +67,15 @@ export function createSubjects(query: Query, mandateFrom: Date | null) {
       return subject && !subject.isDisabled && subject.epoch === epoch ? subject : null
     },
 
-    /** The account's user of that address, for a back end that asserts who has signed in. */
+    /** Returns the account's user with that address, or null. For a back end that asserts a sign-in. */
     async findByEmail(accountId: string, email: string): Promise<Subject | null> {
       const [found] = await query<{ subject: SubjectRow }, EmailKey>(byEmail, { accountId, email })
       return found ? asSubject(found.subject, mandateFrom) : null
     },
 
     /**
-     * The account that is named at a sign-in by password, with its doors, and its user of that address with the
-     * password's hash. The same statement for whoever there is or is not, so that its time tells next to nothing.
+     * Finds the account that a sign-in by password names, and its user with that address and the hash of their
+     * password. Runs the same statement whether they exist or not, so that its time reveals next to nothing.
      */
     async findForLogin(key: LoginKey): Promise<LoginCandidate> {
       const [row] = await query<LoginRow, LoginKey>(byLogin, key)

@@ -1,4 +1,4 @@
-// Browsers and phones whose owner is not asked for a code there.
+// Trusted devices: browsers and phones on which their owner signs in without a code.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { DEVICES_MAX, type DeviceState, type NewDevice } from '../../core/trusted-devices.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
@@ -16,14 +16,17 @@ export interface TrustedDevice {
 
 export type RevokeOutcome = 'revoked' | 'user-not-found' | 'device-not-found'
 
-/** A replica whose clock is behind may still trust, for a moment, what has expired. */
+/** How long expired devices are kept. A replica whose clock is behind may still trust them for a moment. */
 const EXPIRED_KEPT_SECONDS = 60 * 60
 
 export type TrustedDevices = ReturnType<typeof createTrustedDevices>
 
 export function createTrustedDevices(prisma: PrismaClient) {
   return {
-    /** Those that are still trusted, newest first. Null: no such user in this account. */
+    /**
+     * Returns the devices that are still trusted, newest first. Returns null if the user does not exist in this
+     * account.
+     */
     async list({ accountId, userId }: UserKey, now: Date): Promise<TrustedDevice[] | null> {
       if (!(await isUser(prisma, { accountId, userId }))) return null
       return prisma.trustedDevice.findMany({
@@ -33,7 +36,7 @@ export function createTrustedDevices(prisma: PrismaClient) {
       })
     },
 
-    /** A device as its token is judged by; null: it is trusted no more, or never was. */
+    /** Returns the state of a device that its token is judged by, or null if the device is not or no longer trusted. */
     find({ accountId, userId }: UserKey, id: string): Promise<DeviceState | null> {
       return prisma.trustedDevice.findUnique({
         where: { accountId_userId_id: { accountId, userId, id } },
@@ -42,8 +45,8 @@ export function createTrustedDevices(prisma: PrismaClient) {
     },
 
     /**
-     * Notes a sign-in by a device's token and moves the device on, from the state that was judged. False: another
-     * sign-in was faster, the device is trusted no more, or the user was reset or disabled meanwhile.
+     * Records a sign-in by a device's token and moves the device from the judged state to the next. Returns false if
+     * another sign-in was faster, if the device is no longer trusted, or if the user was reset or disabled meanwhile.
      */
     async recordSignIn(
       { accountId, userId, epoch }: Subject,
@@ -52,7 +55,7 @@ export function createTrustedDevices(prisma: PrismaClient) {
       event: SignedAuditEvent
     ): Promise<boolean> {
       const now = event.occurredAt
-      // The lock on the user's row comes first, as in a reset, so that the two never wait for each other.
+      // Locks the user's row first, in the same order as a reset. Otherwise the two could deadlock.
       const [row] = await prisma.$queryRaw<{ won: boolean }[]>`
         WITH "user" AS (
           SELECT "accountId", id FROM "User"
@@ -74,7 +77,10 @@ export function createTrustedDevices(prisma: PrismaClient) {
       return row?.won === true
     },
 
-    /** Ends the trust in a device of whose token there is a copy, and tells its owner; once, whoever shows it again. */
+    /**
+     * Revokes a device because a copy of its token exists, and notifies its owner. Concurrent requests notify only
+     * once.
+     */
     async revokeReused(
       { accountId, userId }: UserKey,
       id: string,
@@ -89,10 +95,12 @@ export function createTrustedDevices(prisma: PrismaClient) {
         SELECT id FROM revoked`
     },
 
-    /** Forgets devices that expired an hour ago, on any replica's clock. Answers how many. */
+    /**
+     * Deletes devices that expired more than an hour ago, the tolerance for clocks that differ. Returns their number.
+     */
     forgetExpired(now: Date): Promise<number> {
       const before = new Date(now.getTime() - EXPIRED_KEPT_SECONDS * 1000)
-      // What somebody is at already is left to them: no two deletions wait for each other.
+      // Skips rows that another transaction has locked, so that no two deletions wait for each other.
       return prisma.$executeRaw`
         DELETE FROM "TrustedDevice" WHERE ("accountId", "userId", id) IN (
           SELECT "accountId", "userId", id FROM "TrustedDevice"
@@ -100,7 +108,7 @@ export function createTrustedDevices(prisma: PrismaClient) {
         )`
     },
 
-    /** Ends the trust in a device. No guard but the key: it only ever takes trust away. */
+    /** Revokes a device. Needs no guard except the key, because it can only remove trust. */
     async revoke(
       { accountId, userId }: UserKey,
       id: string,
@@ -120,16 +128,16 @@ export function createTrustedDevices(prisma: PrismaClient) {
   }
 }
 
-/** What is judged when a device is to be trusted from then on. */
+/** The input of the CTEs that make a device trusted. */
 export interface Remembering {
   judged: UserKey
   record: { device: NewDevice | null }
 }
 
 /**
- * CTEs for a statement that makes a device trusted, for use where there is one. `policy` comes first and holds the
- * account's policy, so that it is either changed after the device is there, and takes it away, or seen as changed;
- * `isAllowed` is then false. `remembered` follows the CTE "user", and the oldest devices go for it.
+ * CTEs for a statement that also makes a device trusted. `policy` comes first and locks the account's policy. A change
+ * of the policy then either happens after the device is stored, and revokes it, or is visible here, and `isAllowed` is
+ * false. `remembered` follows the CTE "user", and deletes the oldest devices to make room for the new one.
  */
 export const remembering = {
   policy: template<Remembering>`policy AS (
@@ -156,7 +164,7 @@ export const remembering = {
   )`
 }
 
-/** Ends the trust in all devices of a user, under the lock on the user's row. */
+/** Revokes all devices of a user. The caller holds the lock on the user's row. */
 export async function forgetDevices(
   transaction: Transaction,
   { accountId, userId }: UserKey

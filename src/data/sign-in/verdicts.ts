@@ -1,6 +1,7 @@
-// The compare-and-set behind every guess. Each method is one statement, so one transaction: it does all it
-// names or nothing, its record included, and only from the state that was judged. False always means: somebody was
-// faster, or the user was reset or disabled meanwhile, or the policy changed; read again and judge again.
+// Records each guess at a code by compare-and-set. Each method is one statement, and so one transaction: it makes all
+// of its changes, including the audit event, or none, and only if the user is still in the state that was judged. It
+// returns false if another request was faster, or if the user was reset or disabled meanwhile, or if the policy
+// changed. The caller must then read and judge again.
 import type { PathState } from '../../core/attempts.ts'
 import type { NewDevice } from '../../core/trusted-devices.ts'
 import { inBatches } from '../engine/batches.ts'
@@ -20,7 +21,7 @@ import { type PlainRightCode, uncontendedRightCodes } from './accepted-codes.ts'
 import type { Subject } from './subjects.ts'
 import { remembering } from './trusted-devices.ts'
 
-/** The step token a guess is made under; null under an access token. */
+/** The step token under which a guess is made. */
 export interface StepTokenKey {
   jti: string
   expiresAt: Date
@@ -31,15 +32,15 @@ export interface AcceptedCode {
   timeStep: number
 }
 
-/** What comes with a success. */
+/** The records of a success. */
 export interface AcceptRecord extends ActRecord {
-  /** A device that is trusted from then on; null for none. */
+  /** A device that becomes trusted; null for none. */
   device: NewDevice | null
 }
 
 /**
- * A replica whose clock is ahead would forget, for the others, that a token is used up or its budget spent. No clock
- * that keeps time with anything is an hour off.
+ * How long expired step tokens are kept. A replica whose clock is ahead would otherwise delete, for all replicas, the
+ * fact that a token was consumed or its budget spent. No synchronised clock is off by an hour.
  */
 const EXPIRED_KEPT_SECONDS = 60 * 60
 
@@ -57,7 +58,10 @@ export function createVerdicts({ prisma, query }: Clients) {
   })
 
   return {
-    /** Counts a wrong code against the user and the step token, and locks or disables the path as `next` says. */
+    /**
+     * Counts a wrong code against the user and the step token. Sets the code path to the state `next`, which may lock
+     * or disable it.
+     */
     recordWrongCode(
       judged: Subject,
       stepToken: StepTokenKey | null,
@@ -68,7 +72,7 @@ export function createVerdicts({ prisma, query }: Clients) {
       return isWon(wrongCode(wrong), wrong)
     },
 
-    /** The same for a wrong recovery code, on the recovery path's own budget. */
+    /** Counts a wrong recovery code in the same way, against the separate budget of the recovery path. */
     recordWrongRecoveryCode(
       judged: Subject,
       stepToken: StepTokenKey | null,
@@ -79,7 +83,7 @@ export function createVerdicts({ prisma, query }: Clients) {
       return isWon(wrongRecoveryCode(wrong), wrong)
     },
 
-    /** Claims the time step, clears the code path's failures and uses up the step token. */
+    /** Claims the time step, clears the failures of the code path, and consumes the step token. */
     async acceptCode(
       judged: Subject,
       stepToken: StepTokenKey | null,
@@ -88,11 +92,11 @@ export function createVerdicts({ prisma, query }: Clients) {
     ): Promise<boolean> {
       const right = { judged, stepToken, record, ...accepted }
       if (isPlain(right) && (await isWonAmongOthers(right))) return true
-      // By itself it waits for whoever else is writing to the user.
+      // The single statement waits for a transaction that has locked the user's row.
       return isWon(rightCode(right), right)
     },
 
-    /** Takes the recovery code for good, opens both paths again and uses up the step token. */
+    /** Deletes the recovery code, opens both paths again, and consumes the step token. */
     acceptRecoveryCode(
       judged: Subject,
       stepToken: StepTokenKey | null,
@@ -103,7 +107,7 @@ export function createVerdicts({ prisma, query }: Clients) {
       return isWon(rightRecoveryCode(right), right)
     },
 
-    /** Forgets step tokens that expired an hour ago, on any replica's clock. Answers how many. */
+    /** Deletes step tokens that expired more than an hour ago. Returns their number. */
     async forgetExpiredStepTokens(now: Date): Promise<number> {
       const before = new Date(now.getTime() - EXPIRED_KEPT_SECONDS * 1000)
       const forgotten = await prisma.stepToken.deleteMany({ where: { expiresAt: { lt: before } } })
@@ -122,14 +126,17 @@ type WrongCode = Verdict & { next: PathState }
 type RightCode = Verdict & { record: AcceptRecord } & AcceptedCode
 type RightRecoveryCode = Verdict & { record: AcceptRecord; hash: Uint8Array }
 
-/** What a verdict has beside itself. A statement leaves out the rest: even what writes nothing would cost time. */
+/**
+ * The optional parts of a verdict. A statement omits the parts it does not need, because even a CTE that writes nothing
+ * costs time.
+ */
 interface Extras {
   stepToken: boolean
   device: boolean
   notice: boolean
 }
 
-/** One statement for each combination of extras, prepared when it is first needed. */
+/** Builds one statement for each combination of extras, when it is first needed. */
 function eachWay<Input extends Verdict>(build: (has: Extras) => Template<Input>) {
   const statements: Statement<Input>[] = []
   return ({ stepToken, record: { device, notice } }: Input): Statement<Input> => {
@@ -140,7 +147,7 @@ function eachWay<Input extends Verdict>(build: (has: Extras) => Template<Input>)
   }
 }
 
-/** Most right codes are: under a step token, without a device to trust and a mail to send. */
+/** Returns whether a right code has no extras except a step token. Most right codes are plain. */
 function isPlain(right: RightCode): right is RightCode & PlainRightCode {
   const { device, notice } = right.record
   return right.stepToken !== null && device === null && notice === null
@@ -214,7 +221,7 @@ const rightRecoveryCode = eachWay<RightRecoveryCode>((has) => {
     SELECT EXISTS (SELECT 1 FROM "user") AS won`
 })
 
-// Every guess of a user, under whatever token, moves the one version, so the losers of a race all notice.
+// Every guess of a user, under any token, increments the same version, so all losers of a race are detected.
 function moveFrom<Input extends Verdict>(
   set: Template<Input>,
   guard: Template<Input> = raw('')

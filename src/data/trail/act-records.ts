@@ -1,5 +1,5 @@
-// What goes on record with an act: its event, and the mail that tells about it. Both are written by the act's own
-// statement or transaction.
+// The records of an act: its audit event, and the mail that notifies the user. The statement or transaction of the act
+// writes both.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import type { Notice } from '../../core/mail/notices.ts'
 import type { Prisma, PrismaClient } from '../../generated/prisma/client.ts'
@@ -14,20 +14,20 @@ export interface ActRecord {
 
 export type Transaction = Parameters<Parameters<PrismaClient['$transaction']>[0]>[0]
 
-/** CTEs that write the record if the CTE `guardedBy` before them has a row; begins with a comma. */
+/** Returns CTEs that write the event and the notice if the preceding CTE `guardedBy` has a row. Begins with a comma. */
 export function recordedWith(guardedBy: string, record: ActRecord): Prisma.Sql {
   return filled(recording(guardedBy, { notice: record.notice !== null }), record)
 }
 
-/** The same for a statement that is prepared once, with a notice or without. */
+/** Returns the same CTEs for a statement that is prepared once, with or without a notice. */
 export function recording(guardedBy: string, has: { notice: boolean }): Template<ActRecord> {
   const event = on(({ event }: ActRecord) => event, eventInsert(guardedBy))
   if (!has.notice) return template`, recorded AS (${event})`
   const notice = on(({ notice }: ActRecord) => notice, noticeInsert(guardedBy))
-  return template`, recorded AS (${event}), told AS (${notice})`
+  return template`, recorded AS (${event}), notified AS (${notice})`
 }
 
-/** Writes records in the transaction of their acts. */
+/** Writes the event and the notices of an act in its transaction. */
 export async function writeRecord(
   transaction: Transaction,
   event: SignedAuditEvent,

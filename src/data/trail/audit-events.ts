@@ -1,5 +1,5 @@
-// The append-only record. An act's event is written by the statement or the transaction of the act itself: there is no
-// act without its event, and no event of an act that was rolled back.
+// The append-only audit events. The statement or the transaction of an act also writes its event. So there is no act
+// without an event, and no event of an act that was rolled back.
 import type { AuditType, SignedAuditEvent, StoredAuditEvent } from '../../core/audit/events.ts'
 import {
   instantPlaceOf,
@@ -21,9 +21,9 @@ import { asStoredEvent, type EventRow, eventColumns } from './audit-rows.ts'
 
 export interface AuditFilter {
   type?: AuditType
-  /** About this user, or done by them. */
+  /** Only events about this user or caused by this user. */
   userId?: string
-  /** Not before this instant. */
+  /** Only events at or after this instant. */
   since?: Date
 }
 
@@ -31,12 +31,12 @@ export type AuditEvents = ReturnType<typeof createAuditEvents>
 
 export function createAuditEvents({ prisma, query }: Clients) {
   return {
-    /** Writes an event that goes with no other write: a refusal, or a success that changes nothing. */
+    /** Writes the event of an act that changes nothing else: a refusal, or a success without a change. */
     async record(event: SignedAuditEvent): Promise<void> {
       await query(recorded, event)
     },
 
-    /** An account's events, newest first. */
+    /** Returns a page of an account's events, newest first. */
     async list(
       accountId: string,
       { userId, ...filter }: AuditFilter,
@@ -44,7 +44,7 @@ export function createAuditEvents({ prisma, query }: Clients) {
     ): Promise<Page<StoredAuditEvent>> {
       const found = (ofWhom = Prisma.empty) =>
         eventsOf(accountId, filter, ofWhom, { limit: limit + 1, after })
-      // Each half in the order of an index of its own: one condition with OR would read the whole record.
+      // Each half follows its own index. A single condition with OR would read the account's whole audit trail.
       const events =
         userId === undefined
           ? found()
@@ -52,7 +52,7 @@ export function createAuditEvents({ prisma, query }: Clients) {
               (${found(Prisma.sql`AND "userId" = ${userId}::uuid`)})
               UNION ALL (${found(Prisma.sql`AND "actorId" = ${userId}`)})`
       const [, rows] = await prisma.$transaction([
-        // Planned for these values: a plan for any would read all of a busy user's events for a type that is rare.
+        // Planned for these values. A generic plan would read all events of a busy user to find a rare type.
         prisma.$executeRaw`SET LOCAL plan_cache_mode = force_custom_plan`,
         prisma.$queryRaw<EventRow[]>`
           SELECT DISTINCT ON (e."occurredAt", e.id) ${eventColumns('e')} FROM (${events}) AS e
@@ -64,8 +64,8 @@ export function createAuditEvents({ prisma, query }: Clients) {
 }
 
 /**
- * The insert of an event. With the name of a CTE of the same statement, as many times as that has rows: none where the
- * act's guard held it off.
+ * Returns the insert of an event. With the name of a CTE of the same statement, it inserts one event for each row of
+ * the CTE, and so none if the act's guard failed.
  */
 export function insertEvent(event: SignedAuditEvent, guardedBy?: string): Prisma.Sql {
   return filled(eventInsert(guardedBy), event)
@@ -78,7 +78,7 @@ const EVENT_COLUMN_NAMES = [
 ]
 const EVENT_COLUMNS = raw(EVENT_COLUMN_NAMES.join(', '))
 
-/** The same for a statement that is prepared once. */
+/** Returns the same insert for a statement that is prepared once. */
 export function eventInsert(guardedBy?: string): Template<SignedAuditEvent> {
   const from = guardedBy === undefined ? '' : `FROM "${guardedBy}"`
   return template<SignedAuditEvent>`
@@ -93,7 +93,7 @@ export function eventInsert(guardedBy?: string): Template<SignedAuditEvent> {
     ${raw(from)}`
 }
 
-/** The insert of many: of each `event` of a CTE, which is what `asEventRow` makes. */
+/** Returns the insert of many events: of the column `event` of a CTE, in the form that `asEventRow` returns. */
 export function eventInsertFrom(cte: string): Template<unknown> {
   const columns = raw(EVENT_COLUMN_NAMES.map((name) => `e.${name}`).join(', '))
   return template`
@@ -102,7 +102,7 @@ export function eventInsertFrom(cte: string): Template<unknown> {
     FROM ${raw(cte)}, json_populate_record(NULL::"AuditEvent", ${raw(cte)}.event) AS e`
 }
 
-/** An event by the names of its columns, as `json_populate_record` reads it. */
+/** Returns an event by the names of its columns, in the form that `json_populate_record` reads. */
 export function asEventRow({ actor, target, mac, ...event }: SignedAuditEvent) {
   return {
     ...event,
@@ -118,7 +118,9 @@ export function asEventRow({ actor, target, mac, ...event }: SignedAuditEvent) {
 
 const recorded = prepare(eventInsert())
 
-/** One account's events, newest first, in the order of an index and thus no more than asked for. */
+/**
+ * Selects one account's events, newest first. It follows the order of an index, so it reads only the requested rows.
+ */
 function eventsOf(
   accountId: string,
   { type, since }: Omit<AuditFilter, 'userId'>,
@@ -137,7 +139,7 @@ function eventsOf(
     ORDER BY "occurredAt" DESC, id DESC LIMIT ${limit}`
 }
 
-// A number, since text has no year 0 and cursors may name every instant.
+// Sent as a number, because cursors may contain any instant, and text has no year 0.
 function asInstant(at: Date): Prisma.Sql {
   return Prisma.sql`to_timestamp(${at.getTime() / 1000}::float8)`
 }

@@ -1,13 +1,13 @@
-// How events are read, whoever wrote them: as text and bytes, so that nothing that stands there can't be read.
+// Reads events as text and bytes. A row that the service did not write can then be read too, whatever it contains.
 import type { StoredAuditEvent } from '../../core/audit/events.ts'
 import { Prisma } from '../../generated/prisma/client.ts'
 
-/** An event's key, as the rows that point at events have it too. */
+/** The key of an event. Rows that refer to events contain it too. */
 export interface EventKey {
   accountId: string
-  /** When it occurred, in PostgreSQL's own spelling, which it reads back unchanged. */
+  /** When the event occurred, in PostgreSQL's text format, which it reads back unchanged. */
   instant: string
-  /** The same as `toISOString` spells it; null for infinity, and where the year needs more than its four digits. */
+  /** The same instant in the format of `toISOString`; null for infinity, and for years of more than four digits. */
   occurredAt: string | null
   id: string
 }
@@ -22,10 +22,10 @@ export interface EventRow
   targetId: string | null
 }
 
-/** A key that was joined to its event, which may be gone. */
+/** A key that was joined to its event. The event may be missing. */
 export type JoinedEventRow = EventRow | (EventKey & { mac: null })
 
-/** The columns of an `EventRow`: the event is `e`, and its key is read from the table of that name. */
+/** Returns the columns of an `EventRow`. The event is the table `e`; its key is read from the table `keys`. */
 export function eventColumns(keys: 'e' | 'k'): Prisma.Sql {
   const k = Prisma.raw(keys)
   return Prisma.sql`
@@ -38,10 +38,11 @@ export function eventColumns(keys: 'e' | 'k'): Prisma.Sql {
     e."requestId"::text AS "requestId", e.details::text AS details, e.mac`
 }
 
-/** What joins keys `k` to their events `e`. */
+/** The condition that joins keys `k` to their events `e`. */
 export const isEventOfKey = Prisma.sql`
   (e."accountId", e."occurredAt", e.id) = (k."accountId", k."occurredAt", k.id)`
 
+/** Builds an event from its row. */
 export function asStoredEvent(row: EventRow): StoredAuditEvent {
   const { actorKind: kind, actorId: id, credential, targetKind, targetId } = row
   const hasTarget = targetKind !== null || targetId !== null

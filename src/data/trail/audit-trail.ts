@@ -124,7 +124,8 @@ async function* unchainedPages(
 ): AsyncGenerator<UnchainedRow[]> {
   let rest = Prisma.empty
   for (;;) {
-    // A page covers all events. The statement returns the unchained ones and the last one, after which the next page starts.
+    // A page covers all events. The statement returns the unchained ones and the last one, after which the next page
+    // starts.
     const rows: UnchainedRow[] = await transaction.$queryRaw<UnchainedRow[]>`
       SELECT ${eventColumns('e')}, l.sequence IS NOT NULL AS "isChained", q.id IS NOT NULL AS "isQueued"
       FROM (

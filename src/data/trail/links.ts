@@ -1,6 +1,6 @@
 // Writes the hash chain over all events. A background job does this after the events were written, so that no act waits
-// for the one chain of the whole deployment. Until then, an event stands in a queue. A database trigger fills the queue in
-// the transaction of the event.
+// for the one chain of the whole deployment. Until then, an event stands in a queue. A database trigger fills the queue
+// in the transaction of the event.
 import { type ChainHead, chainOn } from '../../core/audit/chain.ts'
 import { isGenuine } from '../../core/audit/events.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'

@@ -1,48 +1,52 @@
-// Mails on their way out. Written by the statement or the transaction of what they tell about, so that none is lost and
-// none tells of what never happened; workers take them from here, and no transaction is open while they mail.
+// Outgoing mails. The statement or the transaction of an act also writes its mail. So no mail is lost, and no mail
+// describes an act that was rolled back. Workers take mails from here. No transaction is open during delivery.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import type { Notice, NoticeDetails, NoticeKind } from '../../core/mail/notices.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { filled, raw, type Template, template } from '../engine/statements.ts'
 
-/** A mail that this worker alone has, until its lease ends. */
+/** A mail that only this worker has, until its lease ends. */
 export type LeasedMail = Notice & {
   id: string
-  /** Leases so far, this one included: what tells it from a later one. */
+  /** The number of leases so far, including this one. It distinguishes this lease from a later one. */
   tries: number
-  /** Empty when the account is gone. */
+  /** Empty if the account does not exist. */
   accountName: string
 }
 
 export interface Lease {
-  /** Mails at most. */
+  /** The maximum number of mails. */
   limit: number
-  /** Longer than a worker takes, since another one takes the mails that are not settled by then. */
+  /**
+   * The duration of the lease. It must be longer than a worker needs, because another worker then takes the unsettled
+   * mails.
+   */
   seconds: number
   now: Date
 }
 
-/** What a server says is as long as it likes; the head of it tells enough. */
+/** A mail server's error message can have any length. Its beginning is enough. */
 const LAST_ERROR_MAX_LENGTH = 300
-/** Long enough for somebody to ask what became of a mail. */
+/** How long failed mails are kept. Long enough to find out why a mail did not arrive. */
 const FAILED_KEPT_DAYS = 30
 
-/** Below what a mail server takes from one replica: 100,000 users are told within three hours. */
+/** Less than a mail server accepts from one replica. 100,000 users are notified within three hours. */
 const TO_EACH_PER_SECOND = 10
-/** What is in the outbox just now. */
+
+/** The current content of the outbox. */
 export interface MailBacklog {
-  /** Due, put off, or with a worker. */
+  /** Mails that are due, postponed or leased. */
   waiting: number
-  /** Given up, and kept for whoever looks into it. */
+  /** Mails that were given up. They are kept for the operator to investigate. */
   failed: number
-  /** When happened what the oldest of those that wait tells about. */
+  /** When the act of the oldest waiting mail occurred. */
   oldestWaitingAt: Date | null
 }
 
 export type Outbox = ReturnType<typeof createOutbox>
 
 export function createOutbox(prisma: PrismaClient) {
-  /** Ends a lease and leaves the mail so. False: another worker has leased it since. */
+  /** Ends a lease with this change. Returns false if another worker has leased the mail since. */
   async function isEnded(
     { accountId, id, tries }: LeasedMail,
     data: Prisma.OutboxMailUpdateManyMutationInput
@@ -53,7 +57,7 @@ export function createOutbox(prisma: PrismaClient) {
   }
 
   return {
-    /** Takes what is due, the longest due first. No two workers get the same mail while a lease lasts. */
+    /** Leases the mails that are due, the longest due first. No two workers get the same mail during a lease. */
     async leaseDue({ limit, seconds, now }: Lease): Promise<LeasedMail[]> {
       const leasedUntil = new Date(now.getTime() + seconds * 1000)
       return prisma.$queryRaw<LeasedMail[]>`
@@ -72,27 +76,30 @@ export function createOutbox(prisma: PrismaClient) {
         ORDER BY "occurredAt"`
     },
 
-    /** Deletes a mail that the mail server has taken, whoever leases it by now. */
+    /** Deletes a mail that the mail server has accepted, even if another worker has leased it since. */
     async removeDelivered({ accountId, id }: LeasedMail): Promise<void> {
       await prisma.outboxMail.deleteMany({ where: { accountId, id } })
     },
 
-    /** Ends a lease; the mail is due again at that instant. False: another worker has leased it since. */
+    /** Ends a lease. The mail is due again at that instant. Returns false if another worker has leased it since. */
     postpone(mail: LeasedMail, dueAt: Date, lastError: string): Promise<boolean> {
       return isEnded(mail, { dueAt, lastError: bounded(lastError) })
     },
 
-    /** Ends a lease of a mail that was not tried, for anybody to take. False: another worker has leased it since. */
+    /**
+     * Ends the lease of a mail that was not tried, so that any worker can take it. Returns false if another worker has
+     * leased it since.
+     */
     handBack(mail: LeasedMail, now: Date): Promise<boolean> {
       return isEnded(mail, { dueAt: now })
     },
 
-    /** Ends a lease for good; the mail is never due again. False: another worker has leased it since. */
+    /** Ends a lease permanently. The mail is never due again. Returns false if another worker has leased it since. */
     giveUp(mail: LeasedMail, failedAt: Date, lastError: string): Promise<boolean> {
       return isEnded(mail, { failedAt, lastError: bounded(lastError) })
     },
 
-    /** Gives up what happened before that instant and nobody has leased. Answers how many. */
+    /** Gives up the mails about acts before that instant that no worker has leased. Returns their number. */
     async giveUpUnsent(occurredBefore: Date, now: Date): Promise<number> {
       const givenUp = await prisma.outboxMail.updateMany({
         where: { failedAt: null, dueAt: { lte: now }, occurredAt: { lt: occurredBefore } },
@@ -101,6 +108,7 @@ export function createOutbox(prisma: PrismaClient) {
       return givenUp.count
     },
 
+    /** Returns the number of waiting and failed mails. */
     async backlog(): Promise<MailBacklog> {
       const [backlog] = await prisma.$queryRaw<MailBacklog[]>`
         SELECT count(*) FILTER (WHERE "failedAt" IS NULL)::int AS waiting,
@@ -110,7 +118,7 @@ export function createOutbox(prisma: PrismaClient) {
       return backlog ?? { waiting: 0, failed: 0, oldestWaitingAt: null }
     },
 
-    /** Forgets mails that were given up a month ago: they hold addresses. Answers how many. */
+    /** Deletes mails that were given up more than a month ago, because they contain addresses. Returns their number. */
     async forgetFailed(now: Date): Promise<number> {
       const before = new Date(now.getTime() - FAILED_KEPT_DAYS * 24 * 60 * 60 * 1000)
       const forgotten = await prisma.outboxMail.deleteMany({ where: { failedAt: { lt: before } } })
@@ -119,17 +127,19 @@ export function createOutbox(prisma: PrismaClient) {
   }
 }
 
-// PostgreSQL stores no NUL, and nobody needs the other control characters either.
+// PostgreSQL cannot store NUL. The other control characters are not needed either.
 function bounded(text: string): string {
   return text.replace(/\p{Cc}+/gu, ' ').slice(0, LAST_ERROR_MAX_LENGTH)
 }
 
-/** The insert of a notice; with the name of a CTE of the same statement, as many times as that has rows. */
+/**
+ * Returns the insert of a notice. With the name of a CTE of the same statement, it inserts one for each row of the CTE.
+ */
 export function insertNotice(notice: Notice, guardedBy?: string): Prisma.Sql {
   return filled(noticeInsert(guardedBy), notice)
 }
 
-/** The same for a statement that is prepared once; for use where there is a notice. */
+/** Returns the same insert for a statement that is prepared once. The input must have a notice. */
 export function noticeInsert(guardedBy?: string): Template<Notice | null> {
   const from = guardedBy === undefined ? '' : `FROM "${guardedBy}"`
   return template<Notice | null>`
@@ -142,8 +152,8 @@ export function noticeInsert(guardedBy?: string): Template<Notice | null> {
 }
 
 /**
- * The insert of a notice to each user of an account whom the condition `who`, on `"User" u`, picks. They get due one
- * after the other, so that mails of other accounts get out in between, however many users this one has.
+ * Returns the insert of a notice to each user of an account that the condition `who` on `"User" u` selects. The mails
+ * become due one after the other, so that mails of other accounts are sent in between, however many users this one has.
  */
 export function insertNoticeToEach<Kind extends NoticeKind>(
   { accountId, who }: { accountId: string; who: Prisma.Sql },

@@ -1,4 +1,4 @@
-// A user's authenticators as their owner keeps them: listed, named, removed.
+// The changes that a user makes to their own authenticators: rename and remove.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { noticeTo } from '../../core/mail/notices.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
@@ -17,7 +17,7 @@ import {
 export interface Authenticator {
   id: string
   name: string
-  /** `pending`: an enrolment that waits for its first code. */
+  /** `pending`: the authenticator waits for its first code. */
   state: 'active' | 'pending'
   createdAt: Date
   confirmedAt: Date | null
@@ -32,15 +32,18 @@ export type RemoveOutcome = TurnOffOutcome | 'authenticator-not-found'
 
 export type Authenticators = ReturnType<typeof createAuthenticators>
 
-/** `mandateFrom` is the deployment's own mandate; null for none. */
+/** Returns the data methods. `mandateFrom` is the deployment's own mandate; null for none. */
 export function createAuthenticators(prisma: PrismaClient, mandateFrom: Date | null) {
   return {
-    /** The active ones and the one that waits for its first code, oldest first. Null: no such user in this account. */
+    /**
+     * Returns the active authenticators and the pending one, oldest first. Returns null if the user does not exist in
+     * this account.
+     */
     async list(user: UserKey, now: Date): Promise<Authenticator[] | null> {
       return (await isUser(prisma, user)) ? read(prisma, user, now) : null
     },
 
-    /** Gives a name that no other authenticator of the user has. No token dies of it. */
+    /** Renames an authenticator. The name must be unique among those of the user. Revokes no tokens. */
     async rename(
       owner: Owner,
       renamed: Pick<Authenticator, 'id' | 'name'>,
@@ -51,7 +54,7 @@ export function createAuthenticators(prisma: PrismaClient, mandateFrom: Date | n
           renameUnlessTaken(transaction, owner, renamed, event)
         )
       } catch (error) {
-        // Two names that differ here can be one where they are stored: half a surrogate pair has no UTF-8.
+        // Two names that differ here can be equal in the database: half a surrogate pair has no UTF-8 encoding.
         if (isUniqueViolation(error, 'Authenticator_accountId_userId_name_key')) {
           return { renamed: false, reason: 'name-taken' }
         }
@@ -60,8 +63,8 @@ export function createAuthenticators(prisma: PrismaClient, mandateFrom: Date | n
     },
 
     /**
-     * Removes an authenticator and kills every token; with the last one two-factor is off, unless it is required of
-     * the user. One that waits for its first code is only cancelled: no token dies of that.
+     * Removes an authenticator and revokes all tokens of the user. Removing the last one turns two-factor off, unless
+     * it is required for the user. Removing a pending one only cancels the enrollment and revokes no tokens.
      */
     remove(owner: Owner, id: string, event: SignedAuditEvent): Promise<RemoveOutcome> {
       return prisma.$transaction(async (transaction) => {
@@ -98,7 +101,7 @@ async function renameUnlessTaken(
   return { renamed: true, authenticator: { ...authenticator, name } }
 }
 
-/** One statement, so that an authenticator that is just being confirmed is seen once, as the one or as the other. */
+/** Reads in one statement, so that an authenticator that is being confirmed appears once, as pending or as active. */
 function read(
   client: Transaction,
   { accountId, userId }: UserKey,
@@ -147,9 +150,10 @@ async function removeOneOfSeveral(
 ): Promise<'removed'> {
   const { accountId, userId } = user
   await transaction.authenticator.deleteMany({ where: { accountId, userId, id } })
-  // Whatever was trusted may be so by the word of the one that is gone: lost, or in another's hands.
+  // The devices may have become trusted by a code from the removed authenticator, which may be lost or stolen.
   await forgetDevices(transaction, user)
-  // The epoch ends the tokens of before, the version the verdicts that are being reached on what was there before.
+  // The new epoch revokes earlier tokens. The new version invalidates verdicts on codes that were judged before this
+  // change.
   await transaction.user.updateMany({
     where: { accountId, id: userId },
     data: { epoch: { increment: 1 }, codePathVersion: { increment: 1 } }

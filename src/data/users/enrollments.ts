@@ -1,4 +1,4 @@
-// Authenticators on their way in: pending until the first right code, at most one a user.
+// Enrollments: authenticators that are pending until their first right code. A user has at most one.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { type Notice, noticeTo } from '../../core/mail/notices.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
@@ -15,7 +15,7 @@ export interface Enrollment extends UserKey {
   authenticatorId: string
   name: string
   sealedSecret: string
-  /** The authenticator that dies when this one is confirmed. */
+  /** The authenticator that is removed when this one is confirmed. */
   replaces: string | null
   wrongTries: number
   createdAt: Date
@@ -23,13 +23,13 @@ export interface Enrollment extends UserKey {
 }
 
 export interface Confirmation {
-  /** The time step of the confirming code, which no later sign-in may use again. */
+  /** The time step of the confirming code. No later sign-in may use it again. */
   timeStep: number
-  /** Stored when this is the user's first authenticator; the former ones die then. */
+  /** Stored if this is the user's first authenticator. They replace all earlier recovery codes. */
   recoveryCodeHashes: Uint8Array<ArrayBuffer>[]
-  /** Used up by the success; null under an access token. */
+  /** Consumed by the success; null under an access token. */
   stepToken: StepTokenKey | null
-  /** Whether the caller's sign-in may add to authenticators that are active already. */
+  /** Whether the caller's sign-in may add an authenticator although another one is active. */
   mayAddToOthers: boolean
   authenticatorsMax: number
   event: SignedAuditEvent
@@ -39,7 +39,7 @@ export type ConfirmOutcome =
   | { confirmed: true; isFirst: boolean; recoveryCodesRemaining: number }
   | { confirmed: false; reason: 'lost-race' | 'name-taken' | 'too-many-authenticators' }
 
-/** A late code is told "expired" and not "unknown" for this long. */
+/** For this long after the expiry, the response to a late code is "expired" and not "unknown". */
 const EXPIRED_KEPT_SECONDS = 60 * 60
 
 export type Enrollments = ReturnType<typeof createEnrollments>
@@ -47,8 +47,9 @@ export type Enrollments = ReturnType<typeof createEnrollments>
 export function createEnrollments(prisma: PrismaClient) {
   return {
     /**
-     * Makes this the user's one pending enrolment; an earlier one is discarded. False: the user was reset or
-     * disabled since the read, or got an authenticator; the lock on their row makes it wait for whoever is at that.
+     * Stores the user's only pending enrollment and discards an earlier one. Returns false if the user was reset or
+     * disabled since they were read, or has confirmed an authenticator. The lock on the user's row makes it wait for
+     * such a change.
      */
     async start(
       { epoch }: Subject,
@@ -77,19 +78,22 @@ export function createEnrollments(prisma: PrismaClient) {
       return started === 1
     },
 
-    /** The pending enrolment of that authenticator, expired or not; null for none. */
+    /** Returns the pending enrollment of an authenticator, even if it has expired; null if there is none. */
     find({ accountId, userId }: UserKey, authenticatorId: string): Promise<Enrollment | null> {
       return prisma.enrollment.findFirst({ where: { accountId, userId, authenticatorId } })
     },
 
-    /** Forgets enrolments that expired an hour ago; until then the caller is told so. Answers how many. */
+    /**
+     * Deletes enrollments that expired more than an hour ago. Until then, the caller learns that they expired. Returns
+     * their number.
+     */
     async forgetExpired(now: Date): Promise<number> {
       const before = new Date(now.getTime() - EXPIRED_KEPT_SECONDS * 1000)
       const forgotten = await prisma.enrollment.deleteMany({ where: { expiresAt: { lt: before } } })
       return forgotten.count
     },
 
-    /** Counts a wrong code; answers the tries so far, or null when they were spent already. */
+    /** Counts a wrong code. Returns the number of tries so far, or null if all tries were spent already. */
     async spendTry(
       { accountId, userId, authenticatorId }: Enrollment,
       triesMax: number,
@@ -107,9 +111,9 @@ export function createEnrollments(prisma: PrismaClient) {
     },
 
     /**
-     * Turns the pending authenticator into an active one and raises the epoch, all or nothing, from the state
-     * that was judged. Whether others are active is decided under the lock on the user's row, so no step token
-     * slips in behind an authenticator confirmed a moment ago.
+     * Activates the pending authenticator and raises the epoch in one transaction, if the user is still in the state
+     * that was judged. Counts the other active authenticators under the lock on the user's row. So a step token cannot
+     * add an authenticator after another one was confirmed.
      */
     async confirm(
       judged: Subject,
@@ -130,7 +134,7 @@ export function createEnrollments(prisma: PrismaClient) {
   }
 }
 
-/** Thrown inside the transaction so that it rolls back. */
+/** Thrown inside the transaction to roll it back. */
 class Refused extends Error {
   readonly reason: 'lost-race' | 'too-many-authenticators'
 
@@ -189,8 +193,8 @@ async function activate(
 }
 
 /**
- * The enrolment, which is none any more, and the epoch raised from the one that was judged. Read again under the lock
- * that comes with that: it may have been renamed or discarded since.
+ * Raises the epoch from the judged one, and removes and returns the enrollment. Raising the epoch locks the user's row.
+ * The enrollment is read again under this lock, because it may have been renamed or discarded.
  */
 async function takePending(
   transaction: Transaction,
@@ -209,7 +213,7 @@ async function takePending(
   return pending
 }
 
-/** The name of the authenticator that had to go; null when it has gone already. */
+/** Removes the authenticator that is replaced. Returns its name, or null if it was removed already. */
 async function removeReplaced(
   transaction: Transaction,
   { accountId, userId }: Subject,
@@ -218,7 +222,7 @@ async function removeReplaced(
   const key = { accountId, userId, id }
   const replaced = await transaction.authenticator.findFirst({ where: key })
   await transaction.authenticator.deleteMany({ where: key })
-  // As where one is removed: the devices may be trusted by its word. One that is added takes no trust away.
+  // The devices may have become trusted by a code from it, as in a removal. An added authenticator revokes no devices.
   await forgetDevices(transaction, { accountId, userId })
   return replaced?.name ?? null
 }

@@ -8,7 +8,7 @@ export type RecoveryCodes = ReturnType<typeof createRecoveryCodes>
 
 export function createRecoveryCodes(prisma: PrismaClient) {
   return {
-    /** Whether this is the hash of a code of the user's that is still good. */
+    /** Returns whether this is the hash of an unused recovery code of the user. */
     async isStored(
       { accountId, userId }: UserKey,
       hash: Uint8Array<ArrayBuffer>
@@ -16,7 +16,7 @@ export function createRecoveryCodes(prisma: PrismaClient) {
       return (await prisma.recoveryCode.count({ where: { accountId, userId, hash } })) > 0
     },
 
-    /** Puts new codes in the place of all old ones. False: the user was reset or disabled since the read. */
+    /** Replaces all recovery codes. Returns false if the user was reset or disabled since they were read. */
     replaceAll(
       owner: Subject,
       hashes: Uint8Array<ArrayBuffer>[],
@@ -39,7 +39,7 @@ export function createRecoveryCodes(prisma: PrismaClient) {
   }
 }
 
-/** Puts new codes in the place of all old ones. Under the lock on the user's row. */
+/** Replaces all recovery codes. The caller holds the lock on the user's row. */
 export async function replaceCodes(
   transaction: Transaction,
   { accountId, userId }: UserKey,

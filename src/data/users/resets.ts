@@ -1,4 +1,4 @@
-// Back to the state before the first set-up: what an admin or the support does when a phone is lost.
+// Resets a user to the state before the first set-up. An admin or the support does this after the loss of a phone.
 import { isClosed } from '../../core/attempts.ts'
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { type Notice, noticeTo } from '../../core/mail/notices.ts'
@@ -16,10 +16,13 @@ export type ResetOutcome =
 
 export type Resets = ReturnType<typeof createResets>
 
-/** `mandateFrom` is the deployment's own mandate; null for none. */
+/** Returns the data methods. `mandateFrom` is the deployment's own mandate; null for none. */
 export function createResets(prisma: PrismaClient, mandateFrom: Date | null) {
   return {
-    /** The account of a user, for the operator alone, who knows no account. Null: no such user anywhere. */
+    /**
+     * Returns the account of a user, or null if the user does not exist. Only for the operator, who does not know the
+     * account.
+     */
     async findAccountOf(userId: string): Promise<string | null> {
       const user = await prisma.user.findFirst({
         where: { id: userId },
@@ -29,12 +32,13 @@ export function createResets(prisma: PrismaClient, mandateFrom: Date | null) {
     },
 
     /**
-     * Removes authenticators, the pending enrolment, recovery codes and trusted devices, opens what is locked and
-     * raises the epoch, so that every earlier token is dead; tells the user, and after a support reset every admin.
+     * Removes authenticators, the pending enrollment, recovery codes and trusted devices, and opens locked paths.
+     * Raises the epoch, which revokes all earlier tokens. Notifies the user and, after a support reset, every admin.
      */
     reset(key: UserKey, event: SignedAuditEvent): Promise<ResetOutcome> {
       return prisma.$transaction(async (transaction) => {
-        // The lock comes first: what a confirmation under way has added is seen by what follows, and nothing comes after.
+        // The lock comes first. The reset then sees everything that a concurrent confirmation added, and none can
+        // follow.
         const user = await lockUser(transaction, key)
         if (!user) return { isReset: false, reason: 'user-not-found' }
         const now = event.occurredAt
@@ -42,7 +46,7 @@ export function createResets(prisma: PrismaClient, mandateFrom: Date | null) {
         if (!isAnything) return { isReset: false, reason: 'nothing-to-reset' }
         await forgetTwoFactor(transaction, key)
         await writeRecord(transaction, event, [noticeOfReset(user, event)])
-        if (event.actor.kind === 'operator') await tellAdmins(transaction, user, event)
+        if (event.actor.kind === 'operator') await notifyAdmins(transaction, user, event)
         const demands = await readDemands(transaction, key.accountId, mandateFrom)
         return { isReset: true, demands }
       })
@@ -56,7 +60,10 @@ interface UserToReset extends LockedUser {
   recoveryLockedUntil: Date | null
 }
 
-/** Holds the user's row until the transaction ends, whatever their state. Null: no such user in this account. */
+/**
+ * Locks the user's row until the transaction ends, in any state of the user. Returns null if the user does not exist in
+ * this account.
+ */
 async function lockUser(
   transaction: Transaction,
   { accountId, userId }: UserKey
@@ -67,7 +74,7 @@ async function lockUser(
   return user ?? null
 }
 
-/** Whether one of the paths is locked or disabled now. */
+/** Returns whether one of the paths is locked or disabled at this instant. */
 function isLocked(
   { codeLockedUntil, codeDisabledAt, recoveryLockedUntil }: UserToReset,
   now: Date
@@ -78,7 +85,7 @@ function isLocked(
   )
 }
 
-/** Whether a reset would remove anything; an enrolment that has expired is nothing. */
+/** Returns whether a reset would remove anything. An expired enrollment does not count. */
 async function hasAnything(
   transaction: Transaction,
   { accountId, userId }: UserKey,
@@ -102,7 +109,7 @@ function noticeOfReset(user: LockedUser, event: SignedAuditEvent): Notice {
   return noticeTo(user, event, 'two_factor_reset', { by: kind === 'api_key' ? kind : 'admin' })
 }
 
-async function tellAdmins(
+async function notifyAdmins(
   transaction: Transaction,
   { accountId, userId, email: user }: LockedUser,
   event: SignedAuditEvent

@@ -1,5 +1,5 @@
-// The roster: the account's people with their two-factor state. One statement a page, so that what users were found
-// by and what is said of them are of one instant.
+// The roster: an account's users with their two-factor state. Each page is one statement, so that the filter and the
+// listed state are of the same instant.
 import type { Role } from '../../core/claims.ts'
 import { type Page, type PageRequest, pageOf } from '../../core/lists/pages.ts'
 import type { AccountPolicy } from '../../core/policy.ts'
@@ -14,7 +14,7 @@ import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { isExemptFrom } from '../policy/policies.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
 
-/** A user as the roster shows one. */
+/** A user as the roster lists them. */
 export interface RosterUser extends TwoFactorRows {
   accountId: string
   id: string
@@ -31,15 +31,15 @@ export interface RosterUser extends TwoFactorRows {
 
 export interface RosterRequest extends PageRequest {
   twoFactor: TwoFactorFilter | null
-  /** Part of the e-mail or of the external id, in any case. */
+  /** A part of the e-mail address or of the external id. Upper and lower case are the same. */
   q: string | null
-  /** The policy under which they are exempt or not. */
+  /** The policy that decides whether a user is exempt. */
   policy: AccountPolicy
-  /** The instant at which locks and enrolments are looked at. */
+  /** The instant at which locks and enrollments are judged. */
   now: Date
 }
 
-/** JSON, as the statement gathers the rows of a user, has no instants. */
+/** The row of a user. The statement collects rows of other tables as JSON, which has no instants. */
 interface RosterRow extends Omit<RosterUser, 'authenticators' | 'enrollment'> {
   authenticators: { confirmedAt: string }[]
   enrollment: { expiresAt: string; wrongTries: number } | null
@@ -72,14 +72,14 @@ export function createRoster(prisma: PrismaClient) {
   }
 
   return {
-    /** Null: no such user in this account. */
+    /** Returns a user, or null if they do not exist in this account. */
     async find({ accountId, userId }: UserKey): Promise<RosterUser | null> {
       const where = Prisma.sql`u."accountId" = ${accountId}::uuid AND u.id = ${userId}::uuid`
       const [user] = await read(where, 1)
       return user ?? null
     },
 
-    /** Oldest first: ids are UUIDv7, so their order is the order of creation. */
+    /** Returns a page of users, oldest first: ids are UUIDv7, so their order is the order of creation. */
     async list(
       accountId: string,
       { limit, after, twoFactor, q, ...at }: RosterRequest
@@ -97,7 +97,7 @@ export function createRoster(prisma: PrismaClient) {
 
 type Circumstances = Pick<RosterRequest, 'policy' | 'now'>
 
-/** The facts of core/two-factor in SQL: true or false, never NULL, so that NOT is their contrary. */
+/** The facts of core/two-factor in SQL. They are true or false, never NULL, so that NOT negates them. */
 const FACTS: Record<keyof TwoFactorFacts, (at: Circumstances) => Prisma.Sql> = {
   isEnrolled: () => Prisma.sql`EXISTS (SELECT FROM "Authenticator" x
     WHERE x."accountId" = u."accountId" AND x."userId" = u.id)`,
@@ -114,7 +114,7 @@ function asCondition(at: Circumstances) {
     value ? FACTS[fact](at) : Prisma.sql`NOT ${FACTS[fact](at)}`
 }
 
-// Not LIKE, to which some characters are patterns. Addresses are stored in lower case.
+// Not LIKE, because it treats some characters as patterns. Addresses are stored in lower case.
 function contains(q: string): Prisma.Sql {
   return Prisma.sql`(strpos(u.email, ${q.toLowerCase()}) > 0
     OR strpos(lower(u."externalId"), lower(${q})) > 0)`

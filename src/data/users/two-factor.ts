@@ -1,5 +1,5 @@
-// Two-factor of one user as a whole. Whatever changes it takes the lock on the user's row first, so what is read after
-// it stays true until the change is through.
+// All of one user's two-factor. Every change first locks the user's row, so that everything it reads afterwards stays
+// true until the transaction ends.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { noticeTo } from '../../core/mail/notices.ts'
 import { isTwoFactorRequired } from '../../core/policy.ts'
@@ -9,25 +9,30 @@ import type { UserKey } from '../sign-in/subjects.ts'
 import { forgetDevices } from '../sign-in/trusted-devices.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 
-/** A user who acts for themself, of the epoch that their token has. */
+/** A user who acts for themself, with the epoch of their token. */
 export interface Owner extends UserKey {
   epoch: number
 }
 
 export interface LockedUser extends UserKey {
-  /** Where their mail goes. */
+  /** The address for notices. */
   email: string
 }
 
-/** `dead-credential`: since the token was read, the user was reset, disabled or deleted, or an authenticator has changed. */
+/**
+ * `dead-credential`: the token was revoked after it was read, because the user was reset, disabled or deleted, or an
+ * authenticator was changed.
+ */
 export type TurnOffOutcome = 'removed' | 'dead-credential' | 'policy-requires-authenticator'
 
 export type TwoFactor = ReturnType<typeof createTwoFactor>
 
-/** `mandateFrom` is the deployment's own mandate; null for none. */
+/** Returns the data methods. `mandateFrom` is the deployment's own mandate; null for none. */
 export function createTwoFactor(prisma: PrismaClient, mandateFrom: Date | null) {
   return {
-    /** Removes all that two-factor consists of and kills every token. Where it is off already, nothing happens. */
+    /**
+     * Removes all of the user's two-factor and revokes all of their tokens. Does nothing if two-factor is off already.
+     */
     turnOff(owner: Owner, event: SignedAuditEvent): Promise<TurnOffOutcome> {
       const { accountId, userId } = owner
       return prisma.$transaction(async (transaction) => {
@@ -42,13 +47,16 @@ export function createTwoFactor(prisma: PrismaClient, mandateFrom: Date | null) 
   }
 }
 
-/** Both paths as nobody has failed on them. Guesses at what is gone say nothing of what comes after it. */
+/** Both paths without failures. Failed guesses at a removed authenticator do not count against the next one. */
 export const clearPaths = {
   ...{ codeFailures: 0, codeLockedUntil: null, codeDisabledAt: null },
   ...{ recoveryFailures: 0, recoveryLockedUntil: null }
 } as const
 
-/** Holds the user's row until the transaction ends. Null: they are gone or disabled, or their epoch is another now. */
+/**
+ * Locks the user's row until the transaction ends. Returns null if they were deleted or disabled, or if their epoch has
+ * changed.
+ */
 export async function lockLiving(
   transaction: Transaction,
   { accountId, userId, epoch }: Owner
@@ -61,7 +69,7 @@ export async function lockLiving(
   return user ?? null
 }
 
-/** What the removal of the last authenticator comes to, by the demands that hold when it is through. */
+/** Turns two-factor off, unless it is required under the demands that are in force when the transaction commits. */
 export async function turnOffUnlessRequired(
   transaction: Transaction,
   user: LockedUser,
@@ -77,8 +85,8 @@ export async function turnOffUnlessRequired(
 }
 
 /**
- * Forgets all that a user's two-factor consists of, the trust in devices and the guesses at codes included, and kills
- * every token of before. Under the lock on the user's row.
+ * Deletes all of a user's two-factor, including trusted devices and counted guesses, and revokes all earlier tokens.
+ * The caller holds the lock on the user's row.
  */
 export async function forgetTwoFactor(
   transaction: Transaction,

@@ -50,7 +50,7 @@ export function createUsers({ prisma, query }: Clients) {
   return {
     ...createRoster(prisma),
 
-    /** Null: another user of the account has the address. */
+    /** Creates a user. Returns null if another user of the account has the address. */
     async create(user: NewUser, event: SignedAuditEvent): Promise<RosterUser | null> {
       try {
         return await prisma.$transaction(async (transaction) => {
@@ -64,7 +64,7 @@ export function createUsers({ prisma, query }: Clients) {
       }
     },
 
-    /** The stored hash, for whoever must show the password once more; null for none. */
+    /** Returns the hash of the user's password, for routes that ask for the password again; null if they have none. */
     async findPasswordHash({ accountId, userId }: UserKey): Promise<string | null> {
       const user = await prisma.user.findUnique({
         where: { accountId_id: { accountId, id: userId } },
@@ -74,18 +74,18 @@ export function createUsers({ prisma, query }: Clients) {
     },
 
     /**
-     * Changes a user, and tells them of a new password or address. A new password or a disabling raises the epoch in
-     * the same write, so every earlier token is dead with it, and the trust in devices ends. Never leaves an account that
-     * has an admin without one. For who acts for themself, `epoch` is that of their token: what they have shown must still
-     * hold at the write.
+     * Changes a user, and notifies them of a new password or address. If the password is changed or the user is
+     * disabled, the same write raises the epoch, which revokes all earlier tokens, and all trusted devices are revoked.
+     * Never removes the last admin of an account. If a user changes themself, `epoch` is that of their token, which
+     * must still be valid at the write.
      */
     async change(
       { accountId, userId, epoch: shown }: UserKey & Partial<Owner>,
       change: UserChange,
       event: SignedAuditEvent
     ): Promise<ChangeOutcome> {
-      const killsTokens = change.passwordHash !== undefined || Boolean(change.disabledAt)
-      const epoch = killsTokens ? { epoch: { increment: 1 } } : {}
+      const revokesTokens = change.passwordHash !== undefined || Boolean(change.disabledAt)
+      const epoch = revokesTokens ? { epoch: { increment: 1 } } : {}
       const mayRemoveAdmin = change.role === 'member' || Boolean(change.disabledAt)
       try {
         return await prisma.$transaction(async (transaction) => {
@@ -95,13 +95,13 @@ export function createUsers({ prisma, query }: Clients) {
           const key = { accountId_id: { accountId, id: userId } }
           const before = await lockUser(transaction, { accountId, userId })
           if (!before) return { changed: false, reason: 'not-found' }
-          const isAlive = shown === undefined || (shown === before.epoch && !before.isDisabled)
-          if (!isAlive) return { changed: false, reason: 'dead-credential' }
+          const isTokenValid = shown === undefined || (shown === before.epoch && !before.isDisabled)
+          if (!isTokenValid) return { changed: false, reason: 'dead-credential' }
           await transaction.user.updateMany({
             where: { accountId, id: userId },
             data: { ...change, ...epoch }
           })
-          if (killsTokens) await forgetDevices(transaction, { accountId, userId })
+          if (revokesTokens) await forgetDevices(transaction, { accountId, userId })
           await writeRecord(transaction, event, noticesOfChange(accountId, before, change, event))
           const user = await transaction.user.findUniqueOrThrow({ where: key, ...inRoster })
           return { changed: true, user }
@@ -113,7 +113,7 @@ export function createUsers({ prisma, query }: Clients) {
       }
     },
 
-    /** Deletes a user and all that is theirs. Never leaves an account that has an admin without one. */
+    /** Deletes a user and everything that belongs to them. Never removes the last admin of an account. */
     remove({ accountId, userId }: UserKey, event: SignedAuditEvent): Promise<RemoveOutcome> {
       return prisma.$transaction(async (transaction) => {
         if (await isLastAdmin(transaction, { accountId, userId })) return 'last-admin'
@@ -124,7 +124,7 @@ export function createUsers({ prisma, query }: Clients) {
       })
     },
 
-    /** Notes a sign-in that needed no second step. */
+    /** Records a sign-in that needed no second step. */
     async noteSignIn({ accountId, userId }: UserKey, event: SignedAuditEvent): Promise<void> {
       await query(signedIn, { accountId, userId, event })
     }
@@ -140,7 +140,10 @@ const signedIn = prepare(
     ${on(({ event }: { event: SignedAuditEvent }) => event, eventInsert())}`
 )
 
-/** Whoever takes over an address or a password is not the only one to hear of it. */
+/**
+ * Returns the notices of a change. A change of address goes to both addresses: someone who takes over an account must
+ * not be the only one notified.
+ */
 function noticesOfChange(
   accountId: string,
   before: { email: string },
@@ -160,7 +163,8 @@ function noticesOfChange(
   ]
 }
 
-// Held until the transaction ends: of two changes of an address, the second tells whoever the first made it.
+// Locks the user's row until the transaction ends. Of two changes of an address, the second then notifies the address
+// that the first has set.
 async function lockUser(
   transaction: Transaction,
   { accountId, userId }: UserKey
@@ -173,7 +177,7 @@ async function lockUser(
   return user ?? null
 }
 
-// The lock on the account's row makes two admins who demote each other take turns.
+// The lock on the account's row serialises two admins who demote each other.
 async function isLastAdmin(
   transaction: Transaction,
   { accountId, userId }: UserKey

@@ -26,33 +26,39 @@ const fail = (error: Error) => async () => {
   throw error
 }
 
-t.test('an error that says nothing of the next one opens nothing', async (t) => {
-  const { breaker, heard } = breakerOver(t)
-  await t.rejects(breaker.guard(fail(BUSY)), BUSY)
-  t.equal(await breaker.guard(async () => 'done'), 'done')
-  t.same(heard, [])
-})
+t.test(
+  'closed: an error that does not affect the next call leaves the circuit closed',
+  async (t) => {
+    const { breaker, heard } = breakerOver(t)
+    await t.rejects(breaker.guard(fail(BUSY)), BUSY)
+    t.equal(await breaker.guard(async () => 'done'), 'done')
+    t.same(heard, [])
+  }
+)
 
-t.test('open: whoever asks is refused at once, and their work is not begun', async (t) => {
+t.test('open: every call is rejected immediately, and its work is not started', async (t) => {
   const { breaker, heard } = breakerOver(t)
   await Promise.all([1, 2, 3].map(() => t.rejects(breaker.guard(fail(SILENCE)), SILENCE)))
-  t.same(heard, ['open'], 'once, however many found out')
-  const work = async () => t.fail('was begun')
+  t.same(heard, ['open'], 'only once, although several calls failed')
+  const work = async () => t.fail('the work was started')
   await t.rejects(breaker.guard(work), { message: 'refused', cause: SILENCE })
 })
 
-t.test('it closes by itself once the server is of use, and opens again', async (t) => {
-  const { breaker, server, heard } = breakerOver(t)
-  await t.rejects(breaker.guard(fail(SILENCE)))
-  server.isAway = false
-  await sleep(400)
-  t.equal(await breaker.guard(async () => 'done'), 'done')
-  server.isAway = true
-  await t.rejects(breaker.guard(fail(SILENCE)))
-  t.same(heard, ['open', 'closed', 'open'])
-})
+t.test(
+  'open: the circuit closes by itself when the server is available, and opens again',
+  async (t) => {
+    const { breaker, server, heard } = breakerOver(t)
+    await t.rejects(breaker.guard(fail(SILENCE)))
+    server.isAway = false
+    await sleep(400)
+    t.equal(await breaker.guard(async () => 'done'), 'done')
+    server.isAway = true
+    await t.rejects(breaker.guard(fail(SILENCE)))
+    t.same(heard, ['open', 'closed', 'open'])
+  }
+)
 
-t.test('what was begun before the server was away, and fails late, opens nothing', async (t) => {
+t.test('closed: work that started before the outage and fails late opens nothing', async (t) => {
   const { breaker, server, heard } = breakerOver(t)
   const late = breaker.guard(async () => {
     await sleep(500)
@@ -66,7 +72,7 @@ t.test('what was begun before the server was away, and fails late, opens nothing
   t.equal(await breaker.guard(async () => 'done'), 'done')
 })
 
-t.test('ended, it probes no more', async (t) => {
+t.test('ended: no more probes are made', async (t) => {
   const { breaker, server } = breakerOver(t)
   await t.rejects(breaker.guard(fail(SILENCE)))
   breaker.end()

@@ -13,14 +13,14 @@ const account = {
   createdAt: new Date('2030-01-02T03:04:05.678Z')
 }
 
-t.test('an unknown scheme is refused without quoting the password', async (t) => {
+t.test('an unknown scheme is rejected without quoting the password', async (t) => {
   const message = /^DATABASE_URL must begin with .*, not with "mysql:"$/
   await t.rejects(openDatabase({ url: 'mysql://root:secret@127.0.0.1/x' }), { message })
   await t.rejects(openDatabase({ url: '' }), { message: /^DATABASE_URL must begin with/ })
   await t.rejects(openDatabase({ url: 'pglite:' }), { message: /^DATABASE_URL must name a folder/ })
 })
 
-t.test('of forty conditional updates at once exactly one wins', async (t) => {
+t.test('exactly one of forty concurrent conditional updates wins', async (t) => {
   const { prisma } = await openTestDatabase(t)
   await Promise.all(Array.from({ length: 10 }, () => prisma.$queryRaw`SELECT pg_sleep(0.05)::text`))
   await prisma.account.create({ data: account })
@@ -39,15 +39,15 @@ t.test('of forty conditional updates at once exactly one wins', async (t) => {
   )
 })
 
-t.test('ping answers while the database is open and fails once it is closed', async (t) => {
+t.test('ping succeeds while the database is open and fails after it is closed', async (t) => {
   const database = await openTestDatabase(t)
   await database.ping()
   await database.close()
   await t.rejects(database.ping())
 })
 
-t.test('a server that does not answer fails the ping within its second', async (t) => {
-  // TEST-NET-1 (RFC 5737): nobody is there.
+t.test('ping fails within its second if the server does not respond', async (t) => {
+  // TEST-NET-1 (RFC 5737): no host has this address.
   const database = await openDatabase({ url: 'postgresql://postgres@192.0.2.1/x' })
   t.teardown(() => database.close())
   const before = performance.now()
@@ -55,14 +55,14 @@ t.test('a server that does not answer fails the ping within its second', async (
   t.ok(performance.now() - before < 1500)
 })
 
-t.test('instants mean UTC in the database too, whatever its zone', async (t) => {
+t.test('the database reads instants as UTC in every time zone', async (t) => {
   const database = await openTestDatabase(t)
   const { url } = database
   if (url) {
     const name = new URL(url).pathname.slice(1)
     await database.prisma.$executeRawUnsafe(`ALTER DATABASE ${name} SET timezone TO 'Asia/Tokyo'`)
   }
-  // The setting reaches new connections only.
+  // The setting affects only new connections.
   const there = url ? await openDatabase({ url }) : database
   t.teardown(() => there.close())
   await there.prisma.account.create({ data: account })
@@ -73,7 +73,7 @@ t.test('instants mean UTC in the database too, whatever its zone', async (t) => 
 })
 
 t.test(
-  'the death of connections fails at most what they carried',
+  'lost connections fail at most the queries that ran on them',
   { skip: withoutServer },
   async (t) => {
     const { url = '' } = await openTestDatabase(t)
@@ -95,8 +95,8 @@ t.test(
     )
     await killAll()
     await new Promise((resolve) => setTimeout(resolve, 100))
-    t.ok(lost.length > 0, 'idle ones are reported')
-    t.equal(await prisma.account.count(), 0, 'the next query gets a new one')
+    t.ok(lost.length > 0, 'lost idle connections are logged')
+    t.equal(await prisma.account.count(), 0, 'the next query gets a new connection')
 
     const carried = t.rejects(prisma.$queryRaw`SELECT pg_sleep(3)::text`)
     const transaction = t.rejects(
@@ -111,16 +111,12 @@ t.test(
   }
 )
 
-t.test(
-  'a statement that takes too long is cancelled by the server',
-  { skip: withoutServer },
-  async (t) => {
-    const { url = '' } = await openTestDatabase(t)
-    const database = await openDatabase({ url: `${url}?statement_timeout=200` })
-    t.teardown(() => database.close())
-    await t.rejects(database.prisma.$queryRaw`SELECT pg_sleep(2)::text`, { message: /timeout/ })
-  }
-)
+t.test('the server cancels a statement that takes too long', { skip: withoutServer }, async (t) => {
+  const { url = '' } = await openTestDatabase(t)
+  const database = await openDatabase({ url: `${url}?statement_timeout=200` })
+  t.teardown(() => database.close())
+  await t.rejects(database.prisma.$queryRaw`SELECT pg_sleep(2)::text`, { message: /timeout/ })
+})
 
 t.test('statement names are stable, distinct and bounded', async (t) => {
   const nameOf = createStatementNames(2)
@@ -128,6 +124,6 @@ t.test('statement names are stable, distinct and bounded', async (t) => {
   t.match(one, /^.{22}$/)
   t.equal(nameOf({ sql: 'SELECT 1' }), one)
   t.not(nameOf({ sql: 'SELECT 2' }), one)
-  t.equal(nameOf({ sql: 'SELECT 3' }), '', 'unnamed once full')
+  t.equal(nameOf({ sql: 'SELECT 3' }), '', 'unnamed after the maximum')
   t.equal(nameOf({ sql: 'SELECT 1' }), one)
 })

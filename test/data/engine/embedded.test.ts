@@ -13,7 +13,7 @@ import { NODE_ARGS } from '../../support/node-args.ts'
 const source = (path: string) =>
   JSON.stringify(new URL(`../../../src/data/engine/${path}`, import.meta.url))
 
-/** Runs the script in a process of its own, and waits for the first line it prints. */
+/** Runs the script in a separate process, and waits for the first line that it prints. */
 async function start(t: Test, script: string) {
   const child = spawn(process.execPath, [...NODE_ARGS, '--input-type=module', '--eval', script], {
     stdio: ['ignore', 'pipe', 'inherit']
@@ -33,7 +33,7 @@ async function kill(child: ChildProcess): Promise<void> {
   await gone
 }
 
-// Not tap's own: its paths are too long for a socket.
+// Not tap's own folder: its paths are too long for a socket.
 async function makeFolder(t: Test): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'twostep-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
@@ -43,7 +43,7 @@ async function makeFolder(t: Test): Promise<string> {
 const claimsIn = async (folder: string) =>
   (await readdir(folder)).filter((name) => name.startsWith('lock.'))
 
-t.test('an embedded database belongs to one process, and outlives it', ON_EMBEDDED, async (t) => {
+t.test('an embedded database belongs to one process, and survives it', ON_EMBEDDED, async (t) => {
   const folder = await makeFolder(t)
   const url = `pglite:${join(folder, 'data')}`
   const writer = await start(
@@ -58,14 +58,17 @@ t.test('an embedded database belongs to one process, and outlives it', ON_EMBEDD
     }`
   )
 
-  await t.test('a second process is refused while the first lives, even when busy', async (t) => {
-    const before = performance.now()
-    await t.rejects(openDatabase({ url }), {
-      message: new RegExp(`data is in use by process ${writer.child.pid}\\b.*DATABASE_URL`)
-    })
-    // A busy machine takes its time; a lock that had to grow stale would take ten seconds and more.
-    t.ok(performance.now() - before < 5000, 'at once')
-  })
+  await t.test(
+    'a second process is rejected while the first runs, even if it is busy',
+    async (t) => {
+      const before = performance.now()
+      await t.rejects(openDatabase({ url }), {
+        message: new RegExp(`data is in use by process ${writer.child.pid}\\b.*DATABASE_URL`)
+      })
+      // A busy machine is slow, but a lock that had to become stale would take more than ten seconds.
+      t.ok(performance.now() - before < 5000, 'immediately')
+    }
+  )
 
   await t.test(
     'after kill -9 the next start succeeds, with every acknowledged write',
@@ -77,20 +80,20 @@ t.test('an embedded database belongs to one process, and outlives it', ON_EMBEDD
       t.teardown(() => database.close())
       const [found] = await database.prisma.$queryRaw<{ last: number; rows: bigint }[]>`
       SELECT max(id) AS last, count(*) AS rows FROM written`
-      t.ok(found && found.last >= acknowledged, 'nothing acknowledged is lost')
-      t.equal(Number(found?.rows), found?.last, 'nothing in between is lost')
+      t.ok(found && found.last >= acknowledged, 'no acknowledged write is lost')
+      t.equal(Number(found?.rows), found?.last, 'no earlier write is lost')
 
       await t.rejects(openDatabase({ url }), { message: `in use by process ${process.pid}.` })
       await database.close()
       await database.close()
       t.same(await claimsIn(join(folder, 'data')), [], 'a clean close leaves no claim')
-      t.equal((await stat(join(folder, 'data'))).mode & 0o777, 0o700, 'for nobody else to read')
+      t.equal((await stat(join(folder, 'data'))).mode & 0o777, 0o700, 'no other user may read it')
     }
   )
 })
 
 t.test(
-  'a database of another version is refused by its folder, which stays free',
+  'a database of another version is rejected with its folder, which stays unlocked',
   ON_EMBEDDED,
   async (t) => {
     const folder = await makeFolder(t)
@@ -104,7 +107,7 @@ t.test(
 )
 
 t.test(
-  'of processes that start at one moment exactly one gets the folder',
+  'exactly one of the processes that start at the same moment locks the folder',
   ON_EMBEDDED,
   async (t) => {
     const folder = await makeFolder(t)
@@ -122,7 +125,7 @@ t.test(
 )
 
 t.test(
-  'of many claims in one process never do two win, and the folder is free afterwards',
+  'two claims of one process never both win, and the folder is unlocked afterwards',
   ON_EMBEDDED,
   async (t) => {
     const folder = await makeFolder(t)
@@ -136,26 +139,33 @@ t.test(
   }
 )
 
-t.test('without a socket a claim is judged by its process', ON_EMBEDDED, async (t) => {
+t.test('without a socket, a claim is judged by its process', ON_EMBEDDED, async (t) => {
   const folder = await makeFolder(t)
   const stake = (pid: number, start: string) =>
     writeFile(join(folder, `lock.${pid}.${start}.00`), '')
 
-  await t.test('a dead process, or its number reused, holds nothing', async (t) => {
-    const { child } = await start(t, 'console.log()')
-    if (child.exitCode === null) await once(child, 'exit')
-    await stake(child.pid ?? 0, '1')
-    await stake(process.pid, '1')
-    const unlock = await lockFolder(folder)
-    t.equal((await claimsIn(folder)).length, 1)
-    await unlock()
-  })
+  await t.test(
+    'the claim of an ended process is ignored, even if its number is reused',
+    async (t) => {
+      const { child } = await start(t, 'console.log()')
+      if (child.exitCode === null) await once(child, 'exit')
+      await stake(child.pid ?? 0, '1')
+      await stake(process.pid, '1')
+      const unlock = await lockFolder(folder)
+      t.equal((await claimsIn(folder)).length, 1)
+      await unlock()
+    }
+  )
 
-  await t.test('a living process holds it', { skip: process.platform !== 'linux' }, async (t) => {
-    const fields = (await readFile(`/proc/${process.ppid}/stat`, 'utf8')).split(') ')[1]
-    await stake(process.ppid, fields?.split(' ')[19] ?? '')
-    await t.rejects(lockFolder(folder), { message: `in use by process ${process.ppid}` })
-  })
+  await t.test(
+    'the claim of a running process counts',
+    { skip: process.platform !== 'linux' },
+    async (t) => {
+      const fields = (await readFile(`/proc/${process.ppid}/stat`, 'utf8')).split(') ')[1]
+      await stake(process.ppid, fields?.split(' ')[19] ?? '')
+      await t.rejects(lockFolder(folder), { message: `in use by process ${process.ppid}` })
+    }
+  )
 
   await t.test('a path too long for a socket gets a plain file', async (t) => {
     const deep = join(folder, 'a-folder-with-a-long-name'.repeat(5))

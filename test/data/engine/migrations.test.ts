@@ -23,7 +23,7 @@ async function openEmpty(t: Test): Promise<Database> {
   return database
 }
 
-/** The project's migrations and one more, in a folder of their own. */
+/** Copies the project's migrations, and one more, into a separate folder. */
 async function folderWith(t: Test, name: string, sql: string): Promise<string> {
   const folder = t.testdir()
   await cp(join(packageFolder, 'prisma/migrations'), folder, { recursive: true })
@@ -36,19 +36,16 @@ async function write(folder: string, name: string, sql: string): Promise<void> {
   await writeFile(join(folder, name, 'migration.sql'), sql)
 }
 
-t.test(
-  'an empty database gets every migration, and the next start has nothing to do',
-  async (t) => {
-    const database = await openEmpty(t)
-    const names = (await readMigrations()).map(({ name }) => name)
-    t.same(await database.migrate(), names)
-    t.same(await database.migrate(), [])
-    t.equal(await database.prisma.account.count(), 0)
-  }
-)
+t.test('an empty database gets every migration, and the next start applies none', async (t) => {
+  const database = await openEmpty(t)
+  const names = (await readMigrations()).map(({ name }) => name)
+  t.same(await database.migrate(), names)
+  t.same(await database.migrate(), [])
+  t.equal(await database.prisma.account.count(), 0)
+})
 
 t.test(
-  'replicas that start together apply each migration once',
+  'replicas that start at the same time apply each migration once',
   { skip: withoutServer },
   async (t) => {
     const url = await createEmptyDatabase(t, server ?? '')
@@ -64,20 +61,24 @@ t.test(
   }
 )
 
-t.test('a replica gives up on a lock that stays taken', { skip: withoutServer }, async (t) => {
-  const connectionString = await createEmptyDatabase(t, server ?? '')
-  await withMigrationLock({ connectionString }, async () => {
-    await t.rejects(
-      withMigrationLock({ connectionString }, async () => {}, 300),
-      {
-        message: /another process has been migrating this database/
-      }
-    )
-  })
-  t.equal(await withMigrationLock({ connectionString }, async () => 'mine', 0), 'mine')
-})
+t.test(
+  'a replica gives up if another process keeps the lock',
+  { skip: withoutServer },
+  async (t) => {
+    const connectionString = await createEmptyDatabase(t, server ?? '')
+    await withMigrationLock({ connectionString }, async () => {
+      await t.rejects(
+        withMigrationLock({ connectionString }, async () => {}, 300),
+        {
+          message: /another process has been migrating this database/
+        }
+      )
+    })
+    t.equal(await withMigrationLock({ connectionString }, async () => 'mine', 0), 'mine')
+  }
+)
 
-t.test('a migration that fails leaves nothing behind, and the next start names it', async (t) => {
+t.test('a failed migration leaves nothing behind, and the next start names it', async (t) => {
   const database = await openTestDatabase(t)
   const broken = 'CREATE TABLE half (a int);\nINSERT INTO half VALUES (1);\nSELECT 1/0;'
   const folder = await folderWith(t, '99990101000000_broken', broken)
@@ -90,7 +91,7 @@ t.test('a migration that fails leaves nothing behind, and the next start names i
   >`SELECT to_regclass('half')::text AS half`
   t.same(found, { half: null })
 
-  const cause = { message: /^migration 99990101000000_broken failed or was cut short earlier/ }
+  const cause = { message: /^migration 99990101000000_broken failed or was interrupted earlier/ }
   await t.rejects(database.migrate({ folder }), cause)
 
   const body = 'CREATE FUNCTION two() RETURNS int AS $$ SELECT 1; SELECT 2; $$ LANGUAGE sql;'
@@ -102,7 +103,7 @@ t.test('a migration that fails leaves nothing behind, and the next start names i
   t.same(await database.prisma.$queryRaw`SELECT two()`, [{ two: 2 }])
 })
 
-t.test('a release and a database that do not fit together', async (t) => {
+t.test('a release and a database that do not match', async (t) => {
   const database = await openTestDatabase(t)
   const folder = await folderWith(t, '99990101000000_newer', 'SELECT 1;')
   t.same(await database.migrate({ folder }), ['99990101000000_newer'])
@@ -111,14 +112,17 @@ t.test('a release and a database that do not fit together', async (t) => {
     t.same(await database.migrate(), [])
   })
 
-  await t.test('a migration edited after it was applied is refused by name', async (t) => {
-    await write(folder, '99990101000000_newer', 'SELECT 2;')
-    await t.rejects(database.migrate({ folder }), {
-      message: /^migration 99990101000000_newer was edited after/
-    })
-  })
+  await t.test(
+    'a migration that was edited after it was applied is rejected by name',
+    async (t) => {
+      await write(folder, '99990101000000_newer', 'SELECT 2;')
+      await t.rejects(database.migrate({ folder }), {
+        message: /^migration 99990101000000_newer was edited after/
+      })
+    }
+  )
 
-  await t.test('an installation without its migrations says so', async (t) => {
+  await t.test('an installation without migrations fails with a message', async (t) => {
     await t.rejects(database.migrate({ folder: t.testdir() }), {
       message: /^there are no migrations in /
     })
@@ -133,7 +137,7 @@ t.test('schema.prisma and the migrations agree', async (t) => {
   t.match(await draftMigration(changed, migrations), /^-- CreateTable\nCREATE TABLE "Label"/)
 })
 
-t.test('the migrate command names what it applied, and fails in one line', async (t) => {
+t.test('the migrate command names the applied migrations, and fails in one line', async (t) => {
   const run = (env: Record<string, string>, ...args: string[]) =>
     promisify(execFile)(
       process.execPath,

@@ -327,7 +327,7 @@ t.test('an empty audit trail verifies as whole', async (t) => {
   t.match(await verify(noted), { breach: { what: 'head-missing', sequence: 1n } })
 })
 
-t.test('verification ignores what is written while it runs', ON_SERVER, async (t) => {
+t.test('verification ignores rows that are written while it runs', ON_SERVER, async (t) => {
   await startOver()
   let seen = 0
   // Everything after the first page changes before the second page is read.

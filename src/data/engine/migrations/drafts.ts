@@ -4,9 +4,9 @@ import type { MigrationConnection } from '../engine.ts'
 import { everything, type Migration, migrationList, withSchemaEngine } from './schema-engine.ts'
 
 /**
- * The SQL that leads from the migrations to the schema (the text of schema.prisma); undefined when
- * the two agree. Needs no database: the migrations are replayed in memory. Says nothing of data
- * that the SQL would lose. Throws when one of the migrations, or the schema, is not valid.
+ * Returns the SQL that leads from the migrations to the schema (the text of schema.prisma), or undefined if the two
+ * agree. Needs no database, because it replays the migrations in memory. Does not warn about data that the SQL would
+ * delete. Throws if a migration or the schema is invalid.
  */
 export async function draftMigration(
   schema: string,
@@ -30,7 +30,7 @@ export async function draftMigration(
   }
 }
 
-// Nothing but the replay happens on this instance, so it may serve as the shadow database too.
+// This instance serves only the replay, so it can be the shadow database too.
 function replayOn(pglite: PGlite): MigrationConnection {
   const adapter = new PrismaPGlite(pglite)
   const connect = () => adapter.connect()

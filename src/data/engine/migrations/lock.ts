@@ -1,17 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 
-// Long enough for another replica's ordinary migration, short enough to fail a stuck deployment.
+// Long enough for an ordinary migration by another replica, short enough to fail a stuck deployment.
 const WAIT_MS = 60_000
 const POLL_MS = 200
-// Arbitrary; it has to differ only from the keys of other users of the same database.
+// Arbitrary. It must only differ from the advisory locks of other users of the same database.
 const LOCK_KEY = '8366121170327152'
 
 /**
- * Runs the work while holding the database's migration lock, on a connection of its own: the
- * server lets go of the lock when this process dies. The lock belongs to the session, so a pooler
- * in front of the server must pool sessions, not transactions. Throws when the lock is still
- * another's after a minute.
+ * Runs the work while it holds the database's migration lock on a separate connection. The server releases the lock
+ * when this process ends. The lock belongs to the session, so a pooler in front of the server must pool sessions, not
+ * transactions. Throws if another process still holds the lock after one minute.
  */
 export async function withMigrationLock<T>(
   connection: pg.ClientConfig,
@@ -19,8 +18,8 @@ export async function withMigrationLock<T>(
   waitMs = WAIT_MS
 ): Promise<T> {
   const client = new pg.Client(connection)
-  // The loss of this connection costs the lock and nothing else: Prisma's own record of a started
-  // migration still stops a second process. Without a listener Node would end the process.
+  // If this connection is lost, only the lock is lost: Prisma's own record of a started migration still stops a second
+  // process. Without a listener, Node would end the process.
   client.on('error', () => {})
   await client.connect()
   try {
@@ -31,8 +30,8 @@ export async function withMigrationLock<T>(
   }
 }
 
-// Asks again and again instead of waiting in the server, where a waiting session would itself keep
-// the holder's CREATE INDEX CONCURRENTLY from ever finishing.
+// Polls instead of waiting in the server. A session that waits there would keep the holder's CREATE INDEX CONCURRENTLY
+// from ever finishing.
 async function acquire(client: pg.Client, waitMs: number): Promise<void> {
   const deadline = performance.now() + waitMs
   for (;;) {
@@ -41,7 +40,7 @@ async function acquire(client: pg.Client, waitMs: number): Promise<void> {
     if (performance.now() >= deadline) {
       throw new Error(
         `another process has been migrating this database for ${Math.round(waitMs / 1000)} s; ` +
-          'start again when it is done'
+          'start again when the migration is finished'
       )
     }
     await sleep(POLL_MS)

@@ -16,17 +16,17 @@ import {
   withSchemaEngine
 } from './schema-engine.ts'
 
-// `src` and `dist` both lie one level below the package, so the way up is the same from each.
+// `src` and `dist` are both one level below the package root, so this relative path is the same from both.
 const migrationsFolder = fileURLToPath(new URL('../../../../prisma/migrations', import.meta.url))
 
 export type MigrateOptions = {
-  /** Where the migrations are; the package's own unless a test says otherwise. */
+  /** The folder of the migrations. Only tests name another folder than the package's own. */
   folder?: string
-  /** A migration that failed before, to be tried again. */
+  /** The name of a migration that failed earlier and is to be applied again. */
   retry?: string
 }
 
-/** The migrations of a folder in the order in which they apply. An absent folder holds none. */
+/** Returns the migrations of a folder in the order in which they apply; none if the folder is missing. */
 export async function readMigrations(folder = migrationsFolder): Promise<Migration[]> {
   const entries = await readdir(folder, { withFileTypes: true }).catch(noneWhenAbsent)
   const names = entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name)
@@ -39,19 +39,18 @@ export async function readMigrations(folder = migrationsFolder): Promise<Migrati
 }
 
 /**
- * Brings the schema up to date and returns the names of the migrations it applied, oldest first.
- * Each is applied whole or not at all, and once, however many processes start together. Throws
- * when a migration fails, has failed before, or was edited after it had been applied; the message
- * says which and what to do.
+ * Applies the missing migrations and returns their names, oldest first. Each migration is applied completely or not at
+ * all, and only once, even if many processes start at the same time. Throws if a migration fails, failed earlier, or
+ * was edited after it had been applied. The message names the migration and the next step.
  */
 export async function applyMigrations(
   engine: Engine,
   { folder = migrationsFolder, retry }: MigrateOptions = {}
 ): Promise<string[]> {
   const migrations = await readMigrations(folder)
-  // An installation that lost the folder must not take an empty database for a finished one.
+  // If an installation has lost the folder, it must not regard an empty database as up to date.
   if (!migrations.length) throw new Error(`there are no migrations in ${folder}`)
-  // A replica that finds nothing to do must not wait for one that is at work, nor hold the schema engine in its memory.
+  // A replica with nothing to apply must not wait for a replica that migrates, nor load the schema engine into memory.
   if (!retry && (await isUpToDate(engine, migrations))) return []
   const input = { migrationsList: migrationList(folder, migrations), filters: everything }
   return engine.withMigrationConnection((connection) =>
@@ -76,11 +75,14 @@ const listRecorded = prepare<void>(
     FROM "_prisma_migrations" WHERE rolled_back_at IS NULL`)
 )
 
-/** Whether the table that the schema engine keeps says so. Whatever is odd there is for the engine to explain. */
+/**
+ * Returns whether the schema engine's own table lists every migration as applied. Leaves anything odd for the engine to
+ * explain.
+ */
 async function isUpToDate(engine: Engine, migrations: Migration[]): Promise<boolean> {
   const recorded = await readRecorded(engine).catch(() => null)
   if (!recorded || recorded.some(({ isFinished }) => !isFinished)) return false
-  // A database ahead of this release is fine: that is how a release is rolled back.
+  // A database may be ahead of this release. Otherwise no release could be rolled back.
   const checksums = new Map(recorded.map(({ name, checksum }) => [name, checksum]))
   return migrations.every(({ name, sql }) => checksums.get(name) === checksumOf(sql))
 }
@@ -96,7 +98,7 @@ interface RecordedMigration {
   isFinished: boolean
 }
 
-/** As the schema engine computes it. */
+/** Computes the checksum in the way of the schema engine. */
 function checksumOf(sql: string): string {
   return createHash('sha256').update(sql).digest('hex')
 }
@@ -118,7 +120,7 @@ async function apply(schemaEngine: SchemaEngine, input: ApplyMigrationsInput) {
 
 function failedNow(name: string, cause: unknown): Error {
   return new Error(
-    `migration ${name} failed, and nothing of it was kept: ${messageOf(cause)}. ` +
+    `migration ${name} failed, and nothing of it was applied: ${messageOf(cause)}. ` +
       retryAdvice(name),
     { cause }
   )
@@ -126,7 +128,7 @@ function failedNow(name: string, cause: unknown): Error {
 
 function failedBefore(name: string): Error {
   return new Error(
-    `migration ${name} failed or was cut short earlier, so nothing more is applied to this ` +
+    `migration ${name} failed or was interrupted earlier, so no migration is applied to this ` +
       `database. ${retryAdvice(name)}`
   )
 }

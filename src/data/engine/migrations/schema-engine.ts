@@ -8,7 +8,7 @@ import {
 import type { MigrationList, SchemaEngine } from '@prisma/schema-engine-wasm/schema_engine_bg'
 import type { MigrationConnection } from '../engine.ts'
 
-// TypeScript knows this name only together with a browser's whole vocabulary.
+// TypeScript declares this name only in the library of browser types.
 declare const WebAssembly: {
   instantiate(
     bytes: Uint8Array,
@@ -20,10 +20,10 @@ type Wasm = typeof import('@prisma/schema-engine-wasm/schema_engine_bg')
 
 export type Migration = { name: string; sql: string }
 
-/** Every table and enum of the database is this schema's. */
+/** The filter for the schema engine: every table and enum of the database belongs to this schema. */
 export const everything = { externalTables: [], externalEnums: [] }
 
-/** Migrations as the schema engine wants to hear of them. */
+/** Returns migrations in the form that the schema engine reads. */
 export function migrationList(folder: string, migrations: Migration[]): MigrationList {
   return {
     baseDir: folder,
@@ -36,7 +36,7 @@ export function migrationList(folder: string, migrations: Migration[]): Migratio
   }
 }
 
-/** Lends Prisma's schema engine on this connection. What it throws says in one line what failed. */
+/** Runs the work with Prisma's schema engine on this connection. Throws an error whose message is one line. */
 export async function withSchemaEngine<T>(
   connection: MigrationConnection,
   work: (engine: SchemaEngine) => Promise<T>
@@ -49,7 +49,8 @@ export async function withSchemaEngine<T>(
     engine = await SchemaEngine.new({ datamodels: undefined }, () => {}, adapter)
     return await work(engine)
   } catch (error) {
-    // For errors it has no word for, the engine gives the number of the one it was given.
+    // For an error that it does not recognise, the engine returns only the number under which the adapter registered
+    // it.
     const [, id] = /^External error id#(\d+)/.exec(messageOf(error)) ?? []
     const { error: cause } = (id && adapter.errorRegistry.consumeError(Number(id))) || { error }
     throw new Error(messageOf(cause), { cause })
@@ -58,18 +59,18 @@ export async function withSchemaEngine<T>(
   }
 }
 
-/** The message without the trace of its own functions that the engine appends, in one line. */
+/** Returns the message of an error in one line, without the trace of its own functions that the engine appends. */
 export function messageOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error)
-  const [said = ''] = message.split(/^\s+0: /m)
-  return said
+  const [head = ''] = message.split(/^\s+0: /m)
+  return head
     .replace(/^external connector error\s+/, '')
     .replace(/^Error querying the database: (ERROR: )?/, '')
     .replaceAll(/\s+/g, ' ')
     .trim()
 }
 
-// Once a process: a second instance would pull the memory from under engines of the first.
+// Instantiated once per process. A second instance would replace the memory of the first instance's engines.
 let wasm: Promise<Wasm> | undefined
 
 async function instantiate(): Promise<Wasm> {
@@ -84,9 +85,9 @@ async function instantiate(): Promise<Wasm> {
   return bindings
 }
 
-// The adapters' own executeScript would record failures as successes: the one for PostgreSQL cuts
-// the script at every semicolon and runs the pieces one by one, so half of it stays applied; the
-// one for PGlite does not wait for the outcome.
+// The adapters' own executeScript would record failures as successes. The one for PostgreSQL splits the script at every
+// semicolon and runs the pieces one by one, so half of a script may stay applied. The one for PGlite does not wait for
+// the result.
 function wholeScripts({
   adapter,
   runScript
@@ -101,7 +102,7 @@ function wholeScripts({
   }
 }
 
-// The engine reads errors from this shape alone; anything else it reports as an unknown failure.
+// The engine reads errors only in this shape. It reports all others as unknown failures.
 function rethrow(error: unknown): never {
   if (!(error instanceof Error)) throw error
   const { code = 'N/A', severity = 'ERROR', detail, hint, column } = error as ServerError

@@ -88,9 +88,7 @@ t.test('SIGTERM: what was accepted is answered, then the process ends with 0', a
   const late = await half.finish()
   t.same([late.statusCode, late.headers.connection], [200, 'close'], 'answered after the signal')
   for (const { statusCode, body } of await answers) t.equal(statusCode, 200, body)
-  const answeredAt = performance.now()
-  t.equal(await stopped, 0)
-  t.ok(performance.now() - answeredAt < 5000, 'no idle connection holds it up')
+  t.equal(await stopped, 0, 'no idle connection holds it up to the deadline, which ends with 1')
   await t.rejects(fetch(`${server.url}/health/live`))
 })
 

@@ -73,7 +73,7 @@ t.test(
     t.equal((await fetch(`${url}/health/live`)).status, 200)
     t.equal(await stopped, 1, 'what does not end by itself is ended')
     const tookMs = performance.now() - before
-    t.ok(tookMs > 9000 && tookMs < 13_000, `after ${Math.round(tookMs)} ms`)
+    t.ok(tookMs > 9000, `not before the deadline, but after ${Math.round(tookMs)} ms`)
   }
 )
 

@@ -8,12 +8,14 @@ import { problemHandling } from '../../src/plugins/problem-handling.ts'
 import { Problem } from '../../src/wire/problem.ts'
 
 const WITHIN_MS = 100
+/** Enough for a response on a very slow machine. */
+const AMPLE_MS = 3000
 
-async function startApp(t: Test) {
+async function startApp(t: Test, answerWithinMs = WITHIN_MS) {
   const logged: { msg: string; level: number }[] = []
   const app = Fastify({ logger: { stream: { write: (line) => logged.push(JSON.parse(line)) } } })
   t.teardown(() => app.close())
-  await app.register(deadline, { answerWithinMs: WITHIN_MS })
+  await app.register(deadline, { answerWithinMs })
   await app.register(problemHandling, {
     isDatabaseUnavailable: () => false,
     audit: {
@@ -39,7 +41,7 @@ async function startApp(t: Test) {
 async function* pieces() {
   for (let piece = 0; piece < 4; piece += 1) {
     yield `piece ${piece}\n`
-    await sleep(WITHIN_MS / 2)
+    await sleep(AMPLE_MS / 3)
   }
 }
 
@@ -59,12 +61,12 @@ t.test('503 in time, with Retry-After and a line in the log', async (t) => {
   t.equal(told.length, 4)
 })
 
-t.test('whoever is answered hears nothing of it', async (t) => {
-  const { app, logged } = await startApp(t)
+t.test('200: a response in time is not followed by a line in the log', async (t) => {
+  const { app, logged } = await startApp(t, AMPLE_MS)
   t.equal((await app.inject('/quick')).payload, 'an answer')
   const long = await app.inject('/long')
   t.equal(long.payload, 'piece 0\npiece 1\npiece 2\npiece 3\n', 'a long answer has begun in time')
-  await sleep(WITHIN_MS)
+  await sleep(AMPLE_MS)
   t.notOk(logged.some(({ level }) => level >= 40))
 })
 

@@ -14,12 +14,15 @@ export interface Replicas {
   of(request: number): TestApp
 }
 
-/** How often a race is run, of the rounds that it is worth on two replicas. */
-export type Rounds = (onTwoReplicas: number) => number
+/** Returns the number of rounds to run, of the full number on two replicas. */
+export type Rounds = (full: number) => number
+
+/** `npm run test:all` runs all rounds, and `npm test` a quarter of them. */
+const SHARE = process.env['TEST_ROUNDS'] === 'all' ? 1 : 1 / 4
 
 /**
- * Runs races on two replicas with a database server between them; where there is none, with an eighth of the rounds in
- * one process on the embedded database, which is what a development start and the smallest deployment are.
+ * Runs races on two replicas with a database server between them. Without a server, it runs half as many rounds in one
+ * process on the embedded database, which is what a development start and the smallest deployment are.
  */
 export function race(
   t: Test,
@@ -29,11 +32,11 @@ export function race(
   t.test('two replicas on one server', ON_SERVER, async (t) => {
     const [first, second] = await startTwoApps(t, settings)
     const of = (request: number) => (request % 2 === 0 ? first : second)
-    await run(t, { first, of }, (rounds) => rounds)
+    await run(t, { first, of }, (full) => Math.ceil(full * SHARE))
   })
   t.test('one process on the embedded database', ON_EMBEDDED, async (t) => {
     const first = await startApp(t, settings)
-    await run(t, { first, of: () => first }, (rounds) => Math.ceil(rounds / 8))
+    await run(t, { first, of: () => first }, (full) => Math.ceil((full * SHARE) / 2))
   })
 }
 

@@ -186,13 +186,16 @@ t.test('400: invalid HTTP is rejected, and the service stays ready', ON_SERVER, 
   t.ok(app.server.listening)
 })
 
+/** For a response that never comes. */
+const SILENT_MS = 10 * 60_000
+
 /** Sends the bytes and reads the response until the service closes the connection. Without bytes, resets the connection. */
 async function sendRaw(port: number, request: string | Buffer): Promise<Answer> {
   const socket = connect(port, '127.0.0.1')
   socket.on('error', () => {})
   if (request === '') socket.on('connect', () => socket.resetAndDestroy())
   else socket.write(request)
-  socket.setTimeout(3000, () => socket.destroy())
+  socket.setTimeout(SILENT_MS, () => socket.destroy())
   const parts: Buffer[] = []
   socket.on('data', (part) => {
     parts.push(part)

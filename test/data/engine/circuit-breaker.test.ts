@@ -50,7 +50,7 @@ t.test(
     const { breaker, server, heard } = breakerOver(t)
     await t.rejects(breaker.guard(fail(SILENCE)))
     server.isAway = false
-    await sleep(400)
+    while (!heard.includes('closed')) await sleep(5)
     t.equal(await breaker.guard(async () => 'done'), 'done')
     server.isAway = true
     await t.rejects(breaker.guard(fail(SILENCE)))
@@ -61,7 +61,7 @@ t.test(
 t.test('closed: work that started before the outage and fails late opens nothing', async (t) => {
   const { breaker, server, heard } = breakerOver(t)
   const late = breaker.guard(async () => {
-    await sleep(500)
+    while (!heard.includes('closed')) await sleep(5)
     throw SILENCE
   })
   const isRejected = t.rejects(late, SILENCE)

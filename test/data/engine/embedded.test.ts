@@ -61,12 +61,9 @@ t.test('an embedded database belongs to one process, and survives it', ON_EMBEDD
   await t.test(
     'a second process is rejected while the first runs, even if it is busy',
     async (t) => {
-      const before = performance.now()
       await t.rejects(openDatabase({ url }), {
         message: new RegExp(`data is in use by process ${writer.child.pid}\\b.*DATABASE_URL`)
       })
-      // A busy machine is slow, but a lock that had to become stale would take more than ten seconds.
-      t.ok(performance.now() - before < 5000, 'immediately')
     }
   )
 

@@ -18,15 +18,22 @@ interface Place {
 
 const PLACES: Record<SealedKind, Place> = {
   'pending enrollments': {
-    ...{ table: 'Enrollment', context: ['accountId', 'userId', 'authenticatorId'] },
-    ...{ type: 'uuid', column: 'sealedSecret' }
+    table: 'Enrollment',
+    context: ['accountId', 'userId', 'authenticatorId'],
+    type: 'uuid',
+    column: 'sealedSecret'
   },
   authenticators: {
-    ...{ table: 'Authenticator', context: ['accountId', 'userId', 'id'] },
-    ...{ type: 'uuid', column: 'sealedSecret' }
+    table: 'Authenticator',
+    context: ['accountId', 'userId', 'id'],
+    type: 'uuid',
+    column: 'sealedSecret'
   },
   'signing keys': {
-    ...{ table: 'SigningKey', context: ['id'], type: 'text', column: 'sealedPrivateKey' }
+    table: 'SigningKey',
+    context: ['id'],
+    type: 'text',
+    column: 'sealedPrivateKey'
   },
   'service keys': { table: 'ServiceKey', context: ['id'], type: 'text', column: 'sealedKey' }
 }

@@ -79,7 +79,7 @@ export function createPolicies(prisma: PrismaClient, mandateFrom: Date | null) {
     },
 
     /** Sets the operator's mandate, or lifts it (null). Returns null if the account does not exist. */
-    mandate(
+    setMandate(
       accountId: string,
       mandate: Pick<Mandate, 'requiredFrom' | 'reason'> | null,
       event: SignedAuditEvent
@@ -103,7 +103,7 @@ export function createPolicies(prisma: PrismaClient, mandateFrom: Date | null) {
     },
 
     /** Counts the account's users by the effect that these demands would have on them. */
-    async reach(accountId: string, demands: Demands): Promise<Reach> {
+    async countReach(accountId: string, demands: Demands): Promise<Reach> {
       const isDemanded = enforcedFrom(demands) !== null
       const exempt = isExemptFrom(demands.policy)
       const toEnroll = Prisma.sql`${isDemanded} AND NOT ${HAS_AUTHENTICATOR} AND NOT ${exempt}`

@@ -59,7 +59,7 @@ export function createSubjects(query: Query, mandateFrom: Date | null) {
      * is no longer that of the token. Role and state come from the row, never from the token, so a reset revokes tokens
      * immediately.
      */
-    async findLiving(
+    async findTokenOwner(
       { account, sub, epoch }: { account: string; sub: string; epoch: number },
       jti: string | null = null
     ): Promise<Subject | null> {

@@ -3,13 +3,11 @@
 // returns false if another request was faster, or if the user was reset or disabled meanwhile, or if the policy
 // changed. The caller must then read and judge again.
 import type { PathState } from '../../core/attempts.ts'
-import type { NewDevice } from '../../core/trusted-devices.ts'
 import { inBatches } from '../engine/batches.ts'
 import {
   byPlace,
   type Clients,
   on,
-  prepare,
   raw,
   type Statement,
   type Template,
@@ -17,26 +15,29 @@ import {
   when
 } from '../engine/statements.ts'
 import { type ActRecord, recording } from '../trail/act-records.ts'
-import { type PlainRightCode, uncontendedRightCodes } from './accepted-codes.ts'
+import {
+  type AcceptedCode,
+  isPlain,
+  type PlainRightCode,
+  rightCode,
+  uncontendedRightCodes
+} from './right-codes.ts'
 import type { Subject } from './subjects.ts'
 import { remembering } from './trusted-devices.ts'
+import {
+  type AcceptRecord,
+  accountId,
+  consume,
+  eachWay,
+  moveFrom,
+  now,
+  type StepTokenKey,
+  userId,
+  type Verdict
+} from './verdict-parts.ts'
 
-/** The step token under which a guess is made. */
-export interface StepTokenKey {
-  jti: string
-  expiresAt: Date
-}
-
-export interface AcceptedCode {
-  authenticatorId: string
-  timeStep: number
-}
-
-/** The records of a success. */
-export interface AcceptRecord extends ActRecord {
-  /** A device that becomes trusted; null for none. */
-  device: NewDevice | null
-}
+export type { AcceptedCode } from './right-codes.ts'
+export type { StepTokenKey } from './verdict-parts.ts'
 
 /**
  * How long expired step tokens are kept. A replica whose clock is ahead would otherwise delete, for all replicas, the
@@ -47,12 +48,12 @@ const EXPIRED_KEPT_SECONDS = 60 * 60
 export type Verdicts = ReturnType<typeof createVerdicts>
 
 export function createVerdicts({ prisma, query }: Clients) {
-  async function isWon<Input>(statement: Statement<Input>, input: Input): Promise<boolean> {
+  async function recordOne<Input>(statement: Statement<Input>, input: Input): Promise<boolean> {
     const [row] = await query<{ won: boolean }, Input>(statement, input)
     return row?.won === true
   }
 
-  const isWonAmongOthers = inBatches(async (codes: readonly PlainRightCode[]) => {
+  const recordInBatch = inBatches(async (codes: readonly PlainRightCode[]) => {
     const won = await query<{ place: number }, typeof codes>(uncontendedRightCodes, codes)
     return byPlace(codes, won).map((row) => row !== null)
   })
@@ -69,7 +70,7 @@ export function createVerdicts({ prisma, query }: Clients) {
       record: ActRecord
     ): Promise<boolean> {
       const wrong = { judged, stepToken, next, record }
-      return isWon(wrongCode(wrong), wrong)
+      return recordOne(wrongCode(wrong), wrong)
     },
 
     /** Counts a wrong recovery code in the same way, against the separate budget of the recovery path. */
@@ -80,7 +81,7 @@ export function createVerdicts({ prisma, query }: Clients) {
       record: ActRecord
     ): Promise<boolean> {
       const wrong = { judged, stepToken, next, record }
-      return isWon(wrongRecoveryCode(wrong), wrong)
+      return recordOne(wrongRecoveryCode(wrong), wrong)
     },
 
     /** Claims the time step, clears the failures of the code path, and consumes the step token. */
@@ -91,9 +92,9 @@ export function createVerdicts({ prisma, query }: Clients) {
       record: AcceptRecord
     ): Promise<boolean> {
       const right = { judged, stepToken, record, ...accepted }
-      if (isPlain(right) && (await isWonAmongOthers(right))) return true
+      if (isPlain(right) && (await recordInBatch(right))) return true
       // The single statement waits for a transaction that has locked the user's row.
-      return isWon(rightCode(right), right)
+      return recordOne(rightCode(right), right)
     },
 
     /** Deletes the recovery code, opens both paths again, and consumes the step token. */
@@ -104,7 +105,7 @@ export function createVerdicts({ prisma, query }: Clients) {
       record: AcceptRecord
     ): Promise<boolean> {
       const right = { judged, stepToken, record, hash }
-      return isWon(rightRecoveryCode(right), right)
+      return recordOne(rightRecoveryCode(right), right)
     },
 
     /** Deletes step tokens that expired more than an hour ago. Returns their number. */
@@ -116,48 +117,9 @@ export function createVerdicts({ prisma, query }: Clients) {
   }
 }
 
-interface Verdict {
-  judged: Subject
-  stepToken: StepTokenKey | null
-  record: ActRecord & Partial<AcceptRecord>
-}
-
 type WrongCode = Verdict & { next: PathState }
-type RightCode = Verdict & { record: AcceptRecord } & AcceptedCode
 type RightRecoveryCode = Verdict & { record: AcceptRecord; hash: Uint8Array }
 
-/**
- * The optional parts of a verdict. A statement omits the parts it does not need, because even a CTE that writes nothing
- * costs time.
- */
-interface Extras {
-  stepToken: boolean
-  device: boolean
-  notice: boolean
-}
-
-/** Builds one statement for each combination of extras, when it is first needed. */
-function eachWay<Input extends Verdict>(build: (has: Extras) => Template<Input>) {
-  const statements: Statement<Input>[] = []
-  return ({ stepToken, record: { device, notice } }: Input): Statement<Input> => {
-    const has = { stepToken: stepToken !== null, device: !!device, notice: notice !== null }
-    const way = Number(has.stepToken) + 2 * Number(has.device) + 4 * Number(has.notice)
-    statements[way] ??= prepare(build(has))
-    return statements[way]
-  }
-}
-
-/** Returns whether a right code has no extras except a step token. Most right codes are plain. */
-function isPlain(right: RightCode): right is RightCode & PlainRightCode {
-  const { device, notice } = right.record
-  return right.stepToken !== null && device === null && notice === null
-}
-
-const accountId = ({ judged }: Verdict) => judged.accountId
-const userId = ({ judged }: Verdict) => judged.userId
-const now = ({ record }: Verdict) => record.event.occurredAt
-const authenticatorId = (right: RightCode) => right.authenticatorId
-const timeStep = (right: RightCode) => right.timeStep
 const hash = (right: RightRecoveryCode) => right.hash
 
 const wrongCode = eachWay<WrongCode>(
@@ -179,28 +141,6 @@ const wrongRecoveryCode = eachWay<WrongCode>(
     SELECT EXISTS (SELECT 1 FROM "user") AS won`
 )
 
-const rightCode = eachWay<RightCode>((has) => {
-  const clears = template<RightCode>`"codeFailures" = 0, "codeLockedUntil" = NULL,
-    "lastSignInAt" = ${now}::timestamptz`
-  const isUnclaimed = template<RightCode>`EXISTS (SELECT 1 FROM "Authenticator"
-    WHERE "accountId" = ${accountId}::uuid
-      AND "userId" = ${userId}::uuid
-      AND id = ${authenticatorId}::uuid
-      AND "lastTimeStep" < ${timeStep})`
-  return template`
-    WITH ${when(has.device, remembering.policy)} "user" AS (
-      ${moveFrom(clears, template<RightCode>`AND ${isUnclaimed} ${when(has.device, remembering.isAllowed)}`)}
-    ), claimed AS (
-      UPDATE "Authenticator" a SET "lastTimeStep" = ${timeStep},
-        "lastUsedAt" = ${now}::timestamptz
-      FROM "user" WHERE a."accountId" = "user"."accountId" AND a."userId" = "user".id
-        AND a.id = ${authenticatorId}::uuid
-    )
-    ${when(has.stepToken, consume)} ${when(has.device, remembering.remembered)}
-    ${on(({ record }: RightCode) => record, recording('user', has))}
-    SELECT EXISTS (SELECT 1 FROM "user") AS won`
-})
-
 const rightRecoveryCode = eachWay<RightRecoveryCode>((has) => {
   const clears = template<RightRecoveryCode>`"codeFailures" = 0, "codeLockedUntil" = NULL,
     "codeDisabledAt" = NULL, "recoveryFailures" = 0, "recoveryLockedUntil" = NULL,
@@ -221,20 +161,6 @@ const rightRecoveryCode = eachWay<RightRecoveryCode>((has) => {
     SELECT EXISTS (SELECT 1 FROM "user") AS won`
 })
 
-// Every guess of a user, under any token, increments the same version, so all losers of a race are detected.
-function moveFrom<Input extends Verdict>(
-  set: Template<Input>,
-  guard: Template<Input> = raw('')
-): Template<Input> {
-  return template<Input>`
-    UPDATE "User" SET "codePathVersion" = "codePathVersion" + 1, ${set}
-    WHERE "accountId" = ${accountId}::uuid
-      AND id = ${userId}::uuid
-      AND "codePathVersion" = ${({ judged }) => judged.codePathVersion}
-      AND epoch = ${({ judged }) => judged.epoch} AND "disabledAt" IS NULL ${guard}
-    RETURNING "accountId", id`
-}
-
 function spend(budget: 'codeAttempts' | 'recoveryAttempts'): Template<Verdict> {
   const column = raw(`"${budget}"`)
   return template<Verdict>`, spent AS (
@@ -244,10 +170,3 @@ function spend(budget: 'codeAttempts' | 'recoveryAttempts'): Template<Verdict> {
     ON CONFLICT ("accountId", "userId", jti) DO UPDATE SET ${column} = s.${column} + 1
   )`
 }
-
-const consume = template<Verdict>`, consumed AS (
-  INSERT INTO "StepToken" ("accountId", "userId", jti, "expiresAt", "consumedAt")
-  SELECT "accountId", id, ${({ stepToken }) => stepToken?.jti}::uuid,
-    ${({ stepToken }) => stepToken?.expiresAt}::timestamptz, ${now}::timestamptz FROM "user"
-  ON CONFLICT ("accountId", "userId", jti) DO UPDATE SET "consumedAt" = EXCLUDED."consumedAt"
-)`

@@ -47,7 +47,7 @@ export type Outbox = ReturnType<typeof createOutbox>
 
 export function createOutbox(prisma: PrismaClient) {
   /** Ends a lease with this change. Returns false if another worker has leased the mail since. */
-  async function isEnded(
+  async function endLease(
     { accountId, id, tries }: LeasedMail,
     data: Prisma.OutboxMailUpdateManyMutationInput
   ): Promise<boolean> {
@@ -83,7 +83,7 @@ export function createOutbox(prisma: PrismaClient) {
 
     /** Ends a lease. The mail is due again at that instant. Returns false if another worker has leased it since. */
     postpone(mail: LeasedMail, dueAt: Date, lastError: string): Promise<boolean> {
-      return isEnded(mail, { dueAt, lastError: bounded(lastError) })
+      return endLease(mail, { dueAt, lastError: bounded(lastError) })
     },
 
     /**
@@ -91,12 +91,12 @@ export function createOutbox(prisma: PrismaClient) {
      * leased it since.
      */
     handBack(mail: LeasedMail, now: Date): Promise<boolean> {
-      return isEnded(mail, { dueAt: now })
+      return endLease(mail, { dueAt: now })
     },
 
     /** Ends a lease permanently. The mail is never due again. Returns false if another worker has leased it since. */
     giveUp(mail: LeasedMail, failedAt: Date, lastError: string): Promise<boolean> {
-      return isEnded(mail, { failedAt, lastError: bounded(lastError) })
+      return endLease(mail, { failedAt, lastError: bounded(lastError) })
     },
 
     /** Gives up the mails about acts before that instant that no worker has leased. Returns their number. */

@@ -8,7 +8,7 @@ import { forgetDevices } from '../sign-in/trusted-devices.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import {
   type LockedUser,
-  lockLiving,
+  lockOwner,
   type Owner,
   type TurnOffOutcome,
   turnOffUnlessRequired
@@ -26,7 +26,7 @@ export interface Authenticator {
 
 export type RenameOutcome =
   | { renamed: true; authenticator: Authenticator }
-  | { renamed: false; reason: 'dead-credential' | 'authenticator-not-found' | 'name-taken' }
+  | { renamed: false; reason: 'invalid-credential' | 'authenticator-not-found' | 'name-taken' }
 
 export type RemoveOutcome = TurnOffOutcome | 'authenticator-not-found'
 
@@ -68,8 +68,8 @@ export function createAuthenticators(prisma: PrismaClient, mandateFrom: Date | n
      */
     remove(owner: Owner, id: string, event: SignedAuditEvent): Promise<RemoveOutcome> {
       return prisma.$transaction(async (transaction) => {
-        const user = await lockLiving(transaction, owner)
-        if (!user) return 'dead-credential'
+        const user = await lockOwner(transaction, owner)
+        if (!user) return 'invalid-credential'
         const all = await read(transaction, user, event.occurredAt)
         const authenticator = all.find((each) => each.id === id)
         if (!authenticator) return 'authenticator-not-found'
@@ -89,8 +89,8 @@ async function renameUnlessTaken(
   { id, name }: Pick<Authenticator, 'id' | 'name'>,
   event: SignedAuditEvent
 ): Promise<RenameOutcome> {
-  const user = await lockLiving(transaction, owner)
-  if (!user) return { renamed: false, reason: 'dead-credential' }
+  const user = await lockOwner(transaction, owner)
+  if (!user) return { renamed: false, reason: 'invalid-credential' }
   const all = await read(transaction, user, event.occurredAt)
   const authenticator = all.find((each) => each.id === id)
   if (!authenticator) return { renamed: false, reason: 'authenticator-not-found' }

@@ -168,8 +168,15 @@ async function activate(
 
   await transaction.authenticator.create({
     data: {
-      ...{ accountId, userId, id: authenticatorId, name, sealedSecret, createdAt },
-      ...{ confirmedAt: now, lastUsedAt: now, lastTimeStep: timeStep }
+      accountId,
+      userId,
+      id: authenticatorId,
+      name,
+      sealedSecret,
+      createdAt,
+      confirmedAt: now,
+      lastUsedAt: now,
+      lastTimeStep: timeStep
     }
   })
   if (isFirst) {

@@ -20,10 +20,10 @@ export interface LockedUser extends UserKey {
 }
 
 /**
- * `dead-credential`: the token was revoked after it was read, because the user was reset, disabled or deleted, or an
+ * `invalid-credential`: the token was revoked after it was read, because the user was reset, disabled or deleted, or an
  * authenticator was changed.
  */
-export type TurnOffOutcome = 'removed' | 'dead-credential' | 'policy-requires-authenticator'
+export type TurnOffOutcome = 'removed' | 'invalid-credential' | 'policy-requires-authenticator'
 
 export type TwoFactor = ReturnType<typeof createTwoFactor>
 
@@ -36,8 +36,8 @@ export function createTwoFactor(prisma: PrismaClient, mandateFrom: Date | null) 
     turnOff(owner: Owner, event: SignedAuditEvent): Promise<TurnOffOutcome> {
       const { accountId, userId } = owner
       return prisma.$transaction(async (transaction) => {
-        const user = await lockLiving(transaction, owner)
-        if (!user) return 'dead-credential'
+        const user = await lockOwner(transaction, owner)
+        if (!user) return 'invalid-credential'
         const active = await transaction.authenticator.count({ where: { accountId, userId } })
         return active === 0
           ? 'removed'
@@ -49,15 +49,18 @@ export function createTwoFactor(prisma: PrismaClient, mandateFrom: Date | null) 
 
 /** Both paths without failures. Failed guesses at a removed authenticator do not count against the next one. */
 export const clearPaths = {
-  ...{ codeFailures: 0, codeLockedUntil: null, codeDisabledAt: null },
-  ...{ recoveryFailures: 0, recoveryLockedUntil: null }
+  codeFailures: 0,
+  codeLockedUntil: null,
+  codeDisabledAt: null,
+  recoveryFailures: 0,
+  recoveryLockedUntil: null
 } as const
 
 /**
  * Locks the user's row until the transaction ends. Returns null if they were deleted or disabled, or if their epoch has
  * changed.
  */
-export async function lockLiving(
+export async function lockOwner(
   transaction: Transaction,
   { accountId, userId, epoch }: Owner
 ): Promise<LockedUser | null> {

@@ -30,7 +30,7 @@ export interface UserChange {
 
 export type ChangeOutcome =
   | { changed: true; user: RosterUser }
-  | { changed: false; reason: 'not-found' | 'email-taken' | 'last-admin' | 'dead-credential' }
+  | { changed: false; reason: 'not-found' | 'email-taken' | 'last-admin' | 'invalid-credential' }
 
 export type RemoveOutcome = 'removed' | 'not-found' | 'last-admin'
 
@@ -89,14 +89,14 @@ export function createUsers({ prisma, query }: Clients) {
       const mayRemoveAdmin = change.role === 'member' || Boolean(change.disabledAt)
       try {
         return await prisma.$transaction(async (transaction) => {
-          if (mayRemoveAdmin && (await isLastAdmin(transaction, { accountId, userId }))) {
+          if (mayRemoveAdmin && (await lockLastAdmin(transaction, { accountId, userId }))) {
             return { changed: false, reason: 'last-admin' }
           }
           const key = { accountId_id: { accountId, id: userId } }
           const before = await lockUser(transaction, { accountId, userId })
           if (!before) return { changed: false, reason: 'not-found' }
           const isTokenValid = shown === undefined || (shown === before.epoch && !before.isDisabled)
-          if (!isTokenValid) return { changed: false, reason: 'dead-credential' }
+          if (!isTokenValid) return { changed: false, reason: 'invalid-credential' }
           await transaction.user.updateMany({
             where: { accountId, id: userId },
             data: { ...change, ...epoch }
@@ -116,7 +116,7 @@ export function createUsers({ prisma, query }: Clients) {
     /** Deletes a user and everything that belongs to them. Never removes the last admin of an account. */
     remove({ accountId, userId }: UserKey, event: SignedAuditEvent): Promise<RemoveOutcome> {
       return prisma.$transaction(async (transaction) => {
-        if (await isLastAdmin(transaction, { accountId, userId })) return 'last-admin'
+        if (await lockLastAdmin(transaction, { accountId, userId })) return 'last-admin'
         const removed = await transaction.user.deleteMany({ where: { accountId, id: userId } })
         if (removed.count === 0) return 'not-found'
         await writeRecord(transaction, event)
@@ -177,8 +177,11 @@ async function lockUser(
   return user ?? null
 }
 
-// The lock on the account's row serialises two admins who demote each other.
-async function isLastAdmin(
+/**
+ * Returns whether the user is the account's only admin. Locks the account's row until the transaction ends, which
+ * serialises two admins who demote each other.
+ */
+async function lockLastAdmin(
   transaction: Transaction,
   { accountId, userId }: UserKey
 ): Promise<boolean> {

@@ -31,7 +31,7 @@ export const bearerTokens = fastifyPlugin<BearerTokensOptions>(
     ): Promise<Credential | null> {
       const claims = await tokens.readStepToken(request, bearer)
       if (!claims) return null
-      const subject = await subjects.findLiving(claims, claims.jti)
+      const subject = await subjects.findTokenOwner(claims, claims.jti)
       if (!subject || subject.stepToken?.isConsumed) return null
       const { account: accountId, jti, exp } = claims
       const stepToken = { jti, expiresAt: new Date(exp * 1000) }
@@ -44,7 +44,7 @@ export const bearerTokens = fastifyPlugin<BearerTokensOptions>(
     ): Promise<Credential | null> {
       const claims = await tokens.readAccessToken(request, bearer)
       if (!claims) return null
-      const subject = await subjects.findLiving(claims)
+      const subject = await subjects.findTokenOwner(claims)
       const { account: accountId } = claims
       return subject && { kind: 'accessToken', claims, accountId, subject, stepToken: null }
     }

@@ -45,7 +45,7 @@ export const lateBodies = fastifyPlugin<LateBodiesOptions>(
         return
       }
       const { claims, subject: before, stepToken } = credential
-      const subject = await subjects.findLiving(claims, stepToken?.jti)
+      const subject = await subjects.findTokenOwner(claims, stepToken?.jti)
       if (!subject || subject.stepToken?.isConsumed) throw revokedCredential()
       if (before.role === 'admin' && subject.role !== 'admin') throw new Problem('limited-access')
       request.credential = { ...credential, subject }

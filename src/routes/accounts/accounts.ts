@@ -214,7 +214,7 @@ const accountRoutes: FastifyPluginAsyncTypebox<AccountsOptions> = async (
         ? null
         : { requiredFrom: instantOf(requiredFrom, '/requiredFrom'), reason }
     const event = audit.succeeded(request, { accountId, reason, details: { requiredFrom } })
-    const stored = await policies.mandate(accountId, mandate, event)
+    const stored = await policies.setMandate(accountId, mandate, event)
     if (!stored) throw new Problem('account-not-found')
     return mandateAnswer(stored.mandate, now())
   }

@@ -154,7 +154,7 @@ const policyRoutes: FastifyPluginAsyncTypebox<PolicyOptions> = async (
     const before = await policies.find(accountId)
     const demands = { ...before, policy: applyPatch(before, patch, now()) }
     const from = enforcedFrom(demands)?.toISOString() ?? null
-    return { ...(await policies.reach(accountId, demands)), from }
+    return { ...(await policies.countReach(accountId, demands)), from }
   }
 }
 

@@ -71,7 +71,7 @@ const introspectRoutes: FastifyPluginAsyncTypebox<IntrospectOptions> = async (
     const { accountId } = request.credentialOf('apiKey')
     const claims = await tokens.readAccessToken(request, request.body.token)
     if (!claims || claims.account !== accountId) return { active: false as const }
-    const subject = await subjects.findLiving(claims)
+    const subject = await subjects.findTokenOwner(claims)
     if (!subject) return { active: false as const }
     const { role, email } = subject
     return {

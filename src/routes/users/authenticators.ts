@@ -124,7 +124,7 @@ export default authenticatorRoutes
 function refusal(
   reason: Extract<RenameOutcome, { renamed: false }>['reason'] | Exclude<RemoveOutcome, 'removed'>
 ): Problem {
-  return reason === 'dead-credential' ? revokedCredential() : new Problem(reason)
+  return reason === 'invalid-credential' ? revokedCredential() : new Problem(reason)
 }
 
 // The details are known before the removal: it succeeds only if no authenticator was added or removed since the read.

@@ -42,7 +42,7 @@ const twoFactorRoutes: FastifyPluginAsyncTypebox<TwoFactorOptions> = async (
   ) {
     const { subject } = request.credentialOf('accessToken')
     const outcome = await twoFactor.turnOff(subject, audit.succeeded(request))
-    if (outcome === 'dead-credential') throw revokedCredential()
+    if (outcome === 'invalid-credential') throw revokedCredential()
     if (outcome !== 'removed') throw new Problem(outcome)
     return reply.code(204).send(null)
   }

@@ -206,6 +206,6 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
 export default userRoutes
 
 function refusal({ reason }: Extract<ChangeOutcome, { changed: false }>): Problem {
-  if (reason === 'dead-credential') return revokedCredential()
+  if (reason === 'invalid-credential') return revokedCredential()
   return new Problem(reason === 'not-found' ? 'user-not-found' : reason)
 }

@@ -1,9 +1,28 @@
-// Records many right codes in one statement: it does for concurrent requests what `rightCode` (verdicts.ts) does for
-// one. Each code still wins or loses by itself.
+// Records a right code: one by itself (`rightCode`), or many of concurrent requests in one statement
+// (`uncontendedRightCodes`), in which each code still wins or loses by itself. Both must change the same rows.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
-import { inPlaces, prepare, raw, template } from '../engine/statements.ts'
+import { inPlaces, on, prepare, raw, template, when } from '../engine/statements.ts'
+import { recording } from '../trail/act-records.ts'
 import { asEventRow, eventInsertFrom } from '../trail/audit-events.ts'
 import type { Subject } from './subjects.ts'
+import { remembering } from './trusted-devices.ts'
+import {
+  type AcceptRecord,
+  accountId,
+  consume,
+  eachWay,
+  moveFrom,
+  now,
+  userId,
+  type Verdict
+} from './verdict-parts.ts'
+
+export interface AcceptedCode {
+  authenticatorId: string
+  timeStep: number
+}
+
+export type RightCode = Verdict & { record: AcceptRecord } & AcceptedCode
 
 /** A right code under a step token, with its event and without extras. */
 export interface PlainRightCode {
@@ -13,6 +32,38 @@ export interface PlainRightCode {
   timeStep: number
   record: { event: SignedAuditEvent }
 }
+
+/** Returns whether a right code has no extras except a step token. Most right codes are plain. */
+export function isPlain(right: RightCode): right is RightCode & PlainRightCode {
+  const { device, notice } = right.record
+  return right.stepToken !== null && device === null && notice === null
+}
+
+const authenticatorId = (right: RightCode) => right.authenticatorId
+const timeStep = (right: RightCode) => right.timeStep
+
+/** Records one right code. Waits for a transaction that has locked the user's row. */
+export const rightCode = eachWay<RightCode>((has) => {
+  const clears = template<RightCode>`"codeFailures" = 0, "codeLockedUntil" = NULL,
+    "lastSignInAt" = ${now}::timestamptz`
+  const isUnclaimed = template<RightCode>`EXISTS (SELECT 1 FROM "Authenticator"
+    WHERE "accountId" = ${accountId}::uuid
+      AND "userId" = ${userId}::uuid
+      AND id = ${authenticatorId}::uuid
+      AND "lastTimeStep" < ${timeStep})`
+  return template`
+    WITH ${when(has.device, remembering.policy)} "user" AS (
+      ${moveFrom(clears, template<RightCode>`AND ${isUnclaimed} ${when(has.device, remembering.isAllowed)}`)}
+    ), claimed AS (
+      UPDATE "Authenticator" a SET "lastTimeStep" = ${timeStep},
+        "lastUsedAt" = ${now}::timestamptz
+      FROM "user" WHERE a."accountId" = "user"."accountId" AND a."userId" = "user".id
+        AND a.id = ${authenticatorId}::uuid
+    )
+    ${when(has.stepToken, consume)} ${when(has.device, remembering.remembered)}
+    ${on(({ record }: RightCode) => record, recording('user', has))}
+    SELECT EXISTS (SELECT 1 FROM "user") AS won`
+})
 
 /** A range that includes every place. It makes the planner expect few rows from a set of unknown size. */
 const FEW = raw('place BETWEEN 0 AND 1000')
@@ -64,7 +115,15 @@ function asRow({
 }: PlainRightCode) {
   const { accountId, userId, codePathVersion, epoch } = judged
   return {
-    ...{ accountId, userId, codePathVersion, epoch, authenticatorId, timeStep, ...stepToken },
-    ...{ now: event.occurredAt, event: asEventRow(event) }
+    accountId,
+    userId,
+    codePathVersion,
+    epoch,
+    authenticatorId,
+    timeStep,
+    jti: stepToken.jti,
+    expiresAt: stepToken.expiresAt,
+    now: event.occurredAt,
+    event: asEventRow(event)
   }
 }

@@ -1,0 +1,69 @@
+// The parts that the statements of a verdict share (right-codes.ts, recovery and wrong codes in verdicts.ts).
+import type { NewDevice } from '../../core/trusted-devices.ts'
+import { prepare, raw, type Statement, type Template, template } from '../engine/statements.ts'
+import type { ActRecord } from '../trail/act-records.ts'
+import type { Subject } from './subjects.ts'
+
+/** The step token under which a guess is made. */
+export interface StepTokenKey {
+  jti: string
+  expiresAt: Date
+}
+
+/** The records of a success. */
+export interface AcceptRecord extends ActRecord {
+  /** A device that becomes trusted; null for none. */
+  device: NewDevice | null
+}
+
+export interface Verdict {
+  judged: Subject
+  stepToken: StepTokenKey | null
+  record: ActRecord & Partial<AcceptRecord>
+}
+
+/**
+ * The optional parts of a verdict. A statement omits the parts it does not need, because even a CTE that writes nothing
+ * costs time.
+ */
+export interface Extras {
+  stepToken: boolean
+  device: boolean
+  notice: boolean
+}
+
+/** Builds one statement for each combination of extras, when it is first needed. */
+export function eachWay<Input extends Verdict>(build: (has: Extras) => Template<Input>) {
+  const statements: Statement<Input>[] = []
+  return ({ stepToken, record: { device, notice } }: Input): Statement<Input> => {
+    const has = { stepToken: stepToken !== null, device: !!device, notice: notice !== null }
+    const way = Number(has.stepToken) + 2 * Number(has.device) + 4 * Number(has.notice)
+    statements[way] ??= prepare(build(has))
+    return statements[way]
+  }
+}
+
+export const accountId = ({ judged }: Verdict) => judged.accountId
+export const userId = ({ judged }: Verdict) => judged.userId
+export const now = ({ record }: Verdict) => record.event.occurredAt
+
+// Every guess of a user, under any token, increments the same version, so all losers of a race are detected.
+export function moveFrom<Input extends Verdict>(
+  set: Template<Input>,
+  guard: Template<Input> = raw('')
+): Template<Input> {
+  return template<Input>`
+    UPDATE "User" SET "codePathVersion" = "codePathVersion" + 1, ${set}
+    WHERE "accountId" = ${accountId}::uuid
+      AND id = ${userId}::uuid
+      AND "codePathVersion" = ${({ judged }) => judged.codePathVersion}
+      AND epoch = ${({ judged }) => judged.epoch} AND "disabledAt" IS NULL ${guard}
+    RETURNING "accountId", id`
+}
+
+export const consume = template<Verdict>`, consumed AS (
+  INSERT INTO "StepToken" ("accountId", "userId", jti, "expiresAt", "consumedAt")
+  SELECT "accountId", id, ${({ stepToken }) => stepToken?.jti}::uuid,
+    ${({ stepToken }) => stepToken?.expiresAt}::timestamptz, ${now}::timestamptz FROM "user"
+  ON CONFLICT ("accountId", "userId", jti) DO UPDATE SET "consumedAt" = EXCLUDED."consumedAt"
+)`

@@ -1,5 +1,15 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import {
+  access,
+  cp,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  writeFile
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -48,9 +58,24 @@ export async function createTestDatabase(t: Test): Promise<string> {
   if (server) return createOnServer(t, server, await prepareTemplate(server))
   const folder = await mkdtemp(join(tmpdir(), 'twostep-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
-  const dataDir = join(folder, 'pg')
-  await (await PGlite.create({ dataDir, loadDataDir: await dump() })).close()
+  await cp(await prepareFolder(), join(folder, 'pg'), { recursive: true })
   return `pglite:${folder}`
+}
+
+/** Returns a folder with a migrated database to copy, made when there is none. Two makers do each other no harm. */
+async function prepareFolder(): Promise<string> {
+  const folder = join(cache, `template-${await fingerprint()}`)
+  if (
+    await access(folder).then(
+      () => true,
+      () => false
+    )
+  )
+    return folder
+  const unfinished = join(cache, randomBytes(6).toString('hex'))
+  await (await PGlite.create({ dataDir: unfinished, loadDataDir: await dump() })).close()
+  await rename(unfinished, folder).catch(() => rm(unfinished, { recursive: true }))
+  return folder
 }
 
 /** An empty database on the server, not migrated, gone with the test; returns its URL. */
@@ -169,7 +194,7 @@ async function dump(): Promise<Blob> {
   await writeFile(unfinished, made.stream())
   await rename(unfinished, join(cache, file))
   const others = (await readdir(cache)).filter((name) => /^template-/.test(name) && name !== file)
-  await Promise.all(others.map((name) => rm(join(cache, name), { force: true })))
+  await Promise.all(others.map((name) => rm(join(cache, name), { force: true, recursive: true })))
   return made
 }
 

@@ -92,7 +92,7 @@ t.test(
       Array.from({ length: 5 }, () => prisma.$queryRaw`SELECT pg_sleep(0.05)::text`)
     )
     await killAll()
-    while (lost.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    while (database.poolUse()?.idle !== 0) await new Promise((resolve) => setTimeout(resolve, 5))
     t.ok(lost.length > 0, 'lost idle connections are logged')
     t.equal(await prisma.account.count(), 0, 'the next query gets a new connection')
 

@@ -36,6 +36,7 @@ t.test('S23: the database is away', WITH_POSTGRESQL_SERVER, async (t) => {
 
   await fault('slow: what takes too long is 503', () => ({
     ...ON_AND_OFF,
+    mustReject: true,
     strike: () => proxy.delayBy(300),
     heal: () => proxy.delayBy(0)
   }))

@@ -54,10 +54,11 @@ const tap = spawn('node_modules/.bin/tap', [...args, ...tests], {
   }
 })
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, stop)
-tap.on('exit', (status) => {
+tap.on('exit', (status, signal) => {
   const unfinished = files.filter((_, index) => !existsSync(join(queue, `done-${index}`)))
   for (const file of unfinished) print(`not ok: ${file} did not run to its end`)
-  process.exitCode = status || (unfinished.length > 0 ? 1 : 0)
+  if (signal) print(`not ok: tap was ended by ${signal}`)
+  process.exitCode = status || (signal || unfinished.length > 0 ? 1 : 0)
 })
 
 /** Ends the run and everything that it started, without a word from any of them. */

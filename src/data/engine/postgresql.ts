@@ -3,7 +3,13 @@ import { DriverAdapterError } from '@prisma/driver-adapter-utils'
 import pg from 'pg'
 import { isOutOfConnections, isReadOnly, isSilence } from './availability.ts'
 import { createCircuitBreaker } from './circuit-breaker.ts'
-import type { DatabaseTimeouts, DataLog, Engine, MigrationConnection } from './engine.ts'
+import {
+  DATABASE_TIMEOUTS,
+  type DatabaseTimeouts,
+  type DataLog,
+  type Engine,
+  type MigrationConnection
+} from './engine.ts'
 import { guardAdapter } from './guarded-adapter.ts'
 import { withMigrationLock } from './migrations/lock.ts'
 import { createStatementNames } from './statement-names.ts'
@@ -101,7 +107,7 @@ function unavailableBecause(cause: unknown): Error {
 function connectionTo(url: string): pg.ClientConfig {
   return {
     connectionString: url,
-    connectionTimeoutMillis: PROBE_TIMEOUT_MS,
+    connectionTimeoutMillis: DATABASE_TIMEOUTS.connectMs,
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEP_ALIVE_DELAY_MS,
     fallback_application_name: 'twostep'
@@ -140,6 +146,7 @@ async function requireWritable(connection: pg.ClientBase | pg.Pool): Promise<voi
 async function probe(url: string): Promise<void> {
   const client = new pg.Client({
     ...connectionTo(url),
+    connectionTimeoutMillis: PROBE_TIMEOUT_MS,
     query_timeout: PROBE_TIMEOUT_MS
   })
   client.on('error', () => {})

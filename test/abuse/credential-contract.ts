@@ -1,15 +1,15 @@
-// Which credential each route takes: the contract of the credential matrix, written a second time, by hand.
+// The credentials that each route accepts. This is the contract of the credential matrix, written a second time, by hand.
 import type { Scope } from '../../src/core/bearer-keys.ts'
 
 interface Taken {
   operator?: true
-  /** API keys with any of these. */
+  /** An API key needs one of these scopes. */
   scopes?: Scope[]
   step?: 'verify' | 'enroll'
   person?: 'anyone' | 'admin' | 'self' | 'self or admin'
-  /** A second factor at most 600 s ago; when enrolling the first app, a password at most 600 s ago. */
+  /** Requires a second factor from the last 600 s. For the first app, a password from the last 600 s is enough. */
   fresh?: 'second factor' | 'enrolling'
-  /** Nobody does this to themself. */
+  /** Users cannot do this to themselves. */
   othersOnly?: true
 }
 
@@ -83,9 +83,9 @@ export const CONTRACT: Record<string, Taken | typeof EVERYONE> = {
   'GET /docs/static/*': EVERYONE
 }
 
-/** What the bearer is, for the contract. */
+/** The properties of a bearer on which the contract depends. */
 export type Bearer =
-  | { kind: 'dead' }
+  | { kind: 'invalid' }
   | { kind: 'operator' }
   | { kind: 'key'; scopes: readonly Scope[] }
   | { kind: 'step'; purpose: 'verify' | 'enroll' }
@@ -103,11 +103,11 @@ const INVALID = '401 invalid-credential'
 export const CHALLENGE =
   'Bearer error="insufficient_user_authentication", acr_values="urn:twostep:acr:2", max_age=600'
 
-/** The contract's order: 401, then 403 for the kind and the scope, 403 for the role, 401 for the freshness. */
+/** Returns the expected verdict. The order is: 401, then 403 for kind and scope, 403 for role, 401 for freshness. */
 export function expected(bearer: Bearer, taken: Taken | typeof EVERYONE, isOwn: boolean): string {
   if (taken === EVERYONE) return 'admitted'
   switch (bearer.kind) {
-    case 'dead':
+    case 'invalid':
       return INVALID
     case 'step':
       return taken.step === bearer.purpose ? 'admitted' : INVALID

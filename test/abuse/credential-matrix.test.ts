@@ -1,5 +1,5 @@
 // S8, S10, S12: every kind of credential on every route. The contract is a table (docs: "Problems" and the
-// route tables), written a second time; a route that it does not know fails the test.
+// route tables), written a second time. A registered route that the table lacks fails the test.
 import { subscribe } from 'node:diagnostics_channel'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
@@ -25,11 +25,11 @@ const strict = await createAccount()
 await changePolicy(strict, { twoFactor: 'required' })
 const stranger = await createAccount()
 
-/** Another member of the account, as the target of what is only read, and an id of nobody for the rest. */
+/** Another member of the account is the target of most requests. Requests that could delete name an unknown id. */
 const target = await createUser({ account })
-const NOBODY = '01980000-0000-7000-8000-000000000000'
+const UNKNOWN_ID = '01980000-0000-7000-8000-000000000000'
 
-// What is to be old is made first: 901, 601 and 600 seconds before the requests.
+// Old credentials are created first: 901, 601 and 600 seconds before the requests.
 const member = { account }
 const admin = { account, role: 'admin' } as const
 const expiredKey = await keyUntil(new Date(clock.now().getTime() + 60_000))
@@ -57,10 +57,10 @@ const person = {
   hasAuthenticator: true
 } as const
 const byPassword = { ...person, hasSecondFactor: false, hasAuthenticator: false } as const
-const dead = { kind: 'dead' } as const
+const invalid = { kind: 'invalid' } as const
 
 interface Held {
-  /** The whole header. */
+  /** The whole `Authorization` header. */
   authorization?: string
   bearer: Bearer
 }
@@ -69,43 +69,51 @@ const held = new Map<string, Held>()
 const hold = (name: string, token: string, bearer: Bearer) =>
   held.set(name, { authorization: `Bearer ${token}`, bearer })
 
-held.set('nothing', { bearer: dead })
-held.set('an empty bearer', { authorization: 'Bearer', bearer: dead })
-held.set('another scheme', { authorization: `Basic ${memberToken}`, bearer: dead })
-held.set('two tokens', { authorization: `Bearer ${memberToken} ${memberToken}`, bearer: dead })
+held.set('no credential', { bearer: invalid })
+held.set('an empty bearer', { authorization: 'Bearer', bearer: invalid })
+held.set('another scheme', { authorization: `Basic ${memberToken}`, bearer: invalid })
+held.set('two tokens', { authorization: `Bearer ${memberToken} ${memberToken}`, bearer: invalid })
 held.set('the scheme in lower case', { authorization: `bearer ${memberToken}`, bearer: person })
-hold('garbage', 'garbage', dead)
-hold('garbage like a JWT', 'e30.e30.AA', dead)
-hold('a very long bearer', 'a'.repeat(8000), dead)
+hold('garbage', 'garbage', invalid)
+hold('garbage like a JWT', 'e30.e30.AA', invalid)
+hold('a very long bearer', 'a'.repeat(8000), invalid)
 
 hold('the operator key', OPERATOR_KEY, { kind: 'operator' })
-hold('the operator key with another secret', withOtherEnd(OPERATOR_KEY), dead)
-hold('the operator key with another id', OPERATOR_KEY.replace('0001', '0002'), dead)
-hold('the operator key as an API key', OPERATOR_KEY.replace('tso', 'tsk'), dead)
+hold('the operator key with another secret', withOtherEnd(OPERATOR_KEY), invalid)
+hold('the operator key with another id', OPERATOR_KEY.replace('0001', '0002'), invalid)
+hold('the operator key with the prefix of an API key', OPERATOR_KEY.replace('tso', 'tsk'), invalid)
 
-hold('an API key of every scope', account.apiKey, { kind: 'key', scopes: SCOPES })
-hold('an API key with another secret', withOtherEnd(account.apiKey), dead)
-hold('an API key as the operator key', account.apiKey.replace('tsk', 'tso'), dead)
+hold('an API key with every scope', account.apiKey, { kind: 'key', scopes: SCOPES })
+hold('an API key with another secret', withOtherEnd(account.apiKey), invalid)
+hold(
+  'an API key with the prefix of the operator key',
+  account.apiKey.replace('tsk', 'tso'),
+  invalid
+)
 hold('an API key of another account', stranger.apiKey, { kind: 'key', scopes: SCOPES })
-hold('an API key that has expired', expiredKey, dead)
-hold('an API key that was revoked', await revokedKey(), dead)
+hold('an API key that has expired', expiredKey, invalid)
+hold('an API key that was revoked', await revokedKey(), invalid)
 for (const scope of SCOPES) {
   const key = await createApiKey(account, scope)
   hold(`an API key for ${scope}`, key, { kind: 'key', scopes: [scope] })
 }
 
 hold('a step token to verify', verifyStep, { kind: 'step', purpose: 'verify' })
-hold('a step token to verify, expired', expiredVerifyStep, dead)
-hold('a step token to verify, used up', await usedUpVerifyStep(), dead)
-hold('a step token to verify, of an old epoch', await ofOldEpoch(await enrolledUser(member)), dead)
-hold('a step token to verify, altered', withOtherEnd(verifyStep), dead)
+hold('a step token to verify, expired', expiredVerifyStep, invalid)
+hold('a step token to verify, used up', await usedUpVerifyStep(), invalid)
+hold(
+  'a step token to verify, of an old epoch',
+  await ofOldEpoch(await enrolledUser(member)),
+  invalid
+)
+hold('a step token to verify, altered', withOtherEnd(verifyStep), invalid)
 hold('a step token to enroll', enrollStep, { kind: 'step', purpose: 'enroll' })
-hold('a step token to enroll, expired', expiredEnrollStep, dead)
-hold('a step token to enroll, used up', await usedUpEnrollStep(), dead)
+hold('a step token to enroll, expired', expiredEnrollStep, invalid)
+hold('a step token to enroll, used up', await usedUpEnrollStep(), invalid)
 hold(
   'a step token to enroll, of an old epoch',
   await ofOldEpoch(await createUser({ account: strict })),
-  dead
+  invalid
 )
 
 hold('a member after a password', await assertedToken(await createUser(member)), byPassword)
@@ -113,11 +121,11 @@ hold('a member after a password 601 s ago', stalePassword, { ...byPassword, seco
 hold('a member after a code', memberToken, person)
 hold('a member after a code 600 s ago', oldestFresh, { ...person, secondsAgo: 600 })
 hold('a member after a code 601 s ago', staleMember, { ...person, secondsAgo: 601 })
-hold('a member after a code 901 s ago', expiredAccess, dead)
-hold('a member, altered', withOtherEnd(memberToken), dead)
-hold('a member of an old epoch', await ofOldEpoch(await createUser(member)), dead)
-hold('a member who was disabled', await ofDisabled(await createUser(member)), dead)
-hold('a member who was deleted', await ofDeleted(await createUser(member)), dead)
+hold('a member after a code 901 s ago', expiredAccess, invalid)
+hold('a member with an altered token', withOtherEnd(memberToken), invalid)
+hold('a member with a token of an old epoch', await ofOldEpoch(await createUser(member)), invalid)
+hold('a member who was disabled', await ofDisabled(await createUser(member)), invalid)
+hold('a member who was deleted', await ofDeleted(await createUser(member)), invalid)
 hold('a member who was an admin', await ofDemoted(), person)
 hold('an admin after a password', await assertedToken(await createUser(admin)), {
   ...byPassword,
@@ -134,7 +142,7 @@ hold(
   { ...person, role: 'admin' }
 )
 
-// So that nobody who is admitted turns two-factor off: they are told that their account requires it.
+// The accounts require two-factor, so an admitted request can't turn it off: `policy-requires-authenticator`.
 await changePolicy(account, { twoFactor: 'required' })
 await changePolicy(stranger, { twoFactor: 'required' })
 
@@ -146,7 +154,7 @@ t.test('S30: the contract knows every registered route', ON_SERVER, async (t) =>
 })
 
 for (const [name, { authorization, bearer }] of held) {
-  t.test(`S8: ${name}: admitted and refused as the contract orders it`, async (t) => {
+  t.test(`S8: ${name}: each route admits or refuses it as the contract says`, async (t) => {
     const headers: Record<string, string> = authorization ? { authorization } : {}
     const wanted: Record<string, string> = {}
     const found: Record<string, string> = {}
@@ -161,13 +169,13 @@ for (const [name, { authorization, bearer }] of held) {
   })
 }
 
-t.test('S8: HEAD is admitted where GET is, and nowhere else', ON_SERVER, async (t) => {
+t.test('S8: HEAD is admitted and refused exactly as GET is', ON_SERVER, async (t) => {
   const cells = Object.entries(CONTRACT)
     .filter(([route]) => /^GET /.test(route) && registered.has(route.replace('GET', 'HEAD')))
     .flatMap(([route, taken]) => requestsTo(route).map((request) => ({ ...request, taken })))
   t.ok(cells.length > 10)
-  for (const name of ['nothing', 'a step token to verify', 'an API key for introspect']) {
-    const { authorization, bearer } = held.get(name) ?? { bearer: dead }
+  for (const name of ['no credential', 'a step token to verify', 'an API key for introspect']) {
+    const { authorization, bearer } = held.get(name) ?? { bearer: invalid }
     const headers = authorization ? { authorization } : {}
     for (const { cell, url, isOwn, taken } of cells) {
       const { statusCode } = await app.inject({ method: 'HEAD', url, headers })
@@ -177,12 +185,12 @@ t.test('S8: HEAD is admitted where GET is, and nowhere else', ON_SERVER, async (
   }
 })
 
-t.test('S8: whoever was refused has changed nothing', ON_SERVER, async (t) => {
+t.test('S8: the refused requests have changed nothing', ON_SERVER, async (t) => {
   t.same(await rows(), before)
 })
 
 t.test(
-  'S12: 403 for an API key that asserts by a factor it has no scope for',
+  'S12: 403: an API key asserts no first factor that its scopes do not allow',
   ON_SERVER,
   async (t) => {
     for (const [scope, firstFactor] of [
@@ -197,18 +205,18 @@ t.test(
   }
 )
 
-/** One request to a route, or one for each kind of user that its path may name. */
+/** Returns one request to a route, or one for each kind of user that its path can name. */
 function requestsTo(route: string) {
   const [method = '', path = ''] = route.split(' ')
   const url = path
     .replace(':accountId', account.id)
     .replace(':apiKeyId', 'nosuchapikey')
-    .replace(/:(authenticatorId|deviceId)/, NOBODY)
+    .replace(/:(authenticatorId|deviceId)/, UNKNOWN_ID)
     .replace('*', 'index.css')
   if (!url.includes(':userId')) return [{ cell: route, method, url, isOwn: true }]
   return [
     { id: 'me', isOwn: true },
-    { id: method === 'DELETE' ? NOBODY : target.id, isOwn: false }
+    { id: method === 'DELETE' ? UNKNOWN_ID : target.id, isOwn: false }
   ].map(({ id, isOwn }) => ({
     cell: `${route} (${isOwn ? 'me' : 'another'})`,
     method,
@@ -217,11 +225,11 @@ function requestsTo(route: string) {
   }))
 }
 
-/** `admitted`, or the refusal; a 401 without its challenge is none that the contract knows. */
+/** Returns `admitted` or the refusal. A 401 with a wrong challenge gets a verdict that the contract does not contain. */
 function verdict({ statusCode, headers, body }: Answer, authorization?: string): string {
   if (statusCode < 400) return 'admitted'
   const { code, next } = JSON.parse(body)
-  // The body is wrong on purpose, and nothing is looked at before the credential.
+  // The body is invalid on purpose. A problem about it shows that the credential was admitted.
   if (code === 'invalid-request' || /not-found$/.test(code)) return 'admitted'
   if (code === 'policy-requires-authenticator') return 'admitted'
   const refusal = [statusCode, code, next].filter(Boolean).join(' ')
@@ -240,7 +248,7 @@ async function rows() {
     apiKeys: await prisma.apiKey.findMany({ omit: { lastUsedAt: true }, orderBy: { id: 'asc' } }),
     users: await prisma.user.findMany({ omit: { codePathVersion: true }, orderBy: { id: 'asc' } }),
     authenticators: await prisma.authenticator.findMany({ orderBy: { id: 'asc' } }),
-    // The expired ones are swept in the background, whoever calls.
+    // Expired rows are deleted in the background, independently of the requests.
     enrollments: await prisma.enrollment.count({ where: { expiresAt: { gt: clock.now() } } }),
     stepTokens: await prisma.stepToken.findMany({
       where: { expiresAt: { gt: clock.now() } },
@@ -253,7 +261,7 @@ function stepTokenOf(user: TestUser): Promise<string> {
   return assertedToken(user)
 }
 
-/** The last character but one changed: of the very last, not every bit counts. */
+/** Changes the last character but one: not every bit of the last character is used. */
 function withOtherEnd(token: string): string {
   return `${token.slice(0, -2)}${token.at(-2) === 'A' ? 'B' : 'A'}${token.at(-1)}`
 }
@@ -283,12 +291,12 @@ async function usedUpEnrollStep(): Promise<string> {
   return token
 }
 
-/** The token of a user after this has been done to them by their account's back end. */
+/** Returns a token of the user that was issued before the account's back end made this change. */
 async function tokenBefore(user: TestUser, method: string, body?: object): Promise<string> {
   const token = await assertedToken(user)
   const change = { as: user.account.apiKey, ...(body && { body }) }
   const { statusCode } = await call(method, `/v1/users/${user.id}`, change)
-  if (statusCode >= 300) throw new Error(`answered ${statusCode}`)
+  if (statusCode >= 300) throw new Error(`the status is ${statusCode}`)
   return token
 }
 
@@ -304,7 +312,7 @@ function ofDeleted(user: TestUser): Promise<string> {
   return tokenBefore(user, 'DELETE')
 }
 
-/** The role in the token is not the one that counts. */
+/** Returns the token of a former admin. The role in the token does not count, only the current one. */
 async function ofDemoted(): Promise<string> {
   const user = await enrolledUser(admin)
   const token = await user.accessToken()

@@ -1,5 +1,5 @@
-// S24, S28: whoever hangs up before the answer has still asked, and is on record as everyone else is; where not even
-// their address can be known any more, nothing happens at all.
+// S24, S28: the request of a caller who hangs up before the response is audited like every other request. If the service
+// can no longer read the caller's address, it does nothing.
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
@@ -10,20 +10,20 @@ import { actsOn } from '../support/records.ts'
 
 const service = await startApp(t, { listen: true })
 const { app, createApiKey, createUser, database, logged, login } = service
-// As in many a production: the line that is logged as a request comes in asks for the address, too.
+// As in many production environments. At a lower level, the log line of an incoming request also reads the address.
 app.log.level = 'warn'
 
 const user = await createUser()
 const reset = `/v1/users/${user.id}/reset`
 
-t.test('a refusal of whoever hung up meanwhile is on record', async (t) => {
+t.test('a refusal is audited even if the caller hung up before the response', async (t) => {
   const as = await createApiKey(user.account, 'audit:read')
   await database.prisma.$transaction(async (transaction) => {
     await transaction.$executeRaw`LOCK TABLE "ApiKey"`
     const arrived = once(app.server, 'request')
     const socket = await send(reset, {}, as)
     const [request] = (await arrived) as [IncomingMessage]
-    // Not `once`, to which the reset is an error.
+    // Not `once`, which rejects because of the reset.
     const isGone = new Promise((resolve) => request.socket.on('close', resolve))
     socket.resetAndDestroy()
     await isGone
@@ -34,7 +34,7 @@ t.test('a refusal of whoever hung up meanwhile is on record', async (t) => {
   t.same(logged.filter(isFault), [])
 })
 
-t.test('nothing fails for whoever hung up at once', async (t) => {
+t.test('the service logs no error for a caller who hangs up immediately', async (t) => {
   const { account, email } = user
   const body = { account: account.slug, email, password: PASSWORD }
   for (const [path, as] of [['/v1/login'], [reset, account.apiKey], [reset]] as const) {
@@ -43,7 +43,7 @@ t.test('nothing fails for whoever hung up at once', async (t) => {
     socket.resetAndDestroy()
     await arrived
   }
-  // One after them, on the same connections to the database, so that they are through.
+  // This sign-in follows them on the same database connections. When it succeeds, they are finished.
   await login(user)
   t.same(logged.filter(isFault), [])
 })
@@ -54,7 +54,7 @@ function acts(): Promise<string[]> {
 
 const isFault = (line: string) => JSON.parse(line).level >= 50
 
-/** Resolves when the request is on the wire. */
+/** Sends a request. Resolves when all of it has been written to the socket. */
 async function send(path: string, body: object, as?: string): Promise<Socket> {
   const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
   socket.on('error', () => {})

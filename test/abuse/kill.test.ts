@@ -25,7 +25,7 @@ async function setUp({ createUser, assertedToken, enroll, confirm, codeAt }: Ver
 }
 
 t.test(
-  'S24: 429 for a right code, after kill -9 directly after the tenth wrong code',
+  'S24: 429: a right code is rejected after kill -9 directly after the tenth wrong code',
   async (t) => {
     const server = await start()
     const before = verbsOver(server.url)

@@ -1,4 +1,4 @@
-// S11: what takes a credential away takes it from a request too whose body is still on its way.
+// S11: a credential that is revoked while the body of its request is still arriving is rejected.
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,7 +12,7 @@ const account = await createAccount()
 await createUser({ account, role: 'admin' })
 const member = await enrolledUser({ account })
 
-/** Longer than any body takes that comes by itself. */
+/** Longer than a body takes that is not held back. */
 const HELD_MS = 400
 
 interface Held {
@@ -21,7 +21,7 @@ interface Held {
   body: string
 }
 
-/** A request of which the last byte comes only after what happens meanwhile; answers its status and code. */
+/** Sends a request, with the last byte of its body only after `meanwhile`. Returns the status and the code. */
 async function held(
   method: string,
   path: string,
@@ -37,12 +37,12 @@ async function held(
       ...headers
     }
   })
-  const answered = once(sent, 'response')
+  const responded = once(sent, 'response')
   sent.write(body.slice(0, -1))
   await sleep(HELD_MS)
   await meanwhile()
   sent.end(body.slice(-1))
-  const [response] = (await answered) as [IncomingMessage]
+  const [response] = (await responded) as [IncomingMessage]
   let text = ''
   for await (const part of response) text += part
   return `${response.statusCode} ${JSON.parse(text).code ?? ''}`.trim()
@@ -57,7 +57,7 @@ async function admin() {
   return { user, as: await user.accessToken() }
 }
 
-t.test('401: a policy by an admin who is disabled while they send it', async (t) => {
+t.test('401: an admin who is disabled during the request cannot change the policy', async (t) => {
   const { user, as } = await admin()
   const patch = { as, headers: { 'if-match': '*' }, body: '{"twoFactor":"required"}' }
   const answer = await held('PATCH', '/v1/policy', patch, () => change(user, { disabled: true }))
@@ -66,7 +66,7 @@ t.test('401: a policy by an admin who is disabled while they send it', async (t)
   t.equal(policy.twoFactor, 'optional')
 })
 
-t.test('403: a reset by an admin who is made a member while they send it', async (t) => {
+t.test('403: an admin who is demoted during the request cannot reset a user', async (t) => {
   const { user, as } = await admin()
   const path = `/v1/users/${member.id}/reset`
   const demote = () => change(user, { role: 'member' })
@@ -74,7 +74,7 @@ t.test('403: a reset by an admin who is made a member while they send it', async
   t.same(await actsOn(service, member.id, 'user.reset'), ['user.reset refused: limited-access'])
 })
 
-t.test('401: an API key that is revoked while it makes another one', async (t) => {
+t.test('401: an API key that is revoked during the request creates no other key', async (t) => {
   const body = { name: 'first', scopes: ['keys:write'] }
   const first = (await call('POST', '/v1/api-keys', { as: account.apiKey, body })).json()
   const second = { as: first.key, body: JSON.stringify({ ...body, name: 'second' }) }
@@ -82,14 +82,14 @@ t.test('401: an API key that is revoked while it makes another one', async (t) =
   t.equal(await held('POST', '/v1/api-keys', second, revoke), '401 invalid-credential')
 })
 
-t.test('401: a step token that is used up while it is shown again', async (t) => {
+t.test('401: a step token that is used up during the request is rejected', async (t) => {
   const stepToken = await member.stepToken()
   const late = { as: stepToken, body: JSON.stringify({ code: member.nextCode() }) }
   const use = () => service.recover(stepToken, member.recoveryCodes[0] ?? '')
   t.equal(await held('POST', '/v1/verify', late, use), '401 invalid-credential')
 })
 
-t.test('200: a body that is only slow is waited for', async (t) => {
+t.test('200: the service waits for a slow body', async (t) => {
   const { as } = await admin()
   const body = JSON.stringify({ role: 'admin' })
   const answer = await held('PATCH', `/v1/users/${member.id}`, { as, body }, async () => {})

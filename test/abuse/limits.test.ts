@@ -1,5 +1,5 @@
-// S8, S21: limits on requests. The window is a minute of the machine's own clock, so every test comes from
-// addresses of its own.
+// S8, S21: limits on requests. The window is a minute of the machine's clock, which a test cannot advance, so every test
+// uses addresses of its own.
 import t, { type Test } from 'tap'
 import { ON_SERVER, OPERATOR_KEY, startApp } from '../support/app.ts'
 import type { Answer, Call } from '../support/calls.ts'
@@ -13,10 +13,10 @@ const PROXY = '127.0.0.1'
 
 const database = await openTestDatabase(t)
 const env = { RATE_LIMIT_PER_MINUTE: String(PER_MINUTE) }
-/** Behind a proxy that it trusts, so that a header says where a request comes from. */
+/** Behind a trusted proxy: a header names the address of the caller. */
 const behindProxy = await startApp(t, { database, env: { ...env, TRUSTED_PROXIES: PROXY } })
 const inTheOpen = await startApp(t, { database, env, clock: behindProxy.clock })
-/** Where the limits on requests are out of the way. */
+/** A replica whose limits on requests no test reaches. */
 const { clock, ...service } = await startApp(t, {
   database,
   env: { TRUSTED_PROXIES: PROXY },
@@ -28,7 +28,7 @@ const strict = await service.createAccount()
 await service.changePolicy(strict, { twoFactor: 'required' })
 
 let addresses = 0
-/** An address that nobody has come from. */
+/** Returns an address that no request has come from. */
 function newAddress(): string {
   addresses += 1
   return `198.51.${Math.floor(addresses / 250)}.${(addresses % 250) + 1}`
@@ -37,17 +37,17 @@ function newAddress(): string {
 const from = (address: string): Call => ({ headers: { 'x-forwarded-for': address } })
 const wrongBody = { body: { 'no such member': 1 } }
 
-/** So many requests, one after the other, all from one address. */
+/** Sends this number of requests, one after the other. */
 async function ask(count: number, request: () => Promise<Answer>): Promise<Answer[]> {
   const answers: Answer[] = []
   for (let index = 0; index < count; index += 1) answers.push(await request())
   return answers
 }
 
-/** The last of these was one too many, and the only one. */
+/** Asserts that the last request exceeded the limit, and no earlier one did. */
 function onlyLastIsLimited(t: Test, answers: Answer[], limit: number, message: string): void {
   const last = answers.at(-1)
-  if (!last) throw new Error('no answers')
+  if (!last) throw new Error('no responses')
   t.equal(tally(answers.slice(0, -1))['429 rate-limited'], undefined, message)
   isProblem(t, last, 429, 'rate-limited')
   const { 'retry-after': retryAfter, 'ratelimit-reset': reset, ...headers } = last.headers
@@ -58,7 +58,7 @@ function onlyLastIsLimited(t: Test, answers: Answer[], limit: number, message: s
 }
 
 t.test(
-  '429 for an address, on each route by itself, before anything else is looked at',
+  '429: an address is limited on each route by itself, before any other check',
   ON_SERVER,
   async (t) => {
     for (const [method, url] of [
@@ -92,7 +92,7 @@ t.test(
 )
 
 t.test(
-  '429 for an address counts over all routes, and the headers count down',
+  '429: the requests of an address count over all routes, and the headers count down',
   ON_SERVER,
   async (t) => {
     const call = from(newAddress())
@@ -107,11 +107,11 @@ t.test(
       answers.map((_, index) => String(Math.max(0, PER_MINUTE - 1 - index)))
     )
     const other = await behindProxy.call('GET', '/v1/users', from(newAddress()))
-    t.equal(verdictOf(other), '401 invalid-credential', 'another address is not held up')
+    t.equal(verdictOf(other), '401 invalid-credential', 'another address is not limited')
   }
 )
 
-t.test('probes answer however many ask', ON_SERVER, async (t) => {
+t.test('200: probes have no limit', ON_SERVER, async (t) => {
   const call = from(newAddress())
   const answers = await ask(PER_MINUTE * 2, () => behindProxy.call('GET', '/health/live', call))
   t.same(tally(answers), { '200': PER_MINUTE * 2 })
@@ -119,7 +119,7 @@ t.test('probes answer however many ask', ON_SERVER, async (t) => {
 })
 
 t.test(
-  '429 for a user, from however many addresses, before the code is judged',
+  '429: a user is limited over all addresses together, before the code is judged',
   ON_SERVER,
   async (t) => {
     const user = await service.enrolledUser({ account })
@@ -132,7 +132,7 @@ t.test(
     ] as const) {
       const answers: Answer[] = []
       for (let index = 0; index <= PER_MINUTE_OF_USER; index += 1) {
-        // Another address, another token: neither is another budget.
+        // Neither another address nor another token has a budget of its own.
         const as = await service.assertedToken(holder)
         const call = { as, ...from(newAddress()), ...wrongBody }
         answers.push(await behindProxy.call('POST', url, call))
@@ -147,7 +147,11 @@ t.test(
       ...from(newAddress())
     })
     isProblem(t, limited, 429, 'rate-limited')
-    t.equal(verdictOf(await service.call('POST', '/v1/verify', right)), '200', 'it was not used up')
+    t.equal(
+      verdictOf(await service.call('POST', '/v1/verify', right)),
+      '200',
+      'the code was not used up'
+    )
     const stepToken = await service.assertedToken(other)
     const body = { code: other.codeAt(clock.now()) }
     const unhindered = { as: stepToken, body, ...from(newAddress()) }
@@ -155,24 +159,20 @@ t.test(
   }
 )
 
-t.test(
-  'a user is not held up on other routes by what they did with codes',
-  ON_SERVER,
-  async (t) => {
-    const user = await service.enrolledUser({ account })
-    const as = await user.accessToken()
-    const codes = { as, ...wrongBody }
-    const answers = await ask(PER_MINUTE_OF_USER + 1, () =>
-      behindProxy.call('POST', '/v1/verify', { ...codes, ...from(newAddress()) })
-    )
-    onlyLastIsLimited(t, answers, PER_MINUTE_OF_USER, 'codes')
-    const me = await behindProxy.call('GET', '/v1/users/me', { as, ...from(newAddress()) })
-    t.equal(verdictOf(me), '200')
-  }
-)
+t.test('200: the limit on codes does not limit the user on other routes', ON_SERVER, async (t) => {
+  const user = await service.enrolledUser({ account })
+  const as = await user.accessToken()
+  const codes = { as, ...wrongBody }
+  const answers = await ask(PER_MINUTE_OF_USER + 1, () =>
+    behindProxy.call('POST', '/v1/verify', { ...codes, ...from(newAddress()) })
+  )
+  onlyLastIsLimited(t, answers, PER_MINUTE_OF_USER, 'codes')
+  const me = await behindProxy.call('GET', '/v1/users/me', { as, ...from(newAddress()) })
+  t.equal(verdictOf(me), '200')
+})
 
 t.test(
-  'S8: a bearer written differently is the same user and the same step token',
+  'S8: another spelling of a bearer is the same user and the same step token',
   ON_SERVER,
   async (t) => {
     const user = await service.enrolledUser({ account })
@@ -185,14 +185,14 @@ t.test(
       answers.push(await service.verify(spelling, wrongCode(user, clock.now())))
     }
     const judged = answers.filter(({ statusCode }) => statusCode === 422)
-    t.equal(judged.length, 5, 'five codes, however it is written', tally(answers))
+    t.equal(judged.length, 5, 'five codes for all spellings', tally(answers))
 
     const requests = await ask(PER_MINUTE_OF_USER * 2, async () => {
       const as = spellings[Math.floor(Math.random() * spellings.length)] ?? ''
       return behindProxy.call('POST', '/v1/verify', { as, ...wrongBody, ...from(newAddress()) })
     })
     const { '400 invalid-request': admitted = 0 } = tally(requests)
-    t.ok(admitted <= PER_MINUTE_OF_USER, 'and one limit', tally(requests))
+    t.ok(admitted <= PER_MINUTE_OF_USER, 'one limit for all spellings', tally(requests))
 
     const fresh = await service.assertedToken(user)
     t.equal(verdictOf(await service.verify(fresh, user.codeAt(clock.now()))), '200')
@@ -204,7 +204,7 @@ t.test(
 )
 
 t.test(
-  'a live API key or operator key is not counted by address, a wrong one is',
+  'requests with a valid API key or operator key are not counted by address, others are',
   ON_SERVER,
   async (t) => {
     const address = newAddress()
@@ -219,7 +219,11 @@ t.test(
       t.same(tally(answers), { '200': PER_MINUTE * 2 })
     }
     const first = await behindProxy.call('GET', '/v1/users', from(address))
-    t.equal(first.headers['ratelimit-remaining'], String(PER_MINUTE - 1), 'nothing was counted')
+    t.equal(
+      first.headers['ratelimit-remaining'],
+      String(PER_MINUTE - 1),
+      'no earlier request was counted'
+    )
 
     for (const as of [account.apiKey, OPERATOR_KEY].map((key) => `${key.slice(0, -2)}zz`)) {
       const call = { as, ...from(newAddress()) }
@@ -229,37 +233,32 @@ t.test(
   }
 )
 
-t.test(
-  'S21: X-Forwarded-For is believed of a listed proxy and of nobody else',
-  ON_SERVER,
-  async (t) => {
-    const claims = () => from(newAddress())
-    const untrusting = await ask(PER_MINUTE + 1, () => inTheOpen.call('GET', '/v1/users', claims()))
-    onlyLastIsLimited(t, untrusting, PER_MINUTE, 'no proxy is listed')
-    const elsewhere = { ...claims(), from: '203.0.113.7' }
-    const other = await inTheOpen.call('GET', '/v1/users', elsewhere)
-    t.equal(other.headers['ratelimit-remaining'], String(PER_MINUTE - 1), 'by the socket alone')
+t.test('S21: X-Forwarded-For is trusted only from a listed proxy', ON_SERVER, async (t) => {
+  const claims = () => from(newAddress())
+  const untrusting = await ask(PER_MINUTE + 1, () => inTheOpen.call('GET', '/v1/users', claims()))
+  onlyLastIsLimited(t, untrusting, PER_MINUTE, 'no proxy is listed')
+  const elsewhere = { ...claims(), from: '203.0.113.7' }
+  const other = await inTheOpen.call('GET', '/v1/users', elsewhere)
+  t.equal(
+    other.headers['ratelimit-remaining'],
+    String(PER_MINUTE - 1),
+    'the address of the socket counts'
+  )
 
-    const unlisted = await ask(PER_MINUTE + 1, () =>
-      behindProxy.call('GET', '/v1/users', { ...claims(), from: '203.0.113.8' })
-    )
-    onlyLastIsLimited(t, unlisted, PER_MINUTE, 'another proxy is listed')
+  const unlisted = await ask(PER_MINUTE + 1, () =>
+    behindProxy.call('GET', '/v1/users', { ...claims(), from: '203.0.113.8' })
+  )
+  onlyLastIsLimited(t, unlisted, PER_MINUTE, 'another proxy is listed')
 
-    const real = newAddress()
-    const forged = await ask(PER_MINUTE + 1, () =>
-      behindProxy.call('GET', '/v1/users', from(`${newAddress()}, ${real}`))
-    )
-    onlyLastIsLimited(
-      t,
-      forged,
-      PER_MINUTE,
-      'what a client wrote stands before what the proxy wrote'
-    )
-  }
-)
+  const real = newAddress()
+  const forged = await ask(PER_MINUTE + 1, () =>
+    behindProxy.call('GET', '/v1/users', from(`${newAddress()}, ${real}`))
+  )
+  onlyLastIsLimited(t, forged, PER_MINUTE, 'the last address counts, which the proxy wrote')
+})
 
 t.test(
-  'S21: an IPv6 network of /64 is one address, and a mapped IPv4 address is IPv4',
+  'S21: an IPv6 network of /64 counts as one address, and a mapped IPv4 address as its IPv4 address',
   ON_SERVER,
   async (t) => {
     for (const [name, spellings, stranger] of [
@@ -283,40 +282,36 @@ t.test(
         t.equal(
           other.headers['ratelimit-remaining'],
           String(PER_MINUTE - 1),
-          `${name}: its neighbour`
+          `${name}: the neighbour has its own limit`
         )
       }
     }
   }
 )
 
-t.test(
-  'S21: whatever a proxy writes into X-Forwarded-For, the answer is no 5xx',
-  ON_SERVER,
-  async (t) => {
-    for (const address of [
-      'unknown',
-      '_hidden',
-      'fe80::1%eth0',
-      '192.0.2.1:4711',
-      '[2001:db8::1]:4711',
-      '::ffff:999.1.1.1',
-      '%',
-      ',',
-      ' , ,',
-      '127.0.0.1, 127.0.0.1',
-      'a'.repeat(4000)
-    ]) {
-      const answer = await behindProxy.call('GET', '/v1/users', from(address))
-      t.match(verdictOf(answer), /^(401 invalid-credential|429 rate-limited)$/, address)
-    }
-    const linkLocal = await inTheOpen.call('GET', '/v1/users', { from: 'fe80::1%eth0' })
-    t.equal(verdictOf(linkLocal), '401 invalid-credential')
+t.test('S21: no value of X-Forwarded-For causes a 5xx', ON_SERVER, async (t) => {
+  for (const address of [
+    'unknown',
+    '_hidden',
+    'fe80::1%eth0',
+    '192.0.2.1:4711',
+    '[2001:db8::1]:4711',
+    '::ffff:999.1.1.1',
+    '%',
+    ',',
+    ' , ,',
+    '127.0.0.1, 127.0.0.1',
+    'a'.repeat(4000)
+  ]) {
+    const answer = await behindProxy.call('GET', '/v1/users', from(address))
+    t.match(verdictOf(answer), /^(401 invalid-credential|429 rate-limited)$/, address)
   }
-)
+  const linkLocal = await inTheOpen.call('GET', '/v1/users', { from: 'fe80::1%eth0' })
+  t.equal(verdictOf(linkLocal), '401 invalid-credential')
+})
 
 t.test(
-  'RATE_LIMIT_PER_MINUTE scales the limit of an address, and that of a user with it',
+  'RATE_LIMIT_PER_MINUTE sets the limit of an address and scales the limit of a user',
   ON_SERVER,
   async (t) => {
     const user = await service.enrolledUser({ account })
@@ -340,7 +335,7 @@ t.test(
   }
 )
 
-/** Every way to write a JWT whose signature has the same bytes: the last character has bits to spare. */
+/** Returns every spelling of a JWT with the same signature bytes: the last character has unused bits. */
 function spellingsOf(token: string): string[] {
   const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
   const [, , signature = ''] = token.split('.')

@@ -1,4 +1,4 @@
-// S6, S20: limits on passwords. A wait belongs to one user at one address, so every test comes from addresses of its own.
+// S6, S20: limits on passwords. A wait belongs to one user at one address, so every test uses its own addresses.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { CONCURRENT_HASHES_MAX } from '../../src/crypto/password-hashing.ts'
@@ -28,38 +28,46 @@ async function ask(count: number, request: () => Promise<Answer>): Promise<Answe
 
 const WRONG_PASSWORD = 'wrong horse, wrong battery'
 
-/** A sign-in by password from an address. */
+/** Signs in by password from an address. */
 function signIn(user: Pick<TestUser, 'account' | 'email'>, password: string, address: string) {
   const body = { account: user.account.slug, email: user.email, password }
   return service.call('POST', '/v1/login', { body, ...from(address) })
 }
 
-t.test('S6: failed passwords make a user wait, at that address alone', ON_SERVER, async (t) => {
-  const [user, other] = [
-    await service.createUser({ account }),
-    await service.createUser({ account })
-  ]
-  const address = newAddress()
-  const fail = () => signIn(user, WRONG_PASSWORD, address)
-  t.same(tally(await ask(4, fail)), { '401 invalid-credentials': 4 }, 'three slips, and one')
-  for (const seconds of [1, 2, 4]) {
-    for (const password of [user.password, WRONG_PASSWORD]) {
-      const early = await signIn(user, password, address)
-      isProblem(t, early, 429, 'too-many-attempts')
-      const wait = Number(early.headers['retry-after'])
-      t.ok(wait > seconds / 2 && wait <= seconds, `${seconds} s`, { wait })
+t.test(
+  'S6: 429: after failed passwords a user waits, but only at that address',
+  ON_SERVER,
+  async (t) => {
+    const [user, other] = [
+      await service.createUser({ account }),
+      await service.createUser({ account })
+    ]
+    const address = newAddress()
+    const fail = () => signIn(user, WRONG_PASSWORD, address)
+    t.same(
+      tally(await ask(4, fail)),
+      { '401 invalid-credentials': 4 },
+      'three failures without a wait, and the first with one'
+    )
+    for (const seconds of [1, 2, 4]) {
+      for (const password of [user.password, WRONG_PASSWORD]) {
+        const early = await signIn(user, password, address)
+        isProblem(t, early, 429, 'too-many-attempts')
+        const wait = Number(early.headers['retry-after'])
+        t.ok(wait > seconds / 2 && wait <= seconds, `${seconds} s`, { wait })
+      }
+      // Neither the same user at another address nor another user at this address has to wait.
+      t.equal(verdictOf(await signIn(user, user.password, newAddress())), '200')
+      t.equal(verdictOf(await signIn(other, other.password, address)), '200')
+      if (seconds === 4) break
+      await sleep(seconds * 1000 + 20)
+      t.equal(verdictOf(await fail()), '401 invalid-credentials')
     }
-    // Nobody else is held up: the user elsewhere, another user here.
-    t.equal(verdictOf(await signIn(user, user.password, newAddress())), '200')
-    t.equal(verdictOf(await signIn(other, other.password, address)), '200')
-    if (seconds === 4) break
-    await sleep(seconds * 1000 + 20)
-    t.equal(verdictOf(await fail()), '401 invalid-credentials')
   }
-})
+)
 
 t.test(
-  'S6: right passwords are never counted, and are taken after the wait',
+  'S6: right passwords are never counted, and are accepted after the wait',
   ON_SERVER,
   async (t) => {
     const user = await service.createUser({ account })
@@ -76,7 +84,7 @@ t.test(
 )
 
 t.test(
-  'S6: 200 for the e-mail in capitals, which is no other user to the delay',
+  'S6: 200: an e-mail address in capitals signs in, and the delay counts it as the same user',
   ON_SERVER,
   async (t) => {
     const user = await service.createUser({ account })
@@ -90,28 +98,24 @@ t.test(
   }
 )
 
-t.test(
-  'S6: twenty passwords at once tell no more than one after the other',
-  ON_SERVER,
-  async (t) => {
-    const user = await service.createUser({ account })
-    const address = newAddress()
-    // Four are judged before the first pause, and maybe one for each hash that is under way just then.
-    const most = 4 + CONCURRENT_HASHES_MAX
-    const passwords = [...Array<string>(19).fill(WRONG_PASSWORD), user.password]
-    const answers = await Promise.all(passwords.map((one) => signIn(user, one, address)))
-    const { '401 invalid-credentials': judged = 0, ...others } = tally(answers)
-    t.ok(judged >= 4 && judged <= most, `${judged} were judged`)
-    t.same(others, { '429 too-many-attempts': 20 - judged }, 'the right one was not')
-    for (const answer of answers.filter(({ statusCode }) => statusCode === 429)) {
-      isProblem(t, answer, 429, 'too-many-attempts')
-    }
-    t.equal(verdictOf(await signIn(user, user.password, newAddress())), '200')
+t.test('S6: 429: twenty concurrent passwords do not bypass the wait', ON_SERVER, async (t) => {
+  const user = await service.createUser({ account })
+  const address = newAddress()
+  // Four are judged before the first wait, and at most one more for each hash that is running at that moment.
+  const most = 4 + CONCURRENT_HASHES_MAX
+  const passwords = [...Array<string>(19).fill(WRONG_PASSWORD), user.password]
+  const answers = await Promise.all(passwords.map((one) => signIn(user, one, address)))
+  const { '401 invalid-credentials': judged = 0, ...others } = tally(answers)
+  t.ok(judged >= 4 && judged <= most, `${judged} were judged`)
+  t.same(others, { '429 too-many-attempts': 20 - judged }, 'the right password was not judged')
+  for (const answer of answers.filter(({ statusCode }) => statusCode === 429)) {
+    isProblem(t, answer, 429, 'too-many-attempts')
   }
-)
+  t.equal(verdictOf(await signIn(user, user.password, newAddress())), '200')
+})
 
 t.test(
-  'S6: twenty current passwords at once tell no more than one after the other',
+  'S6: 429: twenty concurrent guesses of the current password do not bypass the wait',
   ON_SERVER,
   async (t) => {
     const user = await service.enrolledUser({ account })
@@ -130,19 +134,19 @@ t.test(
   }
 )
 
-t.test('S20: nobody learns from an answer who has an account', ON_SERVER, async (t) => {
+t.test('S20: 401, 429: no response reveals whether a user exists', ON_SERVER, async (t) => {
   const disabled = await service.createUser({ account })
   const change = { as: account.apiKey, body: { disabled: true } }
   await service.call('PATCH', `/v1/users/${disabled.id}`, change)
-  const unknown = { account, email: 'nobody@example.com' }
-  const nobodys = { account: { ...account, slug: 'no-such-account' }, email: 'nobody@example.com' }
+  const unknown = { account, email: 'unknown@example.com' }
+  const inNoAccount = { account: { ...account, slug: 'no-such-account' }, email: unknown.email }
   const enrolled = await service.enrolledUser({ account })
   const admin = await service.createUser({ account, role: 'admin' })
   const withoutPassword = { account, email: 'asserted@example.com' }
   const newUser = { as: account.apiKey, body: { email: withoutPassword.email } }
   await service.call('POST', '/v1/users', newUser)
 
-  const first = await historyOf(nobodys, disabled.password)
+  const first = await historyOf(inNoAccount, disabled.password)
   const others = [
     await historyOf(unknown, disabled.password),
     await historyOf(await service.createUser({ account }), WRONG_PASSWORD),
@@ -162,7 +166,7 @@ t.test('S20: nobody learns from an answer who has an account', ON_SERVER, async 
   for (const other of others) t.same(other, first)
 })
 
-/** Six sign-ins in a row, with all that could tell one user from another. */
+/** Signs in six times in a row. Returns everything in the responses that could distinguish users. */
 async function historyOf(user: Pick<TestUser, 'account' | 'email'>, password: string) {
   const address = newAddress()
   const answers = await ask(6, () => signIn(user, password, address))

@@ -1,5 +1,5 @@
-// S23: the limits on requests are shared through Redis. While it is away the service is closed, at once and without
-// a hang, and it opens again by itself.
+// S23: replicas share the limits on requests through Redis. While Redis is unavailable, the service rejects requests
+// immediately and does not hang. It recovers by itself.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { TIMEOUTS } from '../../src/parts.ts'
@@ -20,7 +20,7 @@ t.test('limits on Redis', WITH_REDIS_SERVER, async (t) => {
     RATE_LIMIT_PER_MINUTE: String(PER_MINUTE),
     TRUSTED_PROXIES: '127.0.0.1'
   }
-  // Before there is any Redis.
+  // Redis has not started yet.
   const one = await startApp(t, { database, env, timeouts: TIMEOUTS })
   const two = await startApp(t, { database, env, clock: one.clock, timeouts: TIMEOUTS })
   const { call, clock, createUser, enrolledUser } = await startApp(t, {
@@ -29,13 +29,13 @@ t.test('limits on Redis', WITH_REDIS_SERVER, async (t) => {
   })
   const user = await enrolledUser()
 
-  await t.test('503 until there is a Redis, and no longer', async (t) => {
+  await t.test('503: requests are rejected until Redis has started', async (t) => {
     await isClosed(t, one)
     await redis.start()
     await isBack(t, one, two)
   })
 
-  await t.test('429 counts what an address asks of all replicas', async (t) => {
+  await t.test('429: the requests of an address count over all replicas', async (t) => {
     const address = from(newAddress())
     const answers: Answer[] = []
     for (let index = 0; index <= PER_MINUTE; index += 1) {
@@ -52,7 +52,7 @@ t.test('limits on Redis', WITH_REDIS_SERVER, async (t) => {
     t.ok(retryAfter >= 1 && retryAfter <= 60)
   })
 
-  await t.test('429 counts what a user asks of all replicas', async (t) => {
+  await t.test('429: the requests of a user count over all replicas', async (t) => {
     const stepToken = await user.stepToken()
     const answers: Answer[] = []
     for (let index = 0; index <= PER_MINUTE / 4; index += 1) {
@@ -63,7 +63,7 @@ t.test('limits on Redis', WITH_REDIS_SERVER, async (t) => {
     t.same(tally(answers), { '400 invalid-request': PER_MINUTE / 4, '429 rate-limited': 1 })
   })
 
-  await t.test('S6: 429 counts the failed passwords of all replicas', async (t) => {
+  await t.test('S6: 429: failed passwords count over all replicas', async (t) => {
     const { account, email, password } = await createUser()
     const address = from(newAddress())
     const signIn = (app: TestApp, tried: string) =>
@@ -91,7 +91,7 @@ t.test('limits on Redis', WITH_REDIS_SERVER, async (t) => {
     t.notMatch(keys.join('\n'), /@|example/)
   })
 
-  await t.test('a FLUSHALL, or the loss of the scripts, is harmless', async (t) => {
+  await t.test('401: FLUSHALL and the loss of the scripts cause no failure', async (t) => {
     for (const [command, ...options] of [['FLUSHALL'], ['SCRIPT', 'FLUSH']] as const) {
       await redis.command(command, ...options)
       for (const replica of [one, two]) {
@@ -102,25 +102,31 @@ t.test('limits on Redis', WITH_REDIS_SERVER, async (t) => {
     }
   })
 
-  await t.test('503 at once while Redis is frozen, and open by itself afterwards', async (t) => {
-    redis.freeze()
-    await isClosed(t, one)
-    await isClosed(t, two)
-    await isUnjudged(t)
-    redis.thaw()
-    await isBack(t, one, two)
-  })
+  await t.test(
+    '503: requests are rejected immediately while Redis is frozen, and accepted again afterwards',
+    async (t) => {
+      redis.freeze()
+      await isClosed(t, one)
+      await isClosed(t, two)
+      await isUnjudged(t)
+      redis.thaw()
+      await isBack(t, one, two)
+    }
+  )
 
-  await t.test('503 at once when Redis is gone, and open by itself afterwards', async (t) => {
-    await redis.kill()
-    await isClosed(t, one)
-    await isClosed(t, two)
-    await isUnjudged(t)
-    await redis.start()
-    await isBack(t, one, two)
-  })
+  await t.test(
+    '503: requests are rejected immediately after Redis ended, and accepted again after it started',
+    async (t) => {
+      await redis.kill()
+      await isClosed(t, one)
+      await isClosed(t, two)
+      await isUnjudged(t)
+      await redis.start()
+      await isBack(t, one, two)
+    }
+  )
 
-  /** A right code that came while the service was closed has been used by nobody. */
+  /** Asserts that a right code that the closed service rejected is not used up. */
   async function isUnjudged(t: Test): Promise<void> {
     clock.advance({ minutes: 1 })
     const body = { code: user.codeAt(clock.now()) }
@@ -149,12 +155,12 @@ t.test('limits on Redis', WITH_REDIS_SERVER, async (t) => {
     t.match(isProblem(t, ready, 503, 'unavailable'), { detail: /redis/ })
     t.equal(verdictOf(await app.call('GET', '/health/live')), '200')
     const byKey = await app.call('GET', '/v1/users', { as: account.apiKey })
-    t.equal(verdictOf(byKey), '200', 'what no limit counts goes on')
+    t.equal(verdictOf(byKey), '200', 'requests that no limit counts succeed')
   }
 })
 
 let addresses = 0
-/** An address that nobody has come from. */
+/** Returns an address that no request has come from. */
 function newAddress(): string {
   addresses += 1
   return `198.51.100.${addresses}`
@@ -168,7 +174,7 @@ async function isBack(t: Test, ...apps: TestApp[]): Promise<void> {
   for (const { call } of apps) {
     const isReady = async () => (await call('GET', '/health/ready')).statusCode === 200
     while (!(await isReady())) await sleep(20)
-    t.ok(await isReady(), 'ready again, by itself')
+    t.ok(await isReady(), 'ready again')
     const answer = await call('GET', '/v1/users', from(newAddress()))
     t.equal(verdictOf(answer), '401 invalid-credential')
   }

@@ -1,5 +1,5 @@
-// S26: what the service tells of itself (log, metrics, traces) holds no secret, code, token, password or recovery code,
-// and nobody's address. One person goes the whole way, and makes the mistakes that people and front ends make.
+// S26: the log, the metrics and the traces contain no secret, code, token, password, recovery code or e-mail address. One
+// user does everything that users do, including the mistakes that people and front ends make.
 import t from 'tap'
 import { ON_SERVER, OPERATOR_KEY, PASSWORD } from '../support/app.ts'
 import { startCollector } from '../support/collector.ts'
@@ -14,7 +14,7 @@ const account = await createAccount()
 await changePolicy(account, { trustedDevices: { allowed: true, days: 30 } })
 const user = await createUser({ account, email: 'ada.lovelace@example.com', role: 'admin' })
 
-/** Everything that a caller sent or got and that nobody else may have. */
+/** Everything that a caller sent or received and that no other person may see. */
 const secrets = new Set([PASSWORD, OPERATOR_KEY, account.apiKey, user.email, 'wrong horse battery'])
 const SECRET_MEMBERS =
   /"(?:stepToken|accessToken|deviceToken|setupKey|otpauthUri|qrCode|key)":"([^"]+)"/g
@@ -34,7 +34,7 @@ function codeOf(setupKey: string): string {
   return code
 }
 
-t.test('S26: nothing secret is told', ON_SERVER, async (t) => {
+t.test('S26: log, metrics and traces contain no secret', ON_SERVER, async (t) => {
   const credentials = { account: account.slug, email: user.email, password: PASSWORD }
   const signIn = (more: object = {}) =>
     ask('POST', '/v1/login', { body: { ...credentials, ...more } })
@@ -58,7 +58,7 @@ t.test('S26: nothing secret is told', ON_SERVER, async (t) => {
   const body = { name: 'Host', scopes: ['introspect'] }
   await ask('POST', '/v1/api-keys', { as: account.apiKey, body })
 
-  // In the wrong place: the path, the query, another header, a broken body; and where a fault quotes it.
+  // Secrets in the wrong place: the path, the query, another header, an invalid body, and an error that quotes the body.
   const [wrongBody] = [`{"password":"${PASSWORD}", "code":`]
   await app.inject({ method: 'GET', url: `/v1/verify/${codeOf(setupKey)}?token=${stepToken}` })
   await app.inject({
@@ -75,17 +75,17 @@ t.test('S26: nothing secret is told', ON_SERVER, async (t) => {
 
   const metrics = await (await fetch(`http://127.0.0.1:${service.port}/metrics`)).text()
   await app.close()
-  const told = { log: service.logged.join(''), metrics, traces: collector.received.join('') }
-  t.ok(secrets.size >= 20, 'the journey has seen them')
-  t.match(told.log, '"url":"/v1/login"')
-  t.match(told.traces, '"POST /v1/login"')
-  t.match(told.metrics, 'route="/v1/login"')
-  for (const [name, text] of Object.entries(told)) {
+  const outputs = { log: service.logged.join(''), metrics, traces: collector.received.join('') }
+  t.ok(secrets.size >= 20, 'the secrets were collected')
+  t.match(outputs.log, '"url":"/v1/login"')
+  t.match(outputs.traces, '"POST /v1/login"')
+  t.match(outputs.metrics, 'route="/v1/login"')
+  for (const [name, text] of Object.entries(outputs)) {
     for (const secret of secrets) t.notOk(holds(text, secret), `${name}: ${secret}`)
   }
 })
 
-/** Six digits may stand in any longer number by chance. */
+/** Returns whether the text contains the secret. Any longer number may contain six digits by chance. */
 function holds(text: string, secret: string): boolean {
   return /^\d+$/.test(secret)
     ? new RegExp(`(?<![\\d.])${secret}(?!\\d)`).test(text)

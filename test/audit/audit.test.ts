@@ -1,4 +1,5 @@
-// S28: every act and every refusal is on record once, written with the act, and the people concerned are told by mail.
+// S28: every act and every refusal is audited exactly once, in the transaction of the act. The users concerned receive
+// an e-mail.
 import t from 'tap'
 import { NO_ACCOUNT } from '../../src/core/audit/events.ts'
 import { OPERATOR_KEY, startApp, UNKNOWN } from '../support/app.ts'
@@ -13,7 +14,7 @@ const { database, enroll, enrolledUser, login, recover, verify } = service
 const allEvents = (where: object) =>
   database.prisma.auditEvent.findMany({ where, orderBy: { id: 'asc' } })
 
-t.test('a sign-in by password and code, right and wrong', async (t) => {
+t.test('sign-ins by password and code are audited, both accepted and refused', async (t) => {
   const user = await enrolledUser()
   await forget(user.id)
   await login({ ...user, password: 'not the password' })
@@ -50,10 +51,10 @@ t.test('a sign-in by password and code, right and wrong', async (t) => {
   t.equal((await since(user.id)).length, 4)
 })
 
-t.test('a sign-in to an account or as a user that is not there', async (t) => {
+t.test('a sign-in to an unknown account or user is audited without its input', async (t) => {
   const account = await createAccount()
-  const nobody = { account, email: 'nobody@example.com', password: 'whatever it is' }
-  await login(nobody)
+  const stranger = { account, email: 'stranger@example.com', password: 'whatever it is' }
+  await login(stranger)
   const [known] = await allEvents({ accountId: account.id, type: 'sign_in.password' })
   t.match(known, {
     outcome: 'refused',
@@ -61,14 +62,14 @@ t.test('a sign-in to an account or as a user that is not there', async (t) => {
     targetId: null,
     reason: 'invalid-credentials'
   })
-  await login({ ...nobody, account: { ...account, slug: 'no-such-account' } })
+  await login({ ...stranger, account: { ...account, slug: 'no-such-account' } })
   const [unknown] = await allEvents({ accountId: NO_ACCOUNT, type: 'sign_in.password' })
   t.match(unknown, { outcome: 'refused', userId: null, reason: 'invalid-credentials' })
   const text = JSON.stringify([known, unknown])
-  t.notMatch(text, /nobody@|no-such-account|whatever/, 'what strangers type is not kept')
+  t.notMatch(text, /stranger@|no-such-account|whatever/, 'the input is not stored')
 })
 
-t.test('a password where single sign-on has closed its door', async (t) => {
+t.test('403: a password sign-in is audited if single sign-on is required', async (t) => {
   const account = await createAccount()
   const user = await createUser({ account })
   const sso = { mode: 'required', issuer: 'https://login.example.com', clientId: 'client-1' }
@@ -79,7 +80,7 @@ t.test('a password where single sign-on has closed its door', async (t) => {
   t.equal(events.length, 1)
 })
 
-t.test('a sign-in by the word of a back end, with one factor alone', async (t) => {
+t.test('sign-ins with one factor are audited, by password and by assertion', async (t) => {
   const user = await createUser()
   await forget(user.id)
   await assertedToken(user)
@@ -96,7 +97,7 @@ t.test('a sign-in by the word of a back end, with one factor alone', async (t) =
   ])
 })
 
-t.test('guesses until codes are switched off, a recovery code, and the mails', async (t) => {
+t.test('guesses that disable codes, and a recovery code, are audited and mailed', async (t) => {
   const user = await enrolledUser()
   await database.prisma.user.updateMany({ where: { id: user.id }, data: { codeFailures: 48 } })
   const stepToken = await user.stepToken()
@@ -119,7 +120,7 @@ t.test('guesses until codes are switched off, a recovery code, and the mails', a
   ])
 })
 
-t.test('an authenticator from the set-up to its replacement, and the mails', async (t) => {
+t.test('the set-up and replacement of an authenticator are audited and mailed', async (t) => {
   const user = await createUser()
   const token = await assertedToken(user)
   await forget(user.id)
@@ -162,7 +163,7 @@ t.test('an authenticator from the set-up to its replacement, and the mails', asy
   }
 })
 
-t.test('new recovery codes, a new password, another address, and the mails', async (t) => {
+t.test('new recovery codes, passwords and addresses are audited and mailed', async (t) => {
   const user = await enrolledUser()
   const as = await user.accessToken()
   await forget(user.id)
@@ -193,7 +194,7 @@ t.test('new recovery codes, a new password, another address, and the mails', asy
   t.same(await mailsTo(service, email), [moved])
 })
 
-t.test('making two-factor a duty, and the mails to whoever is still to enrol', async (t) => {
+t.test('a two-factor requirement is audited, and affected users receive a mail', async (t) => {
   const account = await createAccount()
   const [enrolled, member, gone] = [
     await enrolledUser({ account }),
@@ -211,21 +212,21 @@ t.test('making two-factor a duty, and the mails to whoever is still to enrol', a
     { outcome: 'succeeded', details: { twoFactor: 'required', version: 3 } },
     { outcome: 'refused', reason: 'etag-mismatch' }
   ])
-  const told = { kind: 'two_factor_required', details: { from: null }, address: null }
-  t.same(await mailsTo(service, member.email), [told], 'once, not at every change')
+  const mail = { kind: 'two_factor_required', details: { from: null }, address: null }
+  t.same(await mailsTo(service, member.email), [mail], 'one mail, not one for each change')
   t.same(await mailsTo(service, enrolled.email, 'two_factor_required'), [])
   t.same(await mailsTo(service, gone.email), [])
 
-  // As a mail server that is away leaves it.
+  // An unavailable mail server leaves this state.
   await database.prisma.outboxMail.updateMany({
     where: { recipient: member.email },
     data: { tries: { increment: 1 } }
   })
   await changePolicy(account, { twoFactor: 'optional' })
-  t.same(await mailsTo(service, member.email), [], 'nobody reads of what no longer is')
+  t.same(await mailsTo(service, member.email), [], 'a mail without its reason is deleted')
 })
 
-t.test('accounts, API keys and users, made, changed and gone', async (t) => {
+t.test('accounts, API keys and users are audited from creation to deletion', async (t) => {
   const account = await createAccount({ slug: 'recorded' })
   await call('PATCH', `/v1/accounts/${account.id}`, { as: OPERATOR_KEY, body: { name: 'New' } })
   const again = { as: OPERATOR_KEY, body: { slug: 'recorded', name: 'Again' } }
@@ -260,7 +261,7 @@ t.test('accounts, API keys and users, made, changed and gone', async (t) => {
   t.match(refused, { outcome: 'refused', reason: 'slug-taken', actorKind: 'operator' })
 })
 
-t.test('who only looks is on record where they may not, not where nothing is', async (t) => {
+t.test('403: a refused read is audited, and an allowed read or a 404 is not', async (t) => {
   const user = await createUser()
   await call('GET', `/v1/users/${UNKNOWN}`, { as: user.account.apiKey })
   await call('GET', '/v1/users', { as: user.account.apiKey })
@@ -271,7 +272,7 @@ t.test('who only looks is on record where they may not, not where nothing is', a
   t.match(refused, { outcome: 'refused', reason: 'limited-access', actorId: user.id })
 })
 
-t.test('a path that is no id is not kept, whatever it is', async (t) => {
+t.test('403: a path parameter that is not an id is not stored in the audit event', async (t) => {
   const member = await createUser()
   const as = await assertedToken(member)
   for (const path of ['%00', "'%3B%20DROP%20TABLE", 'a'.repeat(90), member.id.toUpperCase()]) {
@@ -284,7 +285,7 @@ t.test('a path that is no id is not kept, whatever it is', async (t) => {
   )
 })
 
-t.test('S23: 503 where an act or a refusal can not be put on record, and no act', async (t) => {
+t.test('S23: 503 if an act or a refusal cannot be audited, and the act is not done', async (t) => {
   const { prisma } = database
   const member = await enrolledUser()
   const [as, stepToken] = [await member.accessToken(), await member.stepToken()]
@@ -316,7 +317,7 @@ t.test('S23: 503 where an act or a refusal can not be put on record, and no act'
 
 const seen = new Map<string, number>()
 
-/** What is on record about a user up to now is not what the test is about. */
+/** Excludes the events and mails so far from the assertions that follow. */
 async function forget(userId: string): Promise<void> {
   seen.set(userId, (await eventsAbout(service, userId)).length)
   await database.prisma.outboxMail.deleteMany({})

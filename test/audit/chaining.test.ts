@@ -7,7 +7,7 @@ import { NINE } from '../support/clock.ts'
 
 const BATCH_MS = 20
 
-/** Three full batches and an empty one, whose events have waited for so many seconds. */
+/** Returns a chain job for three full batches and an empty one. Their events have waited for `waitedSeconds`. */
 function chainingOf(waitedSeconds: number | null) {
   const upTo =
     waitedSeconds === null ? null : new Date(NINE.getTime() - waitedSeconds * 1000).toISOString()
@@ -21,8 +21,8 @@ function chainingOf(waitedSeconds: number | null) {
     },
     backlog: async () => ({ waiting: 0, oldestAt: null })
   }
-  const log = { error: () => t.fail('nothing is refused') }
-  /** Ends at once, or with the stop where there is one. */
+  const log = { error: () => t.fail('no event is refused') }
+  /** Resolves immediately, or when `stop` is aborted if there is one. */
   const pause = async (seconds: number, stop?: AbortSignal) => {
     pauses.push(seconds * 1000)
     if (stop && !stop.aborted) await once(stop, 'abort')
@@ -39,7 +39,7 @@ t.test('events on time: full batches of 100, with pauses four times as long', as
     const { chainDue, limits, pauses } = chainingOf(waitedSeconds)
     await chainDue()
     t.same(limits, [100, 100, 100, 100])
-    t.equal(pauses.length, 3, 'none after the batch that empties the queue')
+    t.equal(pauses.length, 3, 'no pause after the batch that empties the queue')
     // A timer of Node may fire a millisecond early.
     for (const ms of pauses) t.ok(ms >= 4 * (BATCH_MS - 1), `${ms} ms for ${waitedSeconds} s`)
   }

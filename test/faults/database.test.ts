@@ -1,4 +1,4 @@
-// S23 for the database, with a server of the test's own that is really stopped, frozen and promoted.
+// S23 for the database: the test stops, freezes and promotes a real server of its own.
 import t from 'tap'
 import { openDatabase } from '../../src/data/engine/database.ts'
 import { TIMEOUTS } from '../../src/parts.ts'
@@ -8,11 +8,11 @@ import { createPostgresqlServer, WITH_POSTGRESQL_SERVER } from '../support/postg
 import { createTcpProxy } from '../support/tcp-proxy.ts'
 
 const AWAY = { away: 'database', goesOn: ['jwks'] } as const
-/** What is only read is answered until the first write, or the next probe, finds out. */
+/** Requests that only read. They succeed until the first write or the next probe detects the fault. */
 const READS = ['introspect', 'policy', 'users', 'audit events']
 const ON_AND_OFF = { away: null, goesOn: ['jwks'] } as const
 
-t.test('S23: the database is away', WITH_POSTGRESQL_SERVER, async (t) => {
+t.test('S23: the service survives an unavailable database', WITH_POSTGRESQL_SERVER, async (t) => {
   const server = await createPostgresqlServer(t)
   const proxy = await createTcpProxy(t, server.port)
   const url = server.url.replace(`:${server.port}/`, `:${proxy.port}/`)
@@ -24,24 +24,24 @@ t.test('S23: the database is away', WITH_POSTGRESQL_SERVER, async (t) => {
   const fault = (title: string, given: () => Fault | Promise<Fault>) =>
     t.test(title, async (t) => survive(t, await given()))
 
-  await fault('gone', () => ({ ...AWAY, strike: server.kill, heal: server.start }))
+  await fault('the server is down', () => ({ ...AWAY, strike: server.kill, heal: server.start }))
 
-  await fault('frozen', () => ({ ...AWAY, strike: server.freeze, heal: server.thaw }))
+  await fault('the server is frozen', () => ({ ...AWAY, strike: server.freeze, heal: server.thaw }))
 
-  await fault('silent: connections stay open, and nothing comes back', () => ({
+  await fault('connections stay open without responses', () => ({
     ...AWAY,
     strike: () => proxy.delayBy(60_000),
     heal: () => proxy.delayBy(0)
   }))
 
-  await fault('slow: what takes too long is 503', () => ({
+  await fault('the server is slow, and a request that takes too long gets 503', () => ({
     ...ON_AND_OFF,
     mustReject: true,
     strike: () => proxy.delayBy(300),
     heal: () => proxy.delayBy(0)
   }))
 
-  await fault('restarted', () => {
+  await fault('the server restarts', () => {
     let isUp: Promise<void> | undefined
     return {
       ...ON_AND_OFF,
@@ -53,23 +53,23 @@ t.test('S23: the database is away', WITH_POSTGRESQL_SERVER, async (t) => {
     }
   })
 
-  await fault('out of connections', () => ({
+  await fault('the server has no free connection', () => ({
     ...AWAY,
     strike: server.occupy,
     heal: server.vacate
   }))
 
-  await fault('read-only', () => ({
+  await fault('the server is read-only', () => ({
     ...AWAY,
     mayGoOn: READS,
     strike: () => server.set('default_transaction_read_only', 'on'),
     heal: () => server.set('default_transaction_read_only', 'off')
   }))
 
-  await fault('failing over, while connections to the old server stay open', async () => {
-    // It outlives this fault: from here on it is the server.
+  await fault('the server fails over while connections to the old server stay open', async () => {
+    // The standby outlives this fault and is the server from here on.
     const standby = await server.createStandby(t)
-    // What is acknowledged is on both servers then.
+    // With this setting, every acknowledged commit is on both servers.
     await server.set('synchronous_standby_names', '*')
     return {
       ...AWAY,
@@ -82,5 +82,5 @@ t.test('S23: the database is away', WITH_POSTGRESQL_SERVER, async (t) => {
     }
   })
 
-  await t.test('nothing that was acknowledged is lost', isOnRecord)
+  await t.test('no acknowledged act is lost', isOnRecord)
 })

@@ -1,4 +1,5 @@
-// The disk under the embedded database is full: 503, nothing half done, and open by itself once there is room again.
+// The disk of the embedded database is full: requests get 503, no act is half done, and the service recovers by itself
+// when there is room again.
 import { spawnSync } from 'node:child_process'
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -25,7 +26,7 @@ const OPTIONS = {
   skip: ON_EMBEDDED.skip || (isMounted ? false : 'needs the right to mount a small disk')
 }
 
-t.test('503 while the disk is full, and open by itself afterwards', OPTIONS, async (t) => {
+t.test('503: requests are rejected only while the disk is full', OPTIONS, async (t) => {
   const folder = (await createTestDatabase(t)).slice('pglite:'.length)
   await cp(folder, disk, { recursive: true })
   const server = await startServer(t, { DATABASE_URL: `pglite:${disk}`, LOG_LEVEL: 'fatal' })
@@ -39,7 +40,7 @@ t.test('503 while the disk is full, and open by itself afterwards', OPTIONS, asy
     return answers
   }
 
-  // It ends where there is no room left.
+  // The write fails when the disk is full.
   const filler = join(disk, 'filler')
   await writeFile(filler, Buffer.alloc(DISK_MEGABYTES * MEGABYTE)).catch(() => {})
   const full = await createUsers()
@@ -47,9 +48,9 @@ t.test('503 while the disk is full, and open by itself afterwards', OPTIONS, asy
     if (answer.statusCode !== 201) isProblem(t, answer, 503, 'unavailable')
   }
   const { '503 unavailable': refused = 0 } = tally(full)
-  t.ok(refused > 0, `${refused} of ${USERS} found no room`)
+  t.ok(refused > 0, `${refused} of ${USERS} requests were rejected`)
   t.equal(verdictOf(await call('GET', '/health/live')), '200')
-  t.equal(verdictOf(await call('GET', '/v1/users', { as })), '200', 'what is there can be read')
+  t.equal(verdictOf(await call('GET', '/v1/users', { as })), '200', 'existing users can be read')
 
   await rm(filler)
   const again = await createUsers()
@@ -57,7 +58,7 @@ t.test('503 while the disk is full, and open by itself afterwards', OPTIONS, asy
   t.same(
     tally(again),
     { 201: refused, ...(acknowledged > 0 && { '409 email-taken': acknowledged }) },
-    'what was acknowledged is there, and nothing else'
+    'the acknowledged users exist, and no others'
   )
   t.equal(await server.stop(), 0)
 })

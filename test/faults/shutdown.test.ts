@@ -1,4 +1,4 @@
-// S24: a stop that was asked for costs nobody their answer, and comes to an end whatever happens.
+// S24: a requested stop loses no response, and always comes to an end.
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,52 +12,48 @@ import { startServer } from '../support/server.ts'
 
 const CLIENTS = 6
 
-t.test(
-  'SIGTERM to one replica after the other, under load: nothing fails',
-  ON_SERVER,
-  async (t) => {
-    const env = { DATABASE_URL: await createTestDatabase(t), SHUTDOWN_DELAY_SECONDS: '1' }
-    const { call, replicas } = await startFleet(t, { replicas: 2, env })
-    const { homeAccount } = verbsBy(call)
-    const { apiKey: as } = await homeAccount()
-    const answers: Answer[] = []
-    const failures: unknown[] = []
-    let isOver = false
-    const clients = Array.from({ length: CLIENTS }, async (_, client) => {
-      for (let made = 0; !isOver; made += 1) {
-        const body = { email: `user${client}-${made}@example.com` }
-        try {
-          answers.push(await call('POST', '/v1/users', { as, body }))
-          answers.push(await call('GET', '/v1/users?limit=1', { as }))
-        } catch (error) {
-          failures.push(error)
-        }
+t.test('no request fails while SIGTERM stops one replica after the other', ON_SERVER, async (t) => {
+  const env = { DATABASE_URL: await createTestDatabase(t), SHUTDOWN_DELAY_SECONDS: '1' }
+  const { call, replicas } = await startFleet(t, { replicas: 2, env })
+  const { homeAccount } = verbsBy(call)
+  const { apiKey: as } = await homeAccount()
+  const answers: Answer[] = []
+  const failures: unknown[] = []
+  let isOver = false
+  const clients = Array.from({ length: CLIENTS }, async (_, client) => {
+    for (let made = 0; !isOver; made += 1) {
+      const body = { email: `user${client}-${made}@example.com` }
+      try {
+        answers.push(await call('POST', '/v1/users', { as, body }))
+        answers.push(await call('GET', '/v1/users?limit=1', { as }))
+      } catch (error) {
+        failures.push(error)
       }
-    })
-
-    for (const replica of replicas) {
-      await sleep(300)
-      t.equal(await replica.stop(), 0, 'ends with 0')
-      await replica.start()
     }
-    await sleep(300)
-    isOver = true
-    await Promise.all(clients)
-    t.same(failures, [], 'no connection is lost')
-    const created = answers.filter(({ statusCode }) => statusCode === 201).length
-    t.same(tally(answers), { 201: created, 200: created })
-    t.comment(`${answers.length} requests`)
+  })
 
-    const [replica] = replicas
-    const stopped = replica?.stop()
-    await sleep(200)
-    t.equal(await replica?.stop(), 1, 'a second signal ends it at once')
-    t.equal(await stopped, 1)
+  for (const replica of replicas) {
+    await sleep(300)
+    t.equal(await replica.stop(), 0, 'the exit code is 0')
+    await replica.start()
   }
-)
+  await sleep(300)
+  isOver = true
+  await Promise.all(clients)
+  t.same(failures, [], 'no connection is lost')
+  const created = answers.filter(({ statusCode }) => statusCode === 201).length
+  t.same(tally(answers), { 201: created, 200: created })
+  t.comment(`${answers.length} requests`)
+
+  const [replica] = replicas
+  const stopped = replica?.stop()
+  await sleep(200)
+  t.equal(await replica?.stop(), 1, 'a second signal ends the process immediately')
+  t.equal(await stopped, 1)
+})
 
 t.test(
-  '503 from readiness while it still answers, and an end at the deadline',
+  '503: readiness fails while requests are still served, until the deadline ends the process',
   ON_SERVER,
   async (t) => {
     const env = { DATABASE_URL: await createTestDatabase(t), SHUTDOWN_DELAY_SECONDS: '1' }
@@ -71,13 +67,13 @@ t.test(
     const served = await fetch(`${url}/.well-known/jwks.json`)
     t.same([served.status, served.headers.get('connection')], [200, 'close'])
     t.equal((await fetch(`${url}/health/live`)).status, 200)
-    t.equal(await stopped, 1, 'what does not end by itself is ended')
+    t.equal(await stopped, 1, 'the deadline ends the process')
     const tookMs = performance.now() - before
     t.ok(tookMs > 9000, `not before the deadline, but after ${Math.round(tookMs)} ms`)
   }
 )
 
-/** A request that has begun, and whose head goes on as long as the server listens. */
+/** Begins a request, and keeps sending headers as long as the server listens. */
 async function neverEndingRequest(t: Test, url: string): Promise<void> {
   const client = connect(Number(new URL(url).port), '127.0.0.1')
   client.on('error', () => {})

@@ -1,4 +1,4 @@
-// A start before the database is there: it waits, and is ready when the database is.
+// A service that starts before its database waits, and becomes ready when the database does.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { createPostgresqlServer, WITH_POSTGRESQL_SERVER } from '../support/postgresql-server.ts'

@@ -1,5 +1,5 @@
-// The order in which a request is checked: the table CHECKS is what is registered, and of two checks that object to one
-// request the earlier one answers.
+// The order in which a request is checked. The table CHECKS lists the registered checks in their order. If a request fails
+// two checks, the response comes from the earlier one.
 import { once } from 'node:events'
 import { type IncomingMessage, type RequestOptions, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -32,20 +32,20 @@ const member = await enrolledUser({ account })
 const reset = `/v1/users/${member.id}/reset`
 
 let addresses = 0
-/** An address that no request has come from. */
+/** Returns an address that no request has come from. */
 function newAddress(): string {
   addresses += 1
   return `198.51.100.${addresses}`
 }
 
-/** An address whose limit is spent. */
+/** Returns an address whose limit is spent. */
 async function spentAddress(): Promise<string> {
   const from = newAddress()
   await limited.call('GET', '/.well-known/jwks.json', { from })
   return from
 }
 
-t.test('the table is what is registered, in its order', async (t) => {
+t.test('the table lists the registered checks in their order', async (t) => {
   const tree = service.app.printPlugins()
   const registered = [...tree.matchAll(/^ *[├└]─[┬─] (\S+) /gm)].map(([, name = '']) => name)
   const names = CHECKS.map(({ plugin }) => nameOf(plugin))
@@ -89,7 +89,7 @@ t.test('204: the preflight comes before the address limit', async (t) => {
   t.equal(answer.statusCode, 204)
 })
 
-t.test('503: the deadline runs while a bearer key is read', async (t) => {
+t.test('503: the deadline includes the time to read a bearer key', async (t) => {
   const hasty = await startApp(t, {
     database,
     clock,
@@ -109,7 +109,7 @@ t.test('503: the deadline runs while a bearer key is read', async (t) => {
   t.ok(hasty.logged.some((line) => JSON.parse(line).msg === 'request deadline exceeded'))
 })
 
-t.test('a service that drains says so in a refusal', async (t) => {
+t.test('401: a draining service closes the connection also after a refusal', async (t) => {
   const app = await buildApp({
     config: testConfig({ DATABASE_URL: 'pglite:unused', SMTP_URL: 'smtp://127.0.0.1:1' }),
     database,
@@ -150,7 +150,7 @@ t.test('401: the credential comes before the user limit', async (t) => {
 t.test('429: the user limit comes before kind and scope', async (t) => {
   const user = await enrolledUser({ account })
   await spendUser(await user.stepToken())
-  // A step token for `verify` is no credential on this route.
+  // This route does not accept a step token for `verify`.
   const as = await user.stepToken()
   const answer = await limited.call('POST', '/v1/enroll', { as, from: newAddress() })
   isProblem(t, answer, 429, 'rate-limited')
@@ -158,7 +158,7 @@ t.test('429: the user limit comes before kind and scope', async (t) => {
 
 t.test('403: kind and scope come before role', async (t) => {
   const as = await member.accessToken()
-  // A route that no access token opens has no role to check, so this is as close as the two get.
+  // A route that accepts no access token checks no role, so no request can fail both checks.
   isProblem(t, await call('GET', '/v1/accounts', { as }), 403, 'insufficient-scope')
 })
 
@@ -200,7 +200,7 @@ function nameOf(plugin: FastifyPluginCallback<Parts>): string {
   return String(Reflect.get(plugin, Symbol.for('fastify.display-name')))
 }
 
-/** What a plugin adds to an app, as the table names it. */
+/** Returns the stages at which a plugin runs, with the names of the table. */
 function stagesOf(
   plugin: FastifyPluginCallback<Parts>,
   options: unknown = { corsOrigins: [ORIGIN] }
@@ -231,7 +231,7 @@ interface Sent {
   headers: IncomingMessage['headers']
 }
 
-/** Sends a request over a socket, the last byte of its body only after `meanwhile`. */
+/** Sends a request over a socket, with the last byte of its body only after `meanwhile`. */
 async function send(
   url: string,
   options: RequestOptions,
@@ -239,11 +239,11 @@ async function send(
   meanwhile: () => Promise<unknown> = async () => {}
 ): Promise<Sent> {
   const sent = request(url, options)
-  const answered = once(sent, 'response')
+  const responded = once(sent, 'response')
   if (body !== '') sent.write(body.slice(0, -1))
   await meanwhile()
   sent.end(body.slice(-1))
-  const [response] = (await answered) as [IncomingMessage]
+  const [response] = (await responded) as [IncomingMessage]
   let text = ''
   for await (const part of response) text += part
   const { statusCode = 0, headers } = response
@@ -276,7 +276,7 @@ async function spendUser(as: string): Promise<void> {
   await limited.call('POST', '/v1/verify', { as, from: newAddress(), body: { code: '' } })
 }
 
-/** An access token whose second factor was shown more than ten minutes ago. */
+/** Returns an access token whose second factor is older than ten minutes. */
 async function staleToken(user: typeof member): Promise<string> {
   const token = await user.accessToken()
   clock.advance({ seconds: 601 })

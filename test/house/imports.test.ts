@@ -58,7 +58,7 @@ async function plantAll(t: Test): Promise<string[]> {
   const command = join(root, 'node_modules/.bin/depcruise')
   const options = { cwd: folder, maxBuffer: 64 * 1024 * 1024 }
   const run = promisify(execFile)(command, ['src', '--output-type', 'json'], options)
-  // It ends with the number of violations as its status.
+  // The exit code is the number of violations.
   const { stdout } = await run.catch((error: { stdout: string }) => error)
   const { summary } = JSON.parse(stdout) as {
     summary: { violations: { from: string; rule: { name: string } }[] }

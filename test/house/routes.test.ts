@@ -1,4 +1,4 @@
-// House rules over everything that is registered, so that a new route or key can't break them unseen.
+// House rules for all routes and keys, so that a new one can't break them unnoticed.
 import { readFile } from 'node:fs/promises'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
@@ -14,9 +14,9 @@ import {
   specOf
 } from '../support/contract.ts'
 
-/** Registered, and rightly not in the spec: they show the spec. */
+/** Routes that serve the spec. They are not in it. */
 const ABOUT_THE_SPEC = /^\/(openapi\.(json|yaml)|docs(\/.*)?)$/
-/** Probes must answer however many ask. */
+/** Probes have no limit. */
 const UNLIMITED = ['/health/live', '/health/ready']
 const REFERENCE = /"\$ref":"#\/components\/schemas\/([^"]+)"/g
 
@@ -26,9 +26,9 @@ const operations = Object.entries(spec.paths).flatMap(([path, methods]) =>
   Object.entries(methods).map(([method, operation]) => ({ path, method, operation }))
 )
 
-t.test('every registered route is in the spec, or shows it', async (t) => {
+t.test('every registered route is in the spec or serves it', async (t) => {
   const registered = registeredRoutes(app.printRoutes({ commonPrefix: false }))
-  t.ok(registered.length > 15, 'the walk has found the routes')
+  t.ok(registered.length > 15, 'the routes were found')
   const known = operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`)
   const undocumented = registered.filter(
     ({ method, path }) => !known.includes(`${method} ${path}`) && !ABOUT_THE_SPEC.test(path)
@@ -38,11 +38,11 @@ t.test('every registered route is in the spec, or shows it', async (t) => {
   t.same(
     known.filter((route) => !documented.includes(route)),
     [],
-    'and the spec has no other'
+    'the spec has no other route'
   )
 })
 
-t.test('the spec is an OpenAPI 3.1 document whose references all lead somewhere', async (t) => {
+t.test('the spec is an OpenAPI 3.1 document in which every reference resolves', async (t) => {
   t.equal(spec.openapi, '3.1.0')
   t.match(spec.info, { title: 'twostep', version: /^\d+\.\d+\.\d+/ })
   const text = JSON.stringify(spec)
@@ -54,8 +54,8 @@ t.test('the spec is an OpenAPI 3.1 document whose references all lead somewhere'
     []
   )
   const unused = named.filter((name) => !referred.includes(name) && name !== 'InternalProblem')
-  t.same(unused, [], 'no schema that nothing answers')
-  t.notMatch(text, /"\$id"|def-\d/, 'nothing of the generator shows')
+  t.same(unused, [], 'every schema is used')
+  t.notMatch(text, /"\$id"|def-\d/, 'no trace of the generator')
 })
 
 for (const { path, method, operation } of operations) {
@@ -66,7 +66,7 @@ for (const { path, method, operation } of operations) {
     documentsItsProblems(t, path, operation)
     for (const [status, { description, content = {} }] of Object.entries(operation.responses)) {
       t.match(status, /^[2-5]\d\d$/)
-      t.ok(description, `${status} says what it is`)
+      t.ok(description, `${status} has a description`)
       if (Number(status) >= 400) t.same(Object.keys(content), [PROBLEM_MEDIA_TYPE], status)
     }
   })
@@ -80,7 +80,7 @@ t.test('every operationId is used once', async (t) => {
   )
 })
 
-t.test('every problem is documented with its cure, and some route answers it', async (t) => {
+t.test('every problem is documented with its cure, and some route returns it', async (t) => {
   const { items } = (await call('GET', '/docs/problems')).json()
   t.same(
     items,
@@ -89,31 +89,31 @@ t.test('every problem is documented with its cure, and some route answers it', a
       return { code, type: `urn:twostep:problem:${code}`, status, title, cure }
     })
   )
-  const answered = operations.flatMap(({ operation }) =>
+  const returned = operations.flatMap(({ operation }) =>
     Object.keys(operation.responses).flatMap((status) => documentedProblems(operation, status))
   )
   for (const code of PROBLEM_CODES) {
     const { status, title, cure } = problemKind(code)
     t.match(code, /^[a-z]+(-[a-z]+)*$/)
     t.ok(status >= 400 && status < 600 && title !== '' && /\.$/.test(cure), code)
-    // Nobody plans for it, so no route promises it.
+    // No code path causes it on purpose, so no route documents it.
     if (code === 'internal') continue
-    t.ok(answered.includes(problemSchemaName(code)), `some route answers ${code}`)
+    t.ok(returned.includes(problemSchemaName(code)), `some route returns ${code}`)
   }
 })
 
-t.test('openapi.yaml is what the routes say: if not, run `npm run spec`', async (t) => {
+t.test('openapi.yaml matches the routes: if not, run `npm run spec`', async (t) => {
   const committed = await readFile(new URL('../../openapi.yaml', import.meta.url), 'utf8')
   t.equal(committed, app.swagger({ yaml: true }))
 })
 
-t.test('.env.example lists every key of the environment, and no other', async (t) => {
+t.test('.env.example lists every key of the environment and no other key', async (t) => {
   const example = await readFile(new URL('../../.env.example', import.meta.url), 'utf8')
   const listed = [...example.matchAll(/^#? ?([A-Z][A-Z_]+)=/gm)].map(([, key]) => key)
   t.same(listed.sort(), Object.keys(Environment.properties).sort())
 })
 
-t.test('a route that does not say who may call, and how often, stops the start', async (t) => {
+t.test('the service does not start if a route declares no credentials or no limit', async (t) => {
   for (const [config, starts] of [
     [{ credentials: 'none', limit: 'address' }, true],
     [{ credentials: 'none' }, false],
@@ -195,7 +195,7 @@ function objectsIn(shape: Shape): Shape[] {
   return [...(shape.type === 'object' ? [shape] : []), ...inside, ...ofItems]
 }
 
-/** Reads the tree that `printRoutes` draws: four characters a level, a path's part and its methods on each line. */
+/** Returns the routes in the tree of `printRoutes`. A line has four characters per level, a part of a path, its methods. */
 function registeredRoutes(tree: string): { method: string; path: string }[] {
   const parts: string[] = []
   return tree.split('\n').flatMap((line) => {
@@ -206,7 +206,7 @@ function registeredRoutes(tree: string): { method: string; path: string }[] {
     parts.length = depth - 1
     parts.push(part)
     const path = parts.join('').replace(/:(\w+)/g, '{$1}')
-    const answered = methods.split(', ').filter((method) => method !== '' && method !== 'HEAD')
-    return answered.map((method) => ({ method, path }))
+    const returned = methods.split(', ').filter((method) => method !== '' && method !== 'HEAD')
+    return returned.map((method) => ({ method, path }))
   })
 }

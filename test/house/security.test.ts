@@ -1,4 +1,4 @@
-// What SECURITY.md promises that the repository can check: each rule names the tests that hold it.
+// Checks that each rule in SECURITY.md names the tests that enforce it.
 import { readdir, readFile } from 'node:fs/promises'
 import t from 'tap'
 
@@ -24,7 +24,7 @@ t.test('the table has a row for each of S1 to S30, with tests that exist', async
     Array.from({ length: 30 }, (_, index) => `S${index + 1}`)
   )
   for (const { id, files } of rows) {
-    t.ok(files.length > 0, `${id} is held by a test`)
+    t.ok(files.length > 0, `a test enforces ${id}`)
     t.same(
       files.filter((file) => !testFiles.includes(file)),
       []

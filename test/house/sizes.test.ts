@@ -9,7 +9,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 const SOURCE_LINES_MAX = 300
 const TEST_LINES_MAX = 400
 const APP_LINES_MAX = 149
-/** Without the lines of the functions inside it. */
+/** The maximum for a function, without the lines of the functions inside it. */
 const FUNCTION_LINES_MAX = 60
 const FOLDER_FILES_MAX = 14
 const GENERATED = /^src\/generated\/|^test\/support\/client\.d\.ts$/
@@ -46,7 +46,7 @@ function oversizeOfFile(path: string, text: string): string[] {
 }
 
 function oversizeFunctions(path: string, text: string): string[] {
-  // A test tells its story from start to end, however long.
+  // A test is one scenario from start to end, of any length.
   if (!path.startsWith('src/')) return []
   const file = ts.createSourceFile(path, text, ts.ScriptTarget.ES2023, true)
   const found: string[] = []

@@ -1,4 +1,4 @@
-// What runs beside the requests: never twice at once, never the end of the service, and over when it closes.
+// Jobs that run next to the requests. A job never overlaps itself, never ends the service, and stops when it closes.
 import { once } from 'node:events'
 import Fastify from 'fastify'
 import { pino } from 'pino'
@@ -13,7 +13,7 @@ interface Line {
   err?: { message: string }
 }
 
-/** An application that does nothing but this. It listens, since the pauses of jobs keep no process alive. */
+/** Starts an application with only this plugin. It listens, because the pauses of jobs keep no process alive. */
 async function start(t: Test, run: Job['run']) {
   const logged: Line[] = []
   const log = pino({ level: 'info' }, { write: (line: string) => logged.push(JSON.parse(line)) })
@@ -26,7 +26,7 @@ async function start(t: Test, run: Job['run']) {
   return { app, logged }
 }
 
-/** A job that counts, and a promise of its n-th run. */
+/** Returns a job that counts its runs, with a function that waits for the n-th run. */
 function counting(run: (count: number) => unknown = () => {}) {
   const runs = new EventTarget()
   let count = 0
@@ -43,7 +43,7 @@ function counting(run: (count: number) => unknown = () => {}) {
   }
 }
 
-t.test('a job runs again and again, from when the service is ready', async (t) => {
+t.test('a job runs repeatedly from when the service is ready', async (t) => {
   const job = counting()
   const { app } = await start(t, job.run)
   t.equal(job.count(), 0)
@@ -52,10 +52,10 @@ t.test('a job runs again and again, from when the service is ready', async (t) =
   await app.close()
   const count = job.count()
   await new Promise((resolve) => setTimeout(resolve, 10 * SOON_SECONDS * 1000))
-  t.equal(job.count(), count, 'and not after it has closed')
+  t.equal(job.count(), count, 'no run after the close')
 })
 
-t.test('a run under way is told to stop when the service closes', async (t) => {
+t.test('the close of the service aborts the current run', async (t) => {
   const job = counting()
   let underWay: Promise<unknown> | undefined
   const { app } = await start(t, (stop) => {
@@ -68,7 +68,7 @@ t.test('a run under way is told to stop when the service closes', async (t) => {
   await underWay
 })
 
-t.test('a job never overlaps itself, and the close waits for a run under way', async (t) => {
+t.test('a job never overlaps itself, and the close waits for the current run', async (t) => {
   let underWay = 0
   let finished = 0
   const job = counting(async () => {
@@ -85,7 +85,7 @@ t.test('a job never overlaps itself, and the close waits for a run under way', a
   t.equal(finished, 3)
 })
 
-t.test('a job with more to do runs again at once, but not past the close', async (t) => {
+t.test('a job with more work runs again immediately, but not after the close', async (t) => {
   const job = counting(async () => {
     await new Promise(setImmediate)
     return true
@@ -98,7 +98,7 @@ t.test('a job with more to do runs again at once, but not past the close', async
   await app.close()
 })
 
-t.test('errors are survived, and told once for each new state of affairs', async (t) => {
+t.test('a job runs again after an error, and each new state is logged once', async (t) => {
   const outcomes = [
     ...['P1001: 10.0.0.1', 'P1001: 10.0.0.2', 'P1001: 10.0.0.1', 'other', 'other', ''],
     ...['', 'P1001: 10.0.0.1', '']
@@ -110,9 +110,9 @@ t.test('errors are survived, and told once for each new state of affairs', async
   const { app, logged } = await start(t, job.run)
   await app.listen({ port: 0 })
   await job.until(outcomes.length + 1)
-  const told = logged.filter((line) => line.job === 'the job')
+  const lines = logged.filter((line) => line.job === 'the job')
   t.same(
-    told.map(({ msg, err }) => [msg, err?.message].join(': ')),
+    lines.map(({ msg, err }) => [msg, err?.message].join(': ')),
     [
       'background job failed: P1001: 10.0.0.1',
       'background job failed: other',
@@ -123,7 +123,7 @@ t.test('errors are survived, and told once for each new state of affairs', async
   )
 })
 
-t.test('a service that is closed before it was ready runs nothing', async (t) => {
+t.test('a service that closes before it is ready runs no job', async (t) => {
   const job = counting()
   const { app } = await start(t, job.run)
   await app.close()

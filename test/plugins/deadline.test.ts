@@ -1,4 +1,4 @@
-// S23: nobody waits for an answer longer than the deadline, whatever a handler waits for.
+// S23: no caller waits for a response longer than the deadline, whatever a handler waits for.
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify from 'fastify'
@@ -45,7 +45,7 @@ async function* pieces() {
   }
 }
 
-t.test('503 in time, with Retry-After and a line in the log', async (t) => {
+t.test('503: the deadline rejects a request, with Retry-After and a log line', async (t) => {
   const { app, logged } = await startApp(t)
   for (const url of ['/never', '/late', '/late-failure', '/refused']) {
     const startedAt = performance.now()
@@ -57,20 +57,20 @@ t.test('503 in time, with Retry-After and a line in the log', async (t) => {
     t.ok(tookMs >= WITHIN_MS - 1, `not before the deadline, but after ${tookMs} ms`)
   }
   await sleep(2 * WITHIN_MS)
-  const told = logged.filter(({ msg }) => msg === 'request deadline exceeded')
-  t.equal(told.length, 4)
+  const lines = logged.filter(({ msg }) => msg === 'request deadline exceeded')
+  t.equal(lines.length, 4)
 })
 
-t.test('200: a response in time is not followed by a line in the log', async (t) => {
+t.test('200: a response before the deadline causes no line in the log', async (t) => {
   const { app, logged } = await startApp(t, AMPLE_MS)
   t.equal((await app.inject('/quick')).payload, 'an answer')
   const long = await app.inject('/long')
-  t.equal(long.payload, 'piece 0\npiece 1\npiece 2\npiece 3\n', 'a long answer has begun in time')
+  t.equal(long.payload, 'piece 0\npiece 1\npiece 2\npiece 3\n', 'a long response begins in time')
   await sleep(AMPLE_MS)
   t.notOk(logged.some(({ level }) => level >= 40))
 })
 
-t.test('who hangs up is waited for no longer', async (t) => {
+t.test('the deadline of a disconnected client is not logged', async (t) => {
   const { app, logged } = await startApp(t)
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   const hungUp = fetch(`${url}/never`, { signal: AbortSignal.timeout(WITHIN_MS / 2) })

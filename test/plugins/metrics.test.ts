@@ -1,4 +1,4 @@
-// What Prometheus is told, by the service as production builds it.
+// The metrics for Prometheus, from the service as production builds it.
 import { request } from 'node:http'
 import { createRequire } from 'node:module'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -13,14 +13,14 @@ const isLoaded = (name: string) => {
   return Object.keys(cache).some((path) => path.includes(`/node_modules/${name}/`))
 }
 
-t.test('counts what was answered, and why', async (t) => {
+t.test('responses are counted with their reasons', async (t) => {
   await startApp(t, { database })
-  t.notOk(isLoaded('prom-client'), 'nothing is loaded for a service that counts nothing')
+  t.notOk(isLoaded('prom-client'), 'a service without metrics does not load the package')
   const service = await startCountingApp(t, { database })
   t.ok(isLoaded('prom-client'))
   const { call, enrolledUser, login, metric, recover, verify } = service
 
-  await t.test('sign-ins by step, outcome and reason', async (t) => {
+  await t.test('sign-ins are counted by step, outcome and reason', async (t) => {
     const user = await enrolledUser()
     await login({ ...user, password: 'not the right one' })
     await login(user)
@@ -54,7 +54,7 @@ t.test('counts what was answered, and why', async (t) => {
     }
   })
 
-  await t.test('a lock once, though guesses go on; and what it does not judge', async (t) => {
+  await t.test('a lock is counted once, and codes not judged are counted', async (t) => {
     const user = await enrolledUser()
     const locked = () =>
       metric('twostep_code_path_closings_total', { path: 'code', state: 'locked' })
@@ -70,14 +70,14 @@ t.test('counts what was answered, and why', async (t) => {
     await verify(late, user.codeAt(service.clock.now()))
     service.clock.advance({ seconds: 901 })
     await verify(await user.stepToken(), '000000')
-    t.equal(await locked(), 1, 'a lock of the past is no new one')
+    t.equal(await locked(), 1, 'an expired lock is not counted again')
     const verdicts = (verdict: string) =>
       metric('twostep_code_verdicts_total', { path: 'code', verdict })
     t.equal(await verdicts('not_judged'), 1)
     t.equal(await verdicts('rejected'), (before ?? 0) + 11)
   })
 
-  await t.test('acts, with the problem that they were refused for', async (t) => {
+  await t.test('acts are counted, with the problem code of a refusal', async (t) => {
     const user = await enrolledUser()
     const { apiKey } = user.account
     const readOnly = await service.createApiKey(user.account, 'users:read')
@@ -89,7 +89,7 @@ t.test('counts what was answered, and why', async (t) => {
     t.equal(await resets({ outcome: 'refused', reason: 'insufficient-scope' }), 1)
   })
 
-  await t.test('what waits, and what is up', async (t) => {
+  await t.test('waiting work and available dependencies are measured', async (t) => {
     t.equal(await metric('twostep_dependency_up', { dependency: 'database' }), 1)
     t.equal(await metric('twostep_password_hashes', { state: 'waiting' }), 0)
     t.type(await metric('twostep_mails', { state: 'waiting' }), 'number')
@@ -97,7 +97,7 @@ t.test('counts what was answered, and why', async (t) => {
     t.equal(pool, service.database.engine === 'postgresql' ? 10 : 0)
   })
 
-  await t.test('labels take words of ours alone, whatever is asked for', async (t) => {
+  await t.test('labels contain no text from requests', async (t) => {
     const user = await enrolledUser()
     await login(user)
     const seriesOf = async () => (await scrape(service.port)).map(({ labels }) => labels)
@@ -118,7 +118,7 @@ t.test('counts what was answered, and why', async (t) => {
     const before = await seriesOf()
     await askForAll('word-two')
     const after = await seriesOf()
-    t.equal(after.length, before.length, 'another word makes no other series')
+    t.equal(after.length, before.length, 'another word adds no series')
     const text = JSON.stringify(after)
     const ofPeople = [user.id, user.account.id, user.account.slug, user.email, '127.0.0.1']
     for (const word of ['word-', '@', UNKNOWN, ...ofPeople]) t.notOk(text.includes(word), word)
@@ -128,7 +128,7 @@ t.test('counts what was answered, and why', async (t) => {
 })
 
 t.test(
-  'counts apart from another service in the process, and hits of limits',
+  'two services in one process count separately, and count the hits of limits',
   ON_SERVER,
   async (t) => {
     const one = await startCountingApp(t, { database, env: { RATE_LIMIT_PER_MINUTE: '5' } })
@@ -144,12 +144,12 @@ t.test(
   }
 )
 
-t.test('whoever hangs up before the answer is counted all the same', ON_SERVER, async (t) => {
+t.test('a request is counted even if the client disconnects', ON_SERVER, async (t) => {
   const { logged, metric, url } = await startCountingApp(t, { database, listen: true })
   const isLogged = async (words: string) => {
     for (let tries = 0; tries < 1000 && !logged.join('').includes(words); tries++) await sleep(2)
   }
-  const body = JSON.stringify({ account: 'nobody', email: 'a@example.com', password: 'as long' })
+  const body = JSON.stringify({ account: 'unknown', email: 'a@example.com', password: 'as long' })
   const headers = { 'content-type': 'application/json', 'content-length': body.length }
   const login = request(`${url}/v1/login`, { method: 'POST', headers })
   login.on('error', () => {})
@@ -161,7 +161,7 @@ t.test('whoever hangs up before the answer is counted all the same', ON_SERVER, 
   t.equal(await metric('twostep_sign_in_steps_total', { reason: 'invalid-credentials' }), 1)
 })
 
-t.test('counts delays after failed passwords, and passwords shed', ON_SERVER, async (t) => {
+t.test('password delays and shed password checks are counted', ON_SERVER, async (t) => {
   const { createAccount, login, metric } = await startCountingApp(t, { database })
   const account = await createAccount({ slug: 'delays' })
   for (let guess = 0; guess < 5; guess++) {
@@ -180,7 +180,7 @@ t.test('counts delays after failed passwords, and passwords shed', ON_SERVER, as
   t.equal(await metric('twostep_sign_in_steps_total', failed), shed)
 })
 
-t.test('a table that is locked holds up a scrape for a second at most', ON_SERVER, async (t) => {
+t.test('a locked table delays a scrape by at most one second', ON_SERVER, async (t) => {
   const service = await startCountingApp(t, { database })
   const since = performance.now()
   await service.database.prisma.$transaction(async (transaction) => {
@@ -188,17 +188,17 @@ t.test('a table that is locked holds up a scrape for a second at most', ON_SERVE
     const scrapes = await Promise.all([scrape(service.port), scrape(service.port)])
     t.comment(`scraped after ${Math.round(performance.now() - since)} ms`)
     for (const samples of scrapes) {
-      const told = (name: string) => samples.find((one) => one.name === name)?.value
-      t.ok(Number.isNaN(told('twostep_mail_oldest_waiting_seconds')))
-      t.notOk(Number.isNaN(told('twostep_audit_oldest_unsealed_seconds')))
-      t.equal(told('twostep_dependency_up'), 1)
+      const sampled = (name: string) => samples.find((one) => one.name === name)?.value
+      t.ok(Number.isNaN(sampled('twostep_mail_oldest_waiting_seconds')))
+      t.notOk(Number.isNaN(sampled('twostep_audit_oldest_unsealed_seconds')))
+      t.equal(sampled('twostep_dependency_up'), 1)
     }
   })
   t.equal(await service.metric('twostep_mail_oldest_waiting_seconds'), 0)
 })
 
 t.test(
-  'GET /metrics is all there is, and a database that is gone is told at once',
+  'only GET /metrics is served, and an unavailable database is reported immediately',
   ON_SERVER,
   async (t) => {
     const service = await startCountingApp(t, { database })
@@ -211,7 +211,10 @@ t.test(
       t.ok(Number.isNaN(await service.metric(name)), name)
     }
     await service.app.close()
-    await t.rejects(fetch(`http://127.0.0.1:${service.port}/metrics`), 'the door closes, too')
+    await t.rejects(
+      fetch(`http://127.0.0.1:${service.port}/metrics`),
+      'the metrics port closes with the service'
+    )
   }
 )
 

@@ -1,4 +1,4 @@
-// Metrics and traces of the built service in a process of its own: asked for, and not.
+// Metrics and traces of the built service in a separate process, both switched on and switched off.
 import t from 'tap'
 import { ON_SERVER } from '../support/app.ts'
 import { startCollector } from '../support/collector.ts'
@@ -9,13 +9,13 @@ import { failToStart, startServer } from '../support/server.ts'
 
 const NODE_OPTIONS = `--import=${new URL('../support/loaded-packages.mjs', import.meta.url)}`
 
-t.test('a process that is not asked to tell loads nothing for it', ON_SERVER, async (t) => {
+t.test('a process without metrics and traces loads no packages for them', ON_SERVER, async (t) => {
   const server = await startServer(t, { NODE_OPTIONS, DATABASE_URL: await createTestDatabase(t) })
   t.equal(await server.stop(), 0)
   t.match(server.output(), 'loaded: []')
 })
 
-t.test('one that is asked tells, and sends its last spans as it stops', ON_SERVER, async (t) => {
+t.test('metrics and traces are exported, and the last spans at the stop', ON_SERVER, async (t) => {
   const collector = await startCollector(t)
   const port = await freePort()
   const env = {
@@ -28,7 +28,7 @@ t.test('one that is asked tells, and sends its last spans as it stops', ON_SERVE
   t.ok(samples.some(({ labels }) => labels['route'] === '/.well-known/jwks.json'))
 
   const second = await failToStart(t, env)
-  t.equal(second.code, 1, 'a port that is taken stops the start')
+  t.equal(second.code, 1, 'a port in use prevents the start')
   t.match(second.output, new RegExp(`^twostep can't start: listen EADDRINUSE.*:${port}\\n`, 'm'))
 
   t.equal(await server.stop(), 0)

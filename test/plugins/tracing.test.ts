@@ -1,4 +1,4 @@
-// Traces, as an OpenTelemetry collector gets them.
+// Traces, as an OpenTelemetry collector receives them.
 import { createRequire } from 'node:module'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
@@ -8,7 +8,7 @@ import { openTestDatabase } from '../support/database.ts'
 import { freePort } from '../support/processes.ts'
 
 const EXPORT_EVERY_MS = 20
-// The SDK reads its own settings by itself.
+// The SDK itself reads this setting from the environment.
 process.env['OTEL_BSP_SCHEDULE_DELAY'] = String(EXPORT_EVERY_MS)
 const database = await openTestDatabase(t)
 const { cache } = createRequire(import.meta.url)
@@ -16,18 +16,14 @@ const isLoaded = () => Object.keys(cache).some((path) => path.includes('/@opente
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
 const PARENT = 'b7ad6b7169203331'
 
-t.test(
-  'nothing of OpenTelemetry is loaded unless the environment asks for it',
-  ON_SERVER,
-  async (t) => {
-    const { app } = await startApp(t, { database })
-    t.equal((await app.inject('/health/ready')).statusCode, 200)
-    t.notOk(isLoaded())
-  }
-)
+t.test('OpenTelemetry is loaded only if the environment configures it', ON_SERVER, async (t) => {
+  const { app } = await startApp(t, { database })
+  t.equal((await app.inject('/health/ready')).statusCode, 200)
+  t.notOk(isLoaded())
+})
 
 t.test(
-  'a request is a span in the trace of its caller, with its handler inside',
+  'a request is a span in the trace of its caller, and its handler is a child span',
   ON_SERVER,
   async (t) => {
     const collector = await startCollector(t)
@@ -39,7 +35,7 @@ t.test(
       as: account.apiKey,
       headers: { traceparent: `00-${TRACE}-${PARENT}-01`, tracestate: 'host=1' }
     })
-    await call('GET', '/v1/users/me', { as: 'no good' })
+    await call('GET', '/v1/users/me', { as: 'not valid' })
     await app.inject('/nowhere/ada@example.com')
     await app.inject('/health/live')
     const problem = await app.inject({ method: 'POST', url: '/v1/login', payload: '{"password' })
@@ -60,7 +56,7 @@ t.test(
 
     const refused = requests.find(({ name }) => name === 'GET /v1/users/:userId')
     t.equal(refused?.attributes['error.type'], 'invalid-credential')
-    t.strictSame(refused?.status, { code: 0 }, 'a refusal is no error of ours')
+    t.strictSame(refused?.status, { code: 0 }, 'a refusal is not an error of the service')
     t.ok(
       requests.some(({ name }) => name === 'GET'),
       'an unknown path has no name'
@@ -80,7 +76,7 @@ t.test(
   }
 )
 
-t.test('a fault is an error, without its words', ON_SERVER, async (t) => {
+t.test('500: the span is an error, without the text of the error', ON_SERVER, async (t) => {
   const collector = await startCollector(t)
   const env = { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${collector.url}/v1/traces` }
   const { app } = await startApp(t, { database, env })
@@ -96,28 +92,28 @@ t.test('a fault is an error, without its words', ON_SERVER, async (t) => {
 })
 
 t.test(
-  'a collector that takes nothing is told once, and once when it does again',
+  'a failing collector is logged once, and its recovery is logged once',
   ON_SERVER,
   async (t) => {
     const collector = await startCollector(t)
     const env = { OTEL_EXPORTER_OTLP_ENDPOINT: `${collector.url}/`, OTEL_TRACES_EXPORTER: 'otlp' }
     const { app, logged } = await startApp(t, { database, env })
-    const told = (words: string) => logged.filter((line) => line.includes(words)).length
+    const linesWith = (words: string) => logged.filter((line) => line.includes(words)).length
     const trace = async () => {
       await app.inject('/.well-known/jwks.json')
       await sleep(5 * EXPORT_EVERY_MS)
     }
     collector.refuse(true)
-    while (told('trace export failed') === 0) await trace()
+    while (linesWith('trace export failed') === 0) await trace()
     await trace()
     collector.refuse(false)
-    while (told('trace export recovered') === 0) await trace()
-    t.equal(told('trace export failed'), 1)
+    while (linesWith('trace export recovered') === 0) await trace()
+    t.equal(linesWith('trace export failed'), 1)
     t.ok(collector.spans().length > 0)
   }
 )
 
-t.test('a collector that is away does not hold up the stop', ON_SERVER, async (t) => {
+t.test('an unreachable collector does not delay the stop', ON_SERVER, async (t) => {
   const env = { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${await freePort()}` }
   const { app } = await startApp(t, { database, env })
   t.equal((await app.inject('/.well-known/jwks.json')).statusCode, 200)

@@ -37,7 +37,7 @@ race(
   { env: MAIL_WAITS }
 )
 
-// The instant that a race hardly ever meets: the devices are deleted, and the change of policy is not committed yet.
+// An instant that a race hits very rarely: the devices are deleted, and the change of policy is not committed yet.
 t.test(
   '200: a code waits for a change of policy that is not committed yet',
   ON_SERVER,

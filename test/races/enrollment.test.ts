@@ -48,7 +48,7 @@ race(
   { env: MAIL_WAITS }
 )
 
-// The instant that a race hardly ever meets: the users were notified, and the change of policy is not committed yet.
+// An instant that a race hits very rarely: the users were notified, and the change of policy is not committed yet.
 t.test(
   '409: a removal waits for a change of policy that is not committed yet',
   ON_SERVER,
@@ -216,7 +216,7 @@ async function oneAppStays(
       'authenticator.remove refused': 1,
       'mail authenticator_removed': 1
     })
-    // The token is revoked, from whichever app its code came, and however late.
+    // The removal has revoked the token, whichever app the code came from and however late it came.
     const { accessToken = stepToken } = signIn.json()
     const me = await first.call('GET', '/v1/users/me', { as: accessToken })
     t.equal(verdictOf(me), '401 invalid-credential')

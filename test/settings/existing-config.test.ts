@@ -1,4 +1,4 @@
-// Commands that only read must not make what they look for.
+// Commands that only read must not create a database or keys.
 import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
@@ -6,14 +6,17 @@ import { readStorageConfig } from '../../src/settings/existing-config.ts'
 import { readOrMakeKeys } from '../../src/settings/local-keys.ts'
 import { COMPLETE } from './refusals.ts'
 
-t.test('throws: without a database or keys in the folder, and makes neither', async (t) => {
-  const folder = t.testdir()
-  const env = { DATABASE_URL: `pglite:${folder}`, MASTER_KEYS: COMPLETE.MASTER_KEYS }
-  t.throws(() => readStorageConfig(env), { message: `there is no database in ${folder}` })
-  t.throws(() => readStorageConfig({ ...env, MASTER_KEYS: '' }), { message: /no local keys in/ })
-  t.throws(() => readStorageConfig({ ...env, MASTER_KEYS: 'x' }), { name: 'ConfigError' })
-  t.same(await readdir(folder), [])
-})
+t.test(
+  'throws: the folder has no database or no keys, and the command makes neither',
+  async (t) => {
+    const folder = t.testdir()
+    const env = { DATABASE_URL: `pglite:${folder}`, MASTER_KEYS: COMPLETE.MASTER_KEYS }
+    t.throws(() => readStorageConfig(env), { message: `there is no database in ${folder}` })
+    t.throws(() => readStorageConfig({ ...env, MASTER_KEYS: '' }), { message: /no local keys in/ })
+    t.throws(() => readStorageConfig({ ...env, MASTER_KEYS: 'x' }), { name: 'ConfigError' })
+    t.same(await readdir(folder), [])
+  }
+)
 
 t.test('a command needs no operator key', async (t) => {
   const onServer = { DATABASE_URL: 'postgresql://127.0.0.1:1/x', OPERATOR_KEY: '' }
@@ -22,7 +25,7 @@ t.test('a command needs no operator key', async (t) => {
   t.equal(masterKeys[0].id, 'k1')
 })
 
-t.test('throws: production without its database or its keys', async (t) => {
+t.test('throws: in production, the environment must have the database and the keys', async (t) => {
   const keys = ['DATABASE_URL', 'MASTER_KEYS'] as const
   for (const key of keys) {
     t.throws(() => readStorageConfig({ ...COMPLETE, [key]: '' }), { name: 'ConfigError' }, key)

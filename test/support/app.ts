@@ -1,6 +1,6 @@
 /**
- * The real service on a database of the test's own, with a clock that the test moves, and the verbs
- * that a front end, a back end and an operator have. Codes come from rfc6238.ts alone.
+ * The real service on a database of the test's own, with a clock that the test moves, and functions for
+ * the requests of a front end, a back end and an operator. Codes come only from rfc6238.ts.
  */
 import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
@@ -25,7 +25,7 @@ export const ISSUER = 'https://auth.twostep.test'
 export const OPERATOR_KEY = 'tso_operator0001_Vw3yQ8mZ1kP6tR0bN4xL7cJ2hF5gD9sA_eU-iO8uYq1'
 export const MASTER_KEY = 'test:3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs='
 export const PASSWORD = 'correct horse battery staple'
-/** An id that nobody and nothing has. */
+/** An id that does not exist. */
 export const UNKNOWN = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'
 const PERIOD_SECONDS = 30
 const FAR_MS = 10 * 60_000
@@ -48,13 +48,13 @@ type User = Schemas['User']
 
 export interface AppSettings {
   clock?: Clock
-  /** What the environment says, beside keys and issuer. */
+  /** The environment, in addition to keys and issuer. */
   env?: NodeJS.ProcessEnv
-  /** Answers on a real socket; the verbs use it then. */
+  /** Listens on a real socket, which the functions for requests then use. */
   listen?: boolean
-  /** For a test that is about them. */
+  /** For a test of the timeouts. */
   timeouts?: Partial<Timeouts>
-  /** One that is open already, for a second application on it. */
+  /** A database that is already open, for a second application on it. */
   database?: TestDatabase
 }
 
@@ -79,24 +79,24 @@ export interface EnrolledUser extends TestUser {
   /** The secret in base32. */
   secret: string
   recoveryCodes: string[]
-  /** What the user's app shows at an instant. */
+  /** Returns the code that the user's app shows at an instant. */
   codeAt(at: Date): string
-  /** A code of a later step than any asked for before; moves the clock on when there is none now. */
+  /** Returns a code of a later step than all earlier codes. Moves the clock on if no such code is valid yet. */
   nextCode(): string
-  /** A step token of purpose `verify`. */
+  /** Returns a step token of purpose `verify`. */
   stepToken(): Promise<string>
-  /** An access token of a sign-in with a code just now. */
+  /** Signs in with a code now and returns the access token. */
   accessToken(): Promise<string>
 }
 
 export type TestApp = Awaited<ReturnType<typeof startApp>>
 
-/** The service as production builds it, gone with the test. */
+/** Starts the service as production builds it, and closes it with the test. */
 export async function startApp(t: Test, settings: AppSettings = {}) {
   return startOn(t, settings.database ?? (await openTestDatabase(t)), settings)
 }
 
-/** Two replicas: two applications, each with a warm pool of its own, on one database server, at one time. */
+/** Starts two replicas: two applications with one clock on one database server, each with a warm pool of its own. */
 export async function startTwoApps(t: Test, settings: AppSettings = {}) {
   const first = await openTestDatabase(t)
   if (!first.url) throw new Error('two replicas need TEST_DATABASE_URL: give the test ON_SERVER')
@@ -106,25 +106,25 @@ export async function startTwoApps(t: Test, settings: AppSettings = {}) {
   return [await startOn(t, first, shared), await startOn(t, second, shared)] as const
 }
 
-// A pool opens its connections one by one, so the first racers would take turns and never race.
+// A pool opens its connections one by one, so the first requests would run in turn and never race.
 async function warm({ prisma }: Database): Promise<void> {
   const sleeps = Array.from({ length: 10 }, () => prisma.$queryRaw`SELECT pg_sleep(0.1)::text`)
   await Promise.all(sleeps)
 }
 
-/** The configuration of every test, as `parseConfig` returns it. */
+/** Returns the configuration of every test, as `parseConfig` does. */
 export function testConfig(env: NodeJS.ProcessEnv = {}): Config {
   return parseConfig(readEnvironment(testEnvironment(env)))
 }
 
-/** What a test sets in the environment. */
+/** Returns the environment of every test. */
 export function testEnvironment(env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   return {
     NODE_ENV: 'test',
     MASTER_KEYS: MASTER_KEY,
     OPERATOR_KEY,
     ISSUER,
-    // A test is one client that asks for much; what limits do is tested where limits are.
+    // A test is one client that sends many requests. The limits have tests of their own.
     RATE_LIMIT_PER_MINUTE: '1000000',
     ...env
   }
@@ -165,19 +165,19 @@ async function startOn(
   }
 }
 
-// Where mails go when a test has no mailbox. The folder is made with the first of them.
+// Mails go to this folder if a test has no mailbox. The service creates it with the first mail.
 function throwAwayFolder(t: Test): string {
   const folder = join(tmpdir(), `twostep-${randomBytes(6).toString('hex')}`)
   t.teardown(() => rm(folder, { recursive: true, force: true }))
   return folder
 }
 
-/** The verbs on a service that runs elsewhere, on the clock of the machine. */
+/** Returns the functions for requests to a service in another process, on the clock of the machine. */
 export function verbsOver(baseUrl: string) {
   return verbsBy(callsOver(baseUrl))
 }
 
-/** The same where the test itself decides which replica a call goes to. */
+/** Returns the same functions for a test that chooses the replica of each call. */
 export function verbsBy(call: Caller) {
   return verbs(call, { ...createClock(), now: () => new Date() })
 }
@@ -190,11 +190,11 @@ function verbs(call: Caller, clock: Clock) {
   let made = 0
   let home: Promise<TestAccount> | undefined
 
-  /** The body of a success; a test that expects another status uses `call`. */
+  /** Returns the body of a success. A test that expects another status uses `call`. */
   async function done<Body>(answer: Promise<Answer>): Promise<Body> {
     const { statusCode, body } = await answer
     if (statusCode >= 200 && statusCode < 300) return JSON.parse(body)
-    throw new Error(`answered ${statusCode}: ${body}`)
+    throw new Error(`unexpected status ${statusCode}: ${body}`)
   }
 
   async function createAccount(body: { slug?: string; name?: string; audience?: string } = {}) {
@@ -208,13 +208,13 @@ function verbs(call: Caller, clock: Clock) {
     return { ...account, apiKey: account.apiKey.key } satisfies TestAccount
   }
 
-  /** The account of users that are made without naming one. */
+  /** Returns the account of the users that are created without an account. */
   function homeAccount(): Promise<TestAccount> {
     home ??= createAccount()
     return home
   }
 
-  /** A key of the account with these scopes and no other. */
+  /** Creates an API key of the account with these scopes and no others. */
   async function createApiKey(account: TestAccount, ...scopes: string[]): Promise<string> {
     const body = { accountId: account.id, name: scopes.join(' '), scopes }
     const { key } = await done<{ key: string }>(
@@ -266,8 +266,8 @@ function verbs(call: Caller, clock: Clock) {
   }
 
   /**
-   * The token that a first step leads to: an access token, or a step token where a step is owed. By the word of
-   * the account's back end, since no password is hashed for it and many are had quickly.
+   * Returns the token of a first step: an access token, or a step token if a second step is required. Uses an
+   * assertion from the account's back end, which hashes no password, so many tokens take little time.
    */
   async function assertedToken({ account, id: userId }: TestUser): Promise<string> {
     const body = { userId, firstFactor: 'pwd' }
@@ -277,7 +277,7 @@ function verbs(call: Caller, clock: Clock) {
     return signIn.status === 'authenticated' ? signIn.accessToken : signIn.stepToken
   }
 
-  /** A user whose app was set up a minute ago, so that the codes of now are all unused. */
+  /** Creates a user whose app was set up a minute ago, so that all current codes are unused. */
   async function enrolledUser(options: Parameters<typeof createUser>[0] = {}) {
     return enrolled(await createUser(options))
   }
@@ -290,7 +290,7 @@ function verbs(call: Caller, clock: Clock) {
     }>(enroll(token))
     const stepAgo = (steps: number) =>
       new Date(clock.now().getTime() - steps * PERIOD_SECONDS * 1000)
-    // The oldest code that is still taken, so that the one of this moment stays unused.
+    // The oldest code that is still accepted, so that the current code stays unused.
     let spentUntil = stepAgo(1)
     const { recoveryCodes = [] } = await done<Schemas['Authenticated']>(
       confirm(token, authenticatorId, codeAt({ secret }, spentUntil))
@@ -320,7 +320,7 @@ function verbs(call: Caller, clock: Clock) {
     }
   }
 
-  /** Turns the account's demand for two-factor on or off, as its back end does. */
+  /** Changes the account's policy, as its back end does. */
   async function changePolicy({ apiKey: as }: TestAccount, body: object): Promise<void> {
     const { headers } = await call('GET', '/v1/policy', { as })
     const ifMatch = { 'if-match': String(headers['etag']) }
@@ -343,7 +343,7 @@ function verbs(call: Caller, clock: Clock) {
     confirm,
     changePolicy,
     assertedToken,
-    /** What the app with this secret shows at an instant. */
+    /** Returns the code that an app with this secret shows at an instant. */
     codeAt: (secret: string, at: Date) => codeAt({ secret }, at)
   }
 }

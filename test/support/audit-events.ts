@@ -3,7 +3,7 @@ import { v7 as uuidv7 } from 'uuid'
 import type { AuditEvent } from '../../src/core/audit/events.ts'
 import { NINE } from './clock.ts'
 
-/** An admin's reset of another, at nine, unless said otherwise. */
+/** Returns the event of an admin's reset of another user, at nine o'clock, with the given fields instead of its own. */
 export function auditEvent(given: Partial<AuditEvent> = {}): AuditEvent {
   const userId = given.userId === undefined ? randomUUID() : given.userId
   return {
@@ -24,7 +24,7 @@ export function auditEvent(given: Partial<AuditEvent> = {}): AuditEvent {
   }
 }
 
-/** What whoever writes a reason may write, and what must not do anything but stand there. */
+/** Texts that a caller may send as a reason. The service must store them unchanged, and never execute them. */
 export const HOSTILE_TEXTS = [
   `'; DROP TABLE "AuditEvent"; --`,
   `"quoted" \\ 'twice' \\' $1 $$ %s \${1}`,

@@ -1,4 +1,4 @@
-// How a test calls the service: in the process or over a socket, with every answer held to the contract.
+// How a test calls the service: in the process or over a socket. Every response is checked against the contract.
 import type { FastifyInstance } from 'fastify'
 import { createContractCheck } from './contract.ts'
 
@@ -8,11 +8,11 @@ export interface Call {
   /** Sent as JSON; a string or a Buffer is sent as it is. */
   body?: unknown
   headers?: Record<string, string>
-  /** The address that it comes from; 127.0.0.1 over a socket. */
+  /** The client's address. Over a socket it is always 127.0.0.1. */
   from?: string
 }
 
-/** An answer, whichever way it came. */
+/** A response, from the process or over a socket. */
 export type Answer = Pick<
   Awaited<ReturnType<FastifyInstance['inject']>>,
   'statusCode' | 'headers' | 'body' | 'json'
@@ -33,7 +33,7 @@ export function callsInto(app: FastifyInstance): Caller {
   }
 }
 
-/** Calls over the network, which may throw. */
+/** Returns a function that calls the service over the network, and may throw. */
 export function callsOver(baseUrl: string): Caller {
   return async (method, path, call = {}) => {
     const { headers, payload } = asSent(call)
@@ -48,7 +48,7 @@ export function callsOver(baseUrl: string): Caller {
   }
 }
 
-/** Every answer in every test must be one that openapi.yaml documents for its route. */
+/** Checks that openapi.yaml documents every response for its route, in every test. */
 export function heldToContract(app: FastifyInstance, call: Caller): Caller {
   const check = createContractCheck(app)
   return async (method, path, options) => {

@@ -23,7 +23,7 @@ interface OtlpTraces {
   resourceSpans: { scopeSpans: { spans: OtlpSpan[] }[] }[]
 }
 
-/** An OpenTelemetry collector that takes traces by OTLP over HTTP as JSON, and keeps them; gone with the test. */
+/** Starts an OpenTelemetry collector that keeps the traces it receives by OTLP over HTTP as JSON. Ends with the test. */
 export async function startCollector(t: Test) {
   const received: string[] = []
   let isRefusing = false
@@ -41,9 +41,9 @@ export async function startCollector(t: Test) {
   })
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    /** All that came in, as it came. */
+    /** The bodies of all accepted requests, unchanged. */
     received,
-    /** Takes nothing, until it does again. */
+    /** Rejects every request from now on, or accepts them again. */
     refuse: (refuses: boolean) => {
       isRefusing = refuses
     },

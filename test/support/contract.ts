@@ -32,12 +32,12 @@ export function specOf(app: FastifyInstance): Spec {
   return JSON.parse(JSON.stringify(app.swagger()))
 }
 
-/** `code-rejected` -> `CodeRejectedProblem`, the name of its schema. */
+/** Returns the name of a problem's schema: `code-rejected` -> `CodeRejectedProblem`. */
 export function problemSchemaName(code: string): string {
   return `${code.replace(/(^|-)([a-z])/g, (_, _dash, letter) => letter.toUpperCase())}Problem`
 }
 
-/** The problems that an operation says it answers with a status, by the names of their schemas. */
+/** Returns the problems that an operation documents for a status, by the names of their schemas. */
 export function documentedProblems({ responses }: Operation, status: number | string): string[] {
   const schema = responses[status]?.content?.[PROBLEM_MEDIA_TYPE]?.schema
   const choices = schema?.oneOf ?? (schema ? [schema] : [])
@@ -45,8 +45,8 @@ export function documentedProblems({ responses }: Operation, status: number | st
 }
 
 /**
- * Holds every answer that a test gets against the spec: its status, its media type and its problem code must be
- * documented for the operation. Throws where they are not, so no test can pass over an undocumented answer.
+ * Checks every response that a test gets against the spec: its status, its media type and its problem code must be
+ * documented for the operation. Throws if they are not, so no test can overlook an undocumented response.
  */
 export function createContractCheck(app: FastifyInstance) {
   const routes = Object.entries(specOf(app).paths).map(([template, operations]) => ({
@@ -60,11 +60,11 @@ export function createContractCheck(app: FastifyInstance) {
     const route = routes.find(({ pattern }) => pattern.test(path))
     const operation = route?.operations[method.toLowerCase()]
     const what = operation && undocumentedIn(operation, answer)
-    if (what) throw new Error(`${method} ${path} answers ${what} undocumented: ${answer.body}`)
+    if (what) throw new Error(`${method} ${path} undocumented: ${what}: ${answer.body}`)
   }
 }
 
-/** What in an answer the operation does not document; null for nothing. */
+/** Returns the part of a response that the operation does not document, or null. */
 function undocumentedIn(operation: Operation, { statusCode, headers, body }: Answer) {
   const mediaType = String(headers['content-type'] ?? '').split(';')[0] ?? ''
   const documented = operation.responses[statusCode]

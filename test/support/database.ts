@@ -21,7 +21,7 @@ import { type Database, openDatabase } from '../../src/data/engine/database.ts'
 import type { DatabaseTimeouts } from '../../src/data/engine/engine.ts'
 import { readMigrations } from '../../src/data/engine/migrations/migrations.ts'
 
-/** `url` is there on a PostgreSQL server only: what is in memory has no second door. */
+/** `url` is set only on a PostgreSQL server: no second client can connect to a database in memory. */
 export type TestDatabase = Database & { url?: string }
 
 const FAR_MS = 10 * 60_000
@@ -36,14 +36,14 @@ const FAR_TIMEOUTS: DatabaseTimeouts = {
 }
 
 const server = process.env['TEST_DATABASE_URL']
-// Beside what npm installed: the project's own, ignored by git, and not cleared between runs.
+// Next to the installed packages: the project's own folder, ignored by git, and not cleared between runs.
 const cache = fileURLToPath(new URL('../../node_modules/.cache/twostep/', import.meta.url))
 const STALE_AFTER_MS = 3_600_000
-/** Longer, since a checkout with other migrations may come back to its own. */
+/** Longer, because a checkout with other migrations may need its template again. */
 const TEMPLATE_STALE_AFTER_MS = 24 * 3_600_000
 
 /**
- * A migrated, empty database of this test's own, gone with the test: in memory, or on the server
+ * Opens a migrated, empty database for this test, and drops it with the test: in memory, or on the server
  * of TEST_DATABASE_URL, whose role must be allowed to create databases.
  */
 export async function openTestDatabase(t: Test): Promise<TestDatabase> {
@@ -51,7 +51,7 @@ export async function openTestDatabase(t: Test): Promise<TestDatabase> {
 }
 
 /**
- * A migrated, empty database of this test's own, for other processes to open: on the server of TEST_DATABASE_URL, or
+ * Creates a migrated, empty database that other processes can open: on the server of TEST_DATABASE_URL, or
  * in a folder. Returns its URL.
  */
 export async function createTestDatabase(t: Test): Promise<string> {
@@ -62,7 +62,7 @@ export async function createTestDatabase(t: Test): Promise<string> {
   return `pglite:${folder}`
 }
 
-/** Returns a folder with a migrated database to copy, made when there is none. Two makers do each other no harm. */
+/** Returns a folder with a migrated database to copy. Creates it if it is missing, safely in concurrent processes. */
 async function prepareFolder(): Promise<string> {
   const folder = join(cache, `template-${await fingerprint()}`)
   if (
@@ -78,12 +78,12 @@ async function prepareFolder(): Promise<string> {
   return folder
 }
 
-/** An empty database on the server, not migrated, gone with the test; returns its URL. */
+/** Creates an empty database on the server without migrations, drops it with the test, and returns its URL. */
 export async function createEmptyDatabase(t: Test, serverUrl: string): Promise<string> {
   return createOnServer(t, serverUrl, 'template0')
 }
 
-/** The content of all migrations in a few characters: what a template is good for. */
+/** Returns a hash of the engine's version and all migrations, which names a template. */
 async function fingerprint(): Promise<string> {
   const engine = manifest.dependencies['@electric-sql/pglite']
   const content = JSON.stringify([engine, await readMigrations()])
@@ -95,8 +95,8 @@ const idle: PGlite[] = []
 let keepsInstances = false
 
 /**
- * Keeps the instances of the tests that follow for the next ones. Returns what closes them: an open instance keeps its
- * process alive.
+ * Keeps the instances of the tests that follow for the next ones. Returns a function that closes them, because an open
+ * instance keeps its process alive.
  */
 export function keepInstances(): () => Promise<void> {
   keepsInstances = true
@@ -131,7 +131,7 @@ async function createInstance(): Promise<PGlite> {
   return pglite
 }
 
-/** The instance for one test. Closed, it fails every query, as an instance does; the instance itself stays open. */
+/** Returns the instance for one test. After `close`, every query fails, but the instance itself stays open. */
 function borrow(instance: PGlite): PGlite {
   let isClosed = false
   const close = async () => {
@@ -175,13 +175,13 @@ async function empty(instance: PGlite): Promise<boolean> {
   return true
 }
 
-/** A migrated database as a file, made when there is none; two makers do no harm to each other. */
+/** Returns a migrated database as a file. Creates it if it is missing, safely in concurrent processes. */
 async function dump(): Promise<Blob> {
   const file = `template-${await fingerprint()}.tar`
   const known = await readFile(join(cache, file)).catch(() => undefined)
   if (known) return new Blob([known])
-  // Every test file loads all of it, so it has no more than it needs: a log that begins with one megabyte instead of
-  // sixteen, and one database without the two to copy from.
+  // Every test file loads all of it, so it is as small as possible: its log begins with one megabyte instead of
+  // sixteen, and it has no template databases.
   const pglite = await PGlite.create({ initDbStartParams: ['--wal-segsize=1'] })
   const database = await openDatabase({ url: 'pglite:', pglite })
   await database.migrate()
@@ -205,7 +205,7 @@ async function openOnServer(t: Test, serverUrl: string): Promise<TestDatabase> {
   return { ...database, url }
 }
 
-/** One more pool on the database of a test, as another replica has it. */
+/** Opens another pool on the database of a test, as another replica does. */
 export async function openTestReplica(t: Test, url: string): Promise<Database> {
   const database = await openDatabase({ url, timeouts: FAR_TIMEOUTS })
   t.teardown(() => database.close())
@@ -213,7 +213,7 @@ export async function openTestReplica(t: Test, url: string): Promise<Database> {
 }
 
 async function createOnServer(t: Test, serverUrl: string, template: string): Promise<string> {
-  // The time in the name tells a later run that a killed one left it.
+  // By the time in the name, a later run finds and drops the databases that a killed process has left.
   const name = `twostep_test_${Date.now().toString(36)}_${randomBytes(4).toString('hex')}`
   await onServer(serverUrl, (client) =>
     client.query(`CREATE DATABASE ${name} TEMPLATE ${template}`)
@@ -224,7 +224,7 @@ async function createOnServer(t: Test, serverUrl: string, template: string): Pro
   return urlOf(serverUrl, name)
 }
 
-/** The name of a migrated database to copy, made by the first process that finds none. */
+/** Returns the name of a migrated database to copy. The first process that finds none creates it. */
 async function prepareTemplate(serverUrl: string): Promise<string> {
   const name = `twostep_template_${await fingerprint()}`
   let template: string | undefined
@@ -253,7 +253,7 @@ async function prepareTemplate(serverUrl: string): Promise<string> {
   return template ?? name
 }
 
-// Without FORCE: what somebody is still connected to is not stale.
+// Without FORCE: a database with open connections is not stale.
 async function dropStale(client: pg.Client): Promise<void> {
   const { rows } = await client.query<{ datname: string }>(
     "SELECT datname FROM pg_database WHERE datname ~ '^twostep_(template|test)_'"

@@ -1,6 +1,6 @@
 import type { Database } from '../../src/data/engine/database.ts'
 
-/** Every row of every table, as text: what whoever steals the database has. */
+/** Returns every row of every table as text: everything that a stolen database reveals. */
 export async function dumpOf({ prisma }: Database): Promise<string> {
   const tables = await prisma.$queryRaw<{ name: string }[]>`
     SELECT table_name::text AS name FROM information_schema.tables WHERE table_schema = 'public'`

@@ -12,23 +12,23 @@ import { createTraffic, type Sent, sendAll, type TrafficRequest, wasDone } from 
 export interface Fault {
   strike(): Promise<void> | void
   heal(): Promise<void> | void
-  /** What is away then, as readiness names it; null where it is there, for some or slowly. */
+  /** The unavailable dependency, by its name in readiness. Null if it is slow, or unavailable only at times. */
   away: 'database' | 'redis' | null
-  /** The requests that go on as ever, by name. */
+  /** The names of the requests that succeed as usual. */
   goesOn: readonly string[]
   /** Whether some requests must get 503, although nothing is unavailable for all of them. */
   mustReject?: boolean
-  /** Those of which some may be answered as ever, until it is noticed what is away. */
+  /** The names of the requests that may succeed until the service detects the fault. */
   mayGoOn?: readonly string[]
 }
 
 /**
- * Rounds of mixed traffic while the fault lasts: as it strikes, more requests at once than the pool has connections, and
- * then those who come when it is known.
+ * Rounds of mixed traffic in each wave during the fault. The first wave starts with the fault, and has more concurrent
+ * requests than the pool has connections. The second starts when the service has detected the fault.
  */
 const WAVES = [2, 1]
 
-/** Traffic on a service, and the faults that it survives. */
+/** Creates traffic on a service, and functions that check how the service survives faults. */
 export async function createFaults(app: TestApp) {
   const { call, config, database } = app
   const traffic = await createTraffic(app)
@@ -85,7 +85,7 @@ export async function createFaults(app: TestApp) {
         t.notOk(goesOn.includes(name), `${name}: ${verdict}`)
       } else {
         t.ok(answer.statusCode < 300, `${name}: ${verdict}`)
-        t.ok(!away || [...goesOn, ...mayGoOn].includes(name), `${name} was answered`)
+        t.ok(!away || [...goesOn, ...mayGoOn].includes(name), `${name} succeeded`)
       }
     }
     const slowest = Math.max(...sent.map(({ tookMs }) => tookMs))
@@ -107,7 +107,7 @@ export async function createFaults(app: TestApp) {
     }
   }
 
-  /** A caller that got no verdict sends the request again; a caller that got one finds the act done. */
+  /** Sends every request again: an act that succeeded before must be done, and any other one must succeed now. */
   async function isConsistent(t: Test, sent: readonly Sent[]): Promise<void> {
     for (const earlier of sent) {
       const { request } = earlier
@@ -117,26 +117,26 @@ export async function createFaults(app: TestApp) {
         done.push(earlier)
       } else {
         const isFine = wasDone(again) || again.verdict === request.afterwards
-        t.ok(isFine, `${request.name}, unanswered before: ${again.verdict}`)
+        t.ok(isFine, `${request.name}, not confirmed before: ${again.verdict}`)
         if (wasDone(again)) done.push(again)
       }
     }
   }
 
-  /** Every act that was acknowledged is on record, tokens work that were issued, and the record is whole. */
+  /** Checks that every acknowledged act is audited, and that the audit trail is complete. */
   async function isOnRecord(t: Test): Promise<void> {
     const { prisma } = database
     const rows = await prisma.auditEvent.findMany({ where: { outcome: 'succeeded' } })
-    const onRecord = new Set(rows.map(({ requestId }) => requestId))
+    const audited = new Set(rows.map(({ requestId }) => requestId))
     const acts = done.filter(({ request }) => request.isAct)
-    const lost = acts.filter(({ answer }) => !onRecord.has(String(answer.headers['x-request-id'])))
+    const lost = acts.filter(({ answer }) => !audited.has(String(answer.headers['x-request-id'])))
     t.same(
       lost.map(({ request }) => request.name),
       [],
-      `${acts.length} acts on record`
+      `${acts.length} acts are audited`
     )
-    const record = await verifyAuditTrail({ prisma, masterKeys: config.masterKeys, noted: null })
-    t.ok(record.isWhole, record.line)
+    const trail = await verifyAuditTrail({ prisma, masterKeys: config.masterKeys, noted: null })
+    t.ok(trail.isWhole, trail.line)
   }
 
   return { survive, isOnRecord }

@@ -6,10 +6,10 @@ import { type Server, startServer } from './server.ts'
 const PROBE_EVERY_MS = 100
 
 interface Replica {
-  /** Whether requests are sent to it: it was ready when it was last asked. */
+  /** Whether the load balancer sends requests to it: it was ready at the last probe. */
   readonly isInRotation: boolean
   kill(): Promise<void>
-  /** SIGTERM; returns its exit code. */
+  /** Sends SIGTERM and returns the exit code. */
   stop(): Promise<number | null>
   /** Resolves when it is ready. */
   start(): Promise<void>
@@ -17,14 +17,15 @@ interface Replica {
 
 export interface Fleet {
   /**
-   * Sends a call to the next replica that is ready, as a load balancer does: on to another one where nobody listens,
-   * since that call has reached nobody. Any other loss of a connection is the caller's, who can't know what was done.
+   * Sends a call to the next ready replica, as a load balancer does. If a replica refuses the connection, it has not
+   * received the call, which then goes to another replica. Any other connection error is thrown, because the caller
+   * cannot know whether the act was done.
    */
   call: Caller
   replicas: readonly Replica[]
 }
 
-/** Replicas of the built service behind a load balancer that asks for their readiness. */
+/** Starts replicas of the built service behind a load balancer that probes their readiness. */
 export async function startFleet(
   t: Test,
   { replicas: count, env }: { replicas: number; env: NodeJS.ProcessEnv }
@@ -42,7 +43,7 @@ export async function startFleet(
         if (!isRefused(error)) throw error
       }
     }
-    // Whoever asks again at once would leave no time to find out which one is.
+    // A caller that tries again immediately would leave no time for the next probe.
     await sleep(PROBE_EVERY_MS)
     throw new Error('no replica is ready')
   }

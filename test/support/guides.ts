@@ -1,21 +1,21 @@
-// The programs in the guides: the blocks of one language on a page, one below the other, are one file.
+// The programs in the guides. All blocks of one language on a page form one file, in their order.
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
-/** Where the guides say that the service is. */
+/** The address of the service in the guides. */
 const ADDRESS = 'https://auth.example.com'
 const EXTENSIONS: Record<string, string> = { python: 'py' }
 
 export interface Guide {
   page: string
-  /** As the fence of a block names it. */
+  /** The language in the fence of a block. */
   language: string
-  /** Where the service is instead. */
+  /** The address of the service in the test, which replaces the one in the guide. */
   url?: string
 }
 
-/** The program of a page. */
+/** Returns the program of a page. */
 export async function programOf({ page, language, url = ADDRESS }: Guide): Promise<string> {
   const text = await readFile(new URL(`../../docs/${page}`, import.meta.url), 'utf8')
   const fences = text.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)
@@ -25,7 +25,7 @@ export async function programOf({ page, language, url = ADDRESS }: Guide): Promi
   return program.replaceAll(ADDRESS, url)
 }
 
-/** Puts the program into a folder as a file, and returns the URL to import it from. */
+/** Writes the program to a file in the folder, and returns the URL to import it from. */
 export async function writeProgram(folder: string, guide: Guide): Promise<string> {
   const file = join(folder, `guide.${EXTENSIONS[guide.language] ?? guide.language}`)
   await writeFile(file, await programOf(guide))

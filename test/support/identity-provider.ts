@@ -1,5 +1,5 @@
-// An identity provider reduced to what a relying party sees of it, its two documents and its tokens, so that a test can
-// have each of them wrong.
+// An identity provider reduced to the parts that a relying party reads: its two documents and its tokens. A test can
+// make each of them invalid.
 import { once } from 'node:events'
 import {
   createServer,
@@ -29,7 +29,7 @@ export interface ProviderKey {
 
 export interface HttpServer {
   url: string
-  /** The paths that it was asked for. */
+  /** The paths of all requests so far. */
   asked: string[]
   /** Refuses connections until it is started again, on the same port. */
   stop(): Promise<void>
@@ -39,13 +39,13 @@ export interface HttpServer {
 export interface IdentityProvider extends HttpServer {
   /** The keys that the key set shows, newest first. */
   keys: ProviderKey[]
-  /** Answers instead of the documents, until it is null again. */
+  /** Responds instead of `answer`, until it is null again. */
   answerWith: RequestListener | null
-  /** Answers with the documents. */
+  /** Responds with the documents. */
   answer: RequestListener
-  /** Members that the discovery document has instead of the right ones. */
+  /** Members that replace the valid ones of the discovery document. */
   discovery: Record<string, unknown>
-  /** An ID token issued at an instant; whatever is given stands instead of what is right, `undefined` leaves it out. */
+  /** Returns an ID token issued at an instant. The given claims replace the valid ones; `undefined` omits a claim. */
   idToken(at: Date, claims?: Record<string, unknown>, signed?: Signed): Promise<string>
 }
 
@@ -60,7 +60,7 @@ export async function newKey(kid: string, alg = 'ES256'): Promise<ProviderKey> {
   return { kid, alg, privateKey, publicJwk }
 }
 
-/** A server on a port of its own, gone with the test. */
+/** Opens a server on a port of its own, and closes it with the test. */
 export async function openHttpServer(t: Test, answer: RequestListener): Promise<HttpServer> {
   const asked: string[] = []
   const server = createServer((request, response) => {
@@ -106,7 +106,7 @@ export async function openIdentityProvider(t: Test): Promise<IdentityProvider> {
     const signer = key ?? provider.keys[0]
     if (!signer) throw new Error('the provider has no key')
     const iat = Math.floor(at.getTime() / 1000)
-    const right = { iss: provider.url, aud: CLIENT_ID, sub: 'nobody', iat, exp: iat + 600 }
+    const right = { iss: provider.url, aud: CLIENT_ID, sub: 'unknown', iat, exp: iat + 600 }
     const { alg, kid } = signer
     return new SignJWT({ ...right, ...claims })
       .setProtectedHeader({ alg, kid, typ: 'JWT', ...header } as JWTHeaderParameters)
@@ -131,7 +131,7 @@ export function sendJson(response: ServerResponse, document: unknown): void {
   response.end(JSON.stringify(document))
 }
 
-/** A token put together by hand, for what no library would sign. */
+/** Returns a token assembled by hand, for tokens that no library would sign. */
 export function handMade(
   header: object,
   payload: object,

@@ -1,4 +1,4 @@
-// Imported into a process, it says at the end what the process has loaded for metrics and traces.
+// A process that imports this file prints at its end which packages it has loaded for metrics and traces.
 import { createRequire } from 'node:module'
 
 const { cache } = createRequire(import.meta.url)

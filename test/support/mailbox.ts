@@ -1,4 +1,4 @@
-// A real SMTP server that takes every mail, and that a test can stop, slow down and let refuse.
+// A real SMTP server that accepts every mail. A test can stop it, slow it down and make it reject mails.
 import { EventEmitter, once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import type { Readable } from 'node:stream'
@@ -15,50 +15,50 @@ export interface Mail {
   text: string
   html: string
   messageId: string
-  /** As they were sent, folded and encoded. */
+  /** As sent, folded and encoded. */
   headerLines: string[]
   /** Decoded, by lower-case name; structured ones are left out. */
   headers: Record<string, string>
   date: Date | undefined
-  /** Everything, as it came over the wire. */
+  /** The whole mail, as received. */
   source: string
 }
 
 export interface Mailbox {
-  /** What `SMTP_URL` is to be. */
+  /** The value for `SMTP_URL`. */
   url: string
-  /** Everything that has arrived, in its order. */
+  /** All mails that have arrived, in their order. */
   all: Mail[]
   /**
-   * The next mail to that address, with a subject that matches, that this has not answered before: one that is there,
-   * or one to come within ten seconds.
+   * Returns the next mail to that address with a matching subject that no earlier call has returned. Waits for it if
+   * necessary, for at most ten minutes.
    */
   mailTo(address: string, subject?: RegExp): Promise<Mail>
-  /** Resolves when so many mails are there; within thirty seconds. */
+  /** Resolves when `count` mails have arrived, within ten minutes. */
   arrived(count: number): Promise<void>
-  /** Resolves when so many mails have been read to their end, taken or not yet; within thirty seconds. */
+  /** Resolves when `count` mails have been read to their end, accepted or not yet, within ten minutes. */
   read(count: number): Promise<void>
-  /** What is answered to mails for or from that address from now on: a code and words. Null takes them again. */
+  /** Sets the reply to all mails to or from that address: a code and a text. Null accepts the mails again. */
   answer(address: string, reply: { code: number; words: string } | null): void
-  /** How long every mail is thought about before it is taken. */
+  /** Delays the acceptance of every mail. */
   slowBy(ms: number): void
-  /** Refuses connections, and ends those that there are. */
+  /** Refuses new connections, and ends the open ones. */
   stop(): Promise<void>
   /** Listens again, on the same port. */
   start(): Promise<void>
 }
 
 export interface MailboxOptions {
-  /** Asks for this login; without it, for none. */
+  /** Requires this login. Without it, the server requires none. */
   login?: { user: string; password: string }
-  /** Speaks TLS from the first byte, with a certificate that nobody vouches for. */
+  /** Uses TLS from the first byte, with a certificate that no authority has signed. */
   isSecure?: boolean
 }
 
 const MAIL_WITHIN_MS = 10 * 60_000
 const ALL_WITHIN_MS = 10 * 60_000
 
-/** A mail server that listens on a port of its own, gone with the test. */
+/** Opens a mail server on a port of its own, and closes it with the test. */
 export async function openMailbox(
   t: Test,
   { login, isSecure = false }: MailboxOptions = {}
@@ -89,7 +89,7 @@ export async function openMailbox(
         read(stream, envelope.rcptTo).then(() => done(), done)
       }
     })
-    // A client that is killed in the middle is what some tests are about.
+    // Some tests end the client's process in the middle of a mail.
     made.on('error', () => {})
     return new Promise((resolve, reject) => {
       made.server.once('error', reject)
@@ -112,7 +112,7 @@ export async function openMailbox(
     arrivals.emit('mail')
   }
 
-  /** Waits until something is there; an error says what was there instead. */
+  /** Waits until `find` returns something. The error lists the mails that arrived instead. */
   async function waitFor<Found>(
     what: string,
     withinMs: number,
@@ -163,7 +163,7 @@ export async function openMailbox(
   }
 }
 
-/** A mail from its source; the recipient is the envelope's business. */
+/** Parses a mail. The recipient comes from the envelope. */
 export async function parse(source: Buffer | string, to: string): Promise<Mail> {
   const {
     subject = '',

@@ -1,5 +1,5 @@
-/** What a test starts Node with to run sources: what it was started with itself (see .taprc), without tap's own part. */
+/** The arguments with which a test starts Node to run sources: its own arguments (see .taprc), without those of tap. */
 export const NODE_ARGS = process.execArgv.filter((arg) => !arg.includes('@tapjs'))
 
-/** The same for what is built, which needs nothing imported before it. */
+/** The same for built code, which needs no import before it. */
 export const ENGINE_ARGS = NODE_ARGS.filter((arg) => !arg.startsWith('--import'))

@@ -1,9 +1,9 @@
-// Notices as the acts write them, for tests of what becomes of them.
+// Notices in the form in which acts write them, for tests of their delivery.
 import type { Notice, NoticeDetails, NoticeKind } from '../../src/core/mail/notices.ts'
 import type { Database } from '../../src/data/engine/database.ts'
 import { insertNotice } from '../../src/data/trail/outbox.ts'
 
-/** Of every kind one, with what it says. */
+/** The details of one notice of each kind. */
 export const DETAILS: NoticeDetails = {
   two_factor_enabled: { authenticator: 'Phone' },
   two_factor_disabled: {},
@@ -32,18 +32,18 @@ export interface NoticeSettings {
   address?: string | null
 }
 
-/** A notice of a kind, with the details above unless others are given. */
+/** Returns a notice of a kind, with the details above unless others are given. */
 export function noticeOf<Kind extends NoticeKind>(
   kind: Kind,
   settings: NoticeSettings,
   details: NoticeDetails[Kind] = DETAILS[kind]
 ): Notice {
   const given = { recipient: 'ada@example.com', address: '203.0.113.7', ...settings }
-  // Kind and details belong together, which the union can't be told.
+  // Kind and details belong together, but the compiler cannot infer that from the union.
   return { ...given, kind, details } as unknown as Notice
 }
 
-/** Puts notices into the outbox, as the transaction of an act does. */
+/** Writes notices to the outbox, as the transaction of an act does. */
 export async function putIntoOutbox({ prisma }: Database, notices: Notice[]): Promise<void> {
   await Promise.all(notices.map((notice) => prisma.$executeRaw(insertNotice(notice))))
 }

@@ -1,4 +1,4 @@
-// What the tests use of oidc-provider, which has no types of its own.
+// The types of the parts of oidc-provider that the tests use. The package has no types of its own.
 declare module 'oidc-provider' {
   import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 

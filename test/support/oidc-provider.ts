@@ -1,5 +1,5 @@
-// A whole identity provider (oidc-provider), in which people sign in by the code flow with PKCE and nonce, without a
-// browser: its redirects are followed by hand.
+// A complete identity provider (oidc-provider). Users sign in by the code flow with PKCE and nonce, without a browser:
+// this file follows the redirects itself.
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
@@ -22,7 +22,7 @@ const HOUR_EACH = Object.fromEntries(
 export interface OidcProvider {
   issuer: string
   clientId: string
-  /** What the host's front end has in the end, when somebody of that verified address has signed in. */
+  /** Signs in a user with that verified address. Returns what the host's front end receives. */
   signIn(email: string): Promise<{ idToken: string; nonce: string }>
 }
 
@@ -43,7 +43,7 @@ export async function openOidcProvider(t: Test): Promise<OidcProvider> {
       }
     ],
     claims: { openid: ['sub'], email: ['email', 'email_verified'] },
-    // In the ID token itself, as most providers do it.
+    // The claims are in the ID token itself, as with most providers.
     conformIdTokenClaims: false,
     features: { devInteractions: { enabled: false } },
     interactions: { url: (_context: unknown, { uid }: { uid: string }) => `/interaction/${uid}` },
@@ -58,7 +58,7 @@ export async function openOidcProvider(t: Test): Promise<OidcProvider> {
   const answer = provider.callback()
   server.on('request', async (request, response) => {
     if (!request.url?.startsWith('/interaction/')) return answer(request, response)
-    // The person signs in, and lets the client know them.
+    // The user signs in, and consents to the client.
     const { params, grantId } = await provider.interactionDetails(request, response)
     const accountId = createHash('sha256').update(whoSignsIn.toLowerCase()).digest('hex')
     const clientId = String(params['client_id'])
@@ -97,7 +97,7 @@ export async function openOidcProvider(t: Test): Promise<OidcProvider> {
   }
 }
 
-/** A browser without a screen: keeps cookies and follows redirects until one leads to the host. */
+/** Keeps cookies and follows redirects, as a browser does, until one leads to the host. Returns the host's code. */
 async function followToCode(start: string): Promise<string> {
   const cookies = new Map<string, string>()
   let url = start
@@ -109,7 +109,7 @@ async function followToCode(start: string): Promise<string> {
       cookies.set(name, value)
     }
     const location = answer.headers.get('location')
-    if (!location) throw new Error(`${url} answers ${answer.status}: ${await answer.text()}`)
+    if (!location) throw new Error(`${url} returned ${answer.status}: ${await answer.text()}`)
     url = new URL(location, url).href
   }
   const code = new URL(url).searchParams.get('code')

@@ -1,5 +1,5 @@
-// Somebody in a storm, for tests in which replicas die under their requests. They know what was acknowledged to them and
-// what may have happened without an answer, and hold the service to the rules of the contract between the two.
+// A user in a test in which replicas end during requests. The user remembers every acknowledged act, and every act that
+// may have been done without a response, and checks that each response is possible under the rules of the contract.
 import { type TestAccount, verbsBy } from './app.ts'
 import type { Answer, Caller } from './calls.ts'
 import { verdictOf, WRONG_RECOVERY_CODE, wrongCode } from './guesses.ts'
@@ -11,11 +11,11 @@ const BEFORE_LOCK = 10
 const STEP_MS = 30_000
 
 export interface Ledger {
-  /** Acts and refusals that were acknowledged, and must be on record. */
+  /** Acknowledged acts and refusals, which must be audited. */
   acknowledged: { requestId: string; what: string; outcome: 'succeeded' | 'refused' }[]
-  /** Rules that were broken. */
+  /** The broken rules. */
   violations: string[]
-  /** How often each answer was heard; `no answer` where the connection was lost, or 503. */
+  /** How often each verdict was received; `no answer` if the connection was lost, or after a 503. */
   heard: Map<string, number>
 }
 
@@ -26,25 +26,26 @@ export function createLedger(): Ledger {
 interface Token {
   jwt: string
   kind: 'step' | 'access'
-  /** What is known of it: `doubtful` once something was not answered that may have ended it. */
-  state: 'live' | 'doubtful' | 'dead'
+  /** `doubtful` after a request without a response that may have invalidated the token. */
+  state: 'live' | 'doubtful' | 'invalid'
   wrong: number
   wrongRecovery: number
 }
 
-/** Both ends of what is known of a count. */
+/** The bounds of a count that is not known exactly. */
 interface Count {
   atLeast: number
   atMost: number
 }
 
-/** Whether a path may be locked, or the step token's budget spent. */
+/** Returns whether codes may be locked, or the budget of the step token may be spent. */
 function isPerhapsClosed({ atMost }: Count, ofStepToken: number): boolean {
   return atMost >= BEFORE_LOCK || ofStepToken >= PER_STEP_TOKEN
 }
 
 const NONE: Count = { atLeast: 0, atMost: 0 }
 
+/** Creates a user, who does one random act at a time and reports broken rules to the ledger. */
 export async function createPerson(call: Caller, account: TestAccount, ledger: Ledger) {
   const verbs = verbsBy(call)
   const { id } = await verbs.createUser({ account, email: `${crypto.randomUUID()}@example.com` })
@@ -64,14 +65,14 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
   const tokenOf = (kind: Token['kind'], state: Token['state']) =>
     pick(tokens.filter((token) => token.kind === kind && token.state === state))
 
-  /** Null where there was no answer: the act may have been done, or not. */
+  /** Resolves to null without a response: the act may or may not have been done. */
   async function ask(what: string, send: () => Promise<Answer>): Promise<Answer | null> {
     const answer = await send().catch(() => null)
     const isUnknown = answer === null || answer.statusCode === 503
-    const heard = `${what}: ${isUnknown ? 'no answer' : verdictOf(answer)}`
-    ledger.heard.set(heard, (ledger.heard.get(heard) ?? 0) + 1)
+    const result = `${what}: ${isUnknown ? 'no answer' : verdictOf(answer)}`
+    ledger.heard.set(result, (ledger.heard.get(result) ?? 0) + 1)
     if (isUnknown) return null
-    if (answer.statusCode >= 500) broken(heard)
+    if (answer.statusCode >= 500) broken(result)
     const isRecorded = !what.startsWith('read') && [200, 201, 422].includes(answer.statusCode)
     if (isRecorded) {
       const requestId = String(answer.headers['x-request-id'])
@@ -81,8 +82,8 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
     return answer
   }
 
-  function endTokens(state: 'dead' | 'doubtful'): void {
-    for (const token of tokens) if (token.state !== 'dead') token.state = state
+  function endTokens(state: 'invalid' | 'doubtful'): void {
+    for (const token of tokens) if (token.state !== 'invalid') token.state = state
     tokens = tokens.slice(-20)
   }
 
@@ -98,7 +99,7 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
     if (!answer) return null
     const { status, accessToken, stepToken } = answer.json()
     const isLetIn = status === 'authenticated'
-    if (isLetIn && authenticator === 'there') broken('let in without a code')
+    if (isLetIn && authenticator === 'there') broken('signed in without a code')
     if (!isLetIn && authenticator === 'none') broken(`asked for a code after a reset`)
     authenticator = isLetIn ? 'none' : 'there'
     return isLetIn ? keep('access', accessToken) : keep('step', stepToken)
@@ -111,7 +112,7 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
     if (begun?.statusCode !== 201) return
     const { authenticatorId, setupKey } = begun.json()
     secret = setupKey
-    // The oldest code that is taken, so that two more are good at once.
+    // The oldest code that is accepted, so that two more codes are valid now.
     const step = timeStepAt(new Date()) - 1
     const code = codeAt({ secret }, new Date(step * STEP_MS))
     const confirm = () => verbs.confirm(token.jwt, authenticatorId, code)
@@ -127,7 +128,7 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
     doubtfulStep = step
     failures = NONE
     recovery = { good: recoveryCodes, used: [], isDoubtful: false }
-    endTokens('dead')
+    endTokens('invalid')
     keep('access', accessToken)
   }
 
@@ -141,25 +142,25 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
   }
 
   function succeeded(token: Token, answer: Answer): void {
-    token.state = 'dead'
+    token.state = 'invalid'
     failures = NONE
     keep('access', answer.json().accessToken)
   }
 
-  /** What is known after a guess that may have ended a step, or counted as a failure. */
+  /** Records a guess without a response, which may have completed the step or counted as a failure. */
   function doubt(token: Token): void {
     token.state = 'doubtful'
     failures = { atLeast: 0, atMost: failures.atMost + 1 }
   }
 
   function missed(token: Token): void {
-    if (failures.atLeast >= BEFORE_LOCK) broken('a code was judged while the path was locked')
+    if (failures.atLeast >= BEFORE_LOCK) broken('a code was judged despite the lock')
     if (token.wrong >= PER_STEP_TOKEN) broken('a code was judged over the budget of the step token')
     token.wrong += 1
     failures = { atLeast: failures.atLeast + 1, atMost: failures.atMost + 1 }
   }
 
-  /** A right code, from both replicas at once now and then: one of them wins. */
+  /** Sends a right code, and sometimes sends it to both replicas at the same time: only one may accept it. */
   async function rightCode(): Promise<void> {
     const token = tokenOf('step', 'live') ?? (await signIn())
     if (token?.kind !== 'step') return
@@ -178,8 +179,8 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
 
   function judgeRightCode(token: Token, step: number, answers: (Answer | null)[]): void {
     const [good, second] = answers.filter((answer) => answer?.statusCode === 200)
-    if (second) broken('a code was taken twice')
-    if (failures.atLeast >= BEFORE_LOCK && good) broken('a code opened a locked path')
+    if (second) broken('a code was accepted twice')
+    if (failures.atLeast >= BEFORE_LOCK && good) broken('a code passed the lock')
     if (good) {
       taken = [...taken, step]
       succeeded(token, good)
@@ -198,7 +199,7 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
     if (token?.kind !== 'step') return
     const answer = await ask(what, () => verbs.verify(token.jwt, code))
     if (!answer) doubt(token)
-    else if (answer.statusCode === 200) broken(`${what} was taken`)
+    else if (answer.statusCode === 200) broken(`${what} was accepted`)
     else if (answer.statusCode === 422) missed(token)
   }
 
@@ -224,7 +225,7 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
       recoveryFailures = { ...recoveryFailures, atLeast: 0 }
       doubt(token)
     } else if (answer.statusCode === 200) {
-      if (recoveryFailures.atLeast >= BEFORE_LOCK) broken('a recovery code opened a locked path')
+      if (recoveryFailures.atLeast >= BEFORE_LOCK) broken('a recovery code passed the lock')
       recovery.used.push(recoveryCode)
       recoveryFailures = NONE
       succeeded(token, answer)
@@ -236,10 +237,10 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
     if (!token) return
     const recoveryCode = pick(recovery.used) ?? WRONG_RECOVERY_CODE
     const answer = await ask('used recovery code', () => verbs.recover(token.jwt, recoveryCode))
-    if (answer?.statusCode === 200) broken('a recovery code was taken twice')
+    if (answer?.statusCode === 200) broken('a recovery code was accepted twice')
     if (answer && answer.statusCode !== 422) return
     const { atLeast, atMost } = recoveryFailures
-    if (answer && atLeast >= BEFORE_LOCK) broken('a recovery code was judged on a locked path')
+    if (answer && atLeast >= BEFORE_LOCK) broken('a recovery code was judged despite the lock')
     recoveryFailures = { atLeast: answer ? atLeast + 1 : atLeast, atMost: atMost + 1 }
     token.wrongRecovery += 1
   }
@@ -258,25 +259,25 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
       recovery = { good: [], used: [], isDoubtful: false }
       failures = NONE
       recoveryFailures = NONE
-      endTokens('dead')
+      endTokens('invalid')
     } else broken(`reset: ${verdictOf(answer)}`)
   }
 
   async function oldTokens(): Promise<void> {
-    const step = tokenOf('step', 'dead')
+    const step = tokenOf('step', 'invalid')
     if (step) {
-      const answer = await ask('read: dead step token', () => verbs.verify(step.jwt, '000000'))
-      if (answer && answer.statusCode !== 401) broken(`dead step token: ${verdictOf(answer)}`)
+      const answer = await ask('read: invalid step token', () => verbs.verify(step.jwt, '000000'))
+      if (answer && answer.statusCode !== 401) broken(`invalid step token: ${verdictOf(answer)}`)
     }
-    const token = tokenOf('access', 'dead')?.jwt
+    const token = tokenOf('access', 'invalid')?.jwt
     if (!token) return
-    const me = await ask('read: dead access token', () =>
+    const me = await ask('read: invalid access token', () =>
       call('GET', '/v1/users/me', { as: token })
     )
-    if (me && me.statusCode !== 401) broken(`dead access token: ${verdictOf(me)}`)
+    if (me && me.statusCode !== 401) broken(`invalid access token: ${verdictOf(me)}`)
     const send = () => call('POST', '/v1/introspect', { as, body: { token } })
     const introspected = await ask('read: introspect', send)
-    if (introspected && introspected.json().active !== false) broken('a dead token is active')
+    if (introspected && introspected.json().active !== false) broken('an invalid token is active')
   }
 
   async function liveToken(): Promise<void> {
@@ -294,13 +295,13 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
 
   return {
     id,
-    /** Does the next thing. */
+    /** Does the next act. */
     async act(): Promise<void> {
       if (authenticator === 'none') await enroll()
       else if (authenticator === 'doubtful') await signIn()
       else await pick(ACTS)?.()
     },
-    /** What must be in the database at the end. */
+    /** Returns what the database must contain at the end. */
     known: () => ({
       isEnrolled: authenticator === 'doubtful' ? null : authenticator === 'there',
       failures,

@@ -20,12 +20,12 @@ const binaries = existsSync(VERSIONS)
       .at(-1)
   : undefined
 
-/** The same for one that is asked for by name. */
+/** Options of a test that is started on its own: it needs only the binaries, and no database server of the suite. */
 export const WITH_POSTGRESQL_BINARIES = {
   skip: binaries ? false : `needs PostgreSQL's binaries in ${VERSIONS}`
 }
 
-/** Options of a test that stops and kills a PostgreSQL of its own; it runs where the suite has a server, too. */
+/** Options of a test that stops a PostgreSQL server of its own. It also needs the database server of the suite. */
 export const WITH_POSTGRESQL_SERVER = ON_SERVER.skip ? ON_SERVER : WITH_POSTGRESQL_BINARIES
 
 // PostgreSQL refuses to run as root.
@@ -36,7 +36,7 @@ function idOf(...args: string[]): number {
   return Number(spawnSync('id', args, { encoding: 'utf8' }).stdout)
 }
 
-// Nothing here outlives the test, so nothing has to reach a disk; and few connections are soon used up.
+// No data outlives the test, so no data has to reach a disk. A test can soon use up a few connections.
 const SETTINGS = {
   listen_addresses: '127.0.0.1',
   unix_socket_directories: '',
@@ -47,31 +47,31 @@ const SETTINGS = {
   max_connections: '30'
 }
 
-/** By which a server's own clients are told from the service's. */
+/** The application name of the test's own clients, which distinguishes them from clients of the service. */
 const OWN_NAME = 'test'
 
 export interface PostgresqlServer {
   url: string
   port: number
-  /** Alive, and answers nothing: all of its processes stand still. */
+  /** Suspends all processes of the server: connections stay open, without responses. */
   freeze(): void
   thaw(): void
-  /** As the loss of power: no connection is told goodbye, and the next start recovers from the log. */
+  /** Ends the server like a power failure: it closes no session, and the next start recovers from the log. */
   kill(): Promise<void>
-  /** Resolves when it takes connections. */
+  /** Resolves when the server accepts connections. */
   start(): Promise<void>
-  /** One statement by a client of the test's own, to which no default transaction mode applies. */
+  /** Runs one statement as a client of the test's own, which ignores `default_transaction_read_only`. */
   query(sql: string): Promise<pg.QueryResult>
-  /** Changes a setting for all sessions, those that there are included. */
+  /** Changes a setting for all sessions, including the open ones. */
   set(name: string, value: string): Promise<void>
-  /** Takes every connection that the server has, whoever had them before. */
+  /** Takes every connection of the server, and ends the sessions of other clients for it. */
   occupy(): Promise<void>
   vacate(): Promise<void>
-  /** A server beside it that follows it, synchronously where `synchronous_standby_names` says so. */
+  /** Starts a standby that replicates this server, synchronously if `synchronous_standby_names` says so. */
   createStandby(t: Test): Promise<PostgresqlServer>
 }
 
-/** A PostgreSQL of this test's own, which it may freeze and kill; started, and empty. */
+/** Starts an empty PostgreSQL server for this test, which the test may freeze and stop. */
 export async function createPostgresqlServer(t: Test): Promise<PostgresqlServer> {
   const data = await ownFolder(t)
   await run('initdb', '--no-sync', '-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8')
@@ -85,7 +85,7 @@ async function serverOf(t: Test, data: string): Promise<PostgresqlServer> {
   const url = `postgresql://postgres@127.0.0.1:${port}/postgres`
   let postmaster: ChildProcess | undefined
 
-  /** Every process of the server. The first stands still meanwhile, so that it makes no more of them. */
+  /** Signals every process of the server. Suspends the first process before, so that it starts no others. */
   function signal(name: NodeJS.Signals): void {
     postmaster?.kill('SIGSTOP')
     const { stdout } = spawnSync('pgrep', ['-P', String(postmaster?.pid)], { encoding: 'utf8' })
@@ -195,7 +195,7 @@ async function run(name: string, ...args: string[]): Promise<void> {
   await promisify(execFile)(binary(name), args, { ...owner, cwd: tmpdir() })
 }
 
-/** Nobody else's, which is what PostgreSQL asks of its folder. */
+/** Creates a folder that only its owner can open, as PostgreSQL requires. */
 async function ownFolder(t: Test): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'twostep-postgresql-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))

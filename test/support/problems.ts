@@ -4,7 +4,7 @@ import type { Answer } from './calls.ts'
 const MEMBERS = ['type', 'title', 'status', 'detail', 'code', 'requestId'] as const
 
 /**
- * Asserts that an answer is the problem of that status and code, in the form and with the headers
+ * Asserts that a response is the problem of that status and code, in the form and with the headers
  * that the contract gives every problem. Returns the document.
  */
 export function isProblem(
@@ -40,7 +40,7 @@ export function isProblem(
   return document
 }
 
-/** The members of `errors` that a 400 points at. */
+/** Returns the pointers of `errors` in a 400. */
 export function pointersOf(document: Record<string, unknown>): string[] {
   const { errors } = document as { errors?: { pointer: string }[] }
   return (errors ?? []).map(({ pointer }) => pointer)
@@ -56,7 +56,7 @@ function readDocument({ body }: Pick<Answer, 'body'>): Record<string, unknown> {
 
 const PER_REQUEST_HEADERS = /^(x-request-id|date|ratelimit-.*)$/
 
-/** All of an answer that must not tell two refusals apart: everything but the request's own id and count. */
+/** Returns everything in a response that could distinguish two refusals: all except the request's own id and counts. */
 export function tellTales({ statusCode, headers, body }: Answer) {
   const { requestId } = readDocument({ body })
   const kept = Object.entries(headers).filter(([name]) => !PER_REQUEST_HEADERS.test(name))

@@ -1,10 +1,10 @@
-// What starts in a process of its own: servers, which take a while to be ready, and commands, which end.
+// Separate processes: servers, which take a while to become ready, and commands, which end.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** A port that nobody listens on just now. */
+/** Returns a port on which no server listens at the moment. */
 export async function freePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1')
   await once(probe, 'listening')
@@ -14,7 +14,7 @@ export async function freePort(): Promise<number> {
   return typeof address === 'object' && address ? address.port : 0
 }
 
-/** Resolves when the server says that it is ready. Throws when it has ended, or takes too long. */
+/** Resolves when the server reports ready. Throws if it has ended, or takes too long. */
 export async function isReady(
   url: string,
   child: ChildProcess,
@@ -27,22 +27,22 @@ export async function isReady(
     if (answer?.ok) return
     await sleep(everyMs)
   }
-  throw new Error('the server did not get ready')
+  throw new Error('the server did not become ready')
 }
 
-/** Runs a file to its end. Answers its exit code and what it said. */
+/** Runs a file to its end. Returns its exit code and its output. */
 export async function runToEnd(file: string, args: string[], env: NodeJS.ProcessEnv) {
   const child = spawn(process.execPath, [file, ...args], {
     env: { PATH: process.env['PATH'], ...env },
     stdio: ['ignore', 'pipe', 'pipe']
   })
-  const heard = { out: '', err: '' }
+  const output = { out: '', err: '' }
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    heard.out += text
+    output.out += text
   })
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    heard.err += text
+    output.err += text
   })
   const [code] = await once(child, 'close')
-  return { code, ...heard }
+  return { code, ...output }
 }

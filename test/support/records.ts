@@ -1,10 +1,10 @@
 import type { NoticeKind } from '../../src/core/mail/notices.ts'
 import type { TestApp } from './app.ts'
 
-/** An environment in which every mail waits in the outbox, since nobody listens there: for whoever looks into it. */
+/** An environment for tests that read the outbox: every mail waits there, because no mail server listens. */
 export const MAIL_WAITS = { SMTP_URL: 'smtp://127.0.0.1:1' }
 
-/** What the audit trail has about a user, the newest last, in the form that tests compare. */
+/** Returns the audit events about a user, the newest last, in the form that tests compare. */
 export async function eventsAbout({ database: { prisma } }: TestApp, userId: string) {
   const rows = await prisma.auditEvent.findMany({ where: { userId }, orderBy: { id: 'asc' } })
   return rows.map(({ type, outcome, reason, actorKind, actorId, credential, ticket, details }) => ({
@@ -17,7 +17,7 @@ export async function eventsAbout({ database: { prisma } }: TestApp, userId: str
   }))
 }
 
-/** Acts in few words: `user.reset succeeded`, `user.reset refused: limited-access`. */
+/** Returns acts as short texts: `user.reset succeeded`, `user.reset refused: limited-access`. */
 export async function actsOn(service: TestApp, userId: string, type?: string): Promise<string[]> {
   const events = await eventsAbout(service, userId)
   return events
@@ -27,7 +27,7 @@ export async function actsOn(service: TestApp, userId: string, type?: string): P
     )
 }
 
-/** The mails that wait for an address, of some kinds or of all: what they say, and from where it happened. */
+/** Returns the waiting mails to a recipient, of some kinds or of all, with their details and the client's address. */
 export async function mailsTo(
   { database: { prisma } }: TestApp,
   recipient: string,

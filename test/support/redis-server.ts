@@ -5,24 +5,24 @@ import type { Test } from 'tap'
 import { freePort } from './processes.ts'
 import { killed } from './server.ts'
 
-/** Options of a test that stops and kills a Redis of its own. */
+/** Options of a test that stops a Redis server of its own. */
 export const WITH_REDIS_SERVER = {
   skip: spawnSync('redis-server', ['--version']).status === 0 ? false : 'needs redis-server'
 }
 
 export interface RedisServer {
   url: string
-  /** Alive, and answers nothing, as a machine that swaps or a network that drops packets. */
+  /** Suspends the process: it sends no responses, like a machine that swaps or a network that drops packets. */
   freeze(): void
   thaw(): void
   kill(): Promise<void>
-  /** Empty, on the same port. */
+  /** Starts without data, on the same port. */
   start(): Promise<void>
-  /** One command by a client of the test's own. */
+  /** Runs one command as a client of the test's own. */
   command(...command: [string, ...string[]]): Promise<unknown>
 }
 
-/** A Redis of this test's own, which it may freeze and kill. */
+/** Creates a Redis server for this test, which the test may start, freeze and stop. */
 export async function createRedisServer(t: Test): Promise<RedisServer> {
   const port = await freePort()
   const url = `redis://127.0.0.1:${port}`

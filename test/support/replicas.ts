@@ -8,7 +8,7 @@ import {
   type TestApp
 } from './app.ts'
 
-/** Applications that share one database and one time; `of(n)` is where the n-th request goes. */
+/** Applications that share one database and one clock. The n-th request goes to `of(n)`. */
 export interface Replicas {
   first: TestApp
   of(request: number): TestApp
@@ -22,7 +22,7 @@ const SHARE = process.env['TEST_ROUNDS'] === 'all' ? 1 : 1 / 4
 
 /**
  * Runs races on two replicas with a database server between them. Without a server, it runs half as many rounds in one
- * process on the embedded database, which is what a development start and the smallest deployment are.
+ * process on the embedded database, as in development and in the smallest deployment.
  */
 export function race(
   t: Test,
@@ -40,7 +40,7 @@ export function race(
   })
 }
 
-/** So many calls at once, each with its number. */
+/** Makes `count` calls at the same time, each with its number. */
 export function atOnce<Result>(
   count: number,
   call: (index: number) => Promise<Result>

@@ -8,7 +8,7 @@ import { Transform } from 'node:stream'
 const POINT = /^(not ok|ok) \d+ - (.*?)(?: # time=([\d.]+)ms)?(?: \{)?$/
 const TOTALS = /^# \{ total: \d+(?:, pass: (\d+))?(?:, fail: (\d+))?/
 const DIRECTIVE = / # (SKIP|TODO)\b/i
-// TAP's own furniture: plans, versions, pragmas, times, the braces of a buffered subtest.
+// Lines without a result: plans, versions, pragmas, times, the braces of a buffered subtest.
 const FURNITURE = /^(\d+\.\.\d+( #.*)?|TAP version \d+|pragma .*|# time=.*|\{|\})?$/
 
 export default class Reporter extends Transform {

@@ -1,9 +1,9 @@
-// The tests' own generator is itself tested, against RFC 6238 appendix B and RFC 4648 §10.
+// Tests the tests' own code generator against RFC 6238 appendix B and RFC 4648 §10.
 import t from 'tap'
 import { type Authenticator, codeAt, decodeBase32, timeStepAt } from './rfc6238.ts'
 
 // The ASCII seeds of appendix B in base32. The RFC's table uses a longer seed for each longer hash
-// (erratum 2866), which the text does not say.
+// (erratum 2866), but the RFC's text does not mention that.
 const SHA1 = 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ'
 const SHA256 = `${SHA1}GEZDGNBVGY3TQOJQGEZA`
 const SHA512 = `${SHA1.repeat(3)}GEZDGNA`
@@ -30,7 +30,7 @@ t.test('the seeds are those of appendix B', async (t) => {
 })
 
 for (const [seconds, sha1, sha256, sha512] of APPENDIX_B) {
-  t.test(`appendix B at ${seconds} s`, async (t) => {
+  t.test(`the codes at ${seconds} s are those of appendix B`, async (t) => {
     t.equal(eightDigitsAt({ secret: SHA1 }, seconds), sha1)
     t.equal(eightDigitsAt({ secret: SHA256, algorithm: 'SHA256' }, seconds), sha256)
     t.equal(eightDigitsAt({ secret: SHA512, algorithm: 'SHA512' }, seconds), sha512)

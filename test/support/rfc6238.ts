@@ -1,6 +1,6 @@
 /**
- * RFC 6238 written a second time, from the RFC and on node:crypto alone, so that a mistake in the
- * library which the service uses can't confirm itself in the tests.
+ * A second implementation of RFC 6238, from the RFC and with node:crypto only. A mistake in the library
+ * that the service uses can therefore not confirm itself in the tests.
  */
 import { createHmac } from 'node:crypto'
 
@@ -14,7 +14,7 @@ export interface Authenticator {
 
 const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
 
-/** The bytes of a base32 text; throws at a character that is not in its alphabet. */
+/** Decodes a base32 text. Throws at a character that is not in the alphabet. */
 export function decodeBase32(text: string): Buffer {
   const bytes: number[] = []
   let pending = 0
@@ -33,12 +33,12 @@ export function decodeBase32(text: string): Buffer {
   return Buffer.from(bytes)
 }
 
-/** The RFC 6238 §4.2 counter T at an instant, with T0 = 0. */
+/** Returns the counter T of RFC 6238 §4.2 at an instant, with T0 = 0. */
 export function timeStepAt(at: Date, periodSeconds = 30): number {
   return Math.floor(at.getTime() / 1000 / periodSeconds)
 }
 
-/** The code that an authenticator app shows at an instant (RFC 6238 §4.2, RFC 4226 §5.3). */
+/** Returns the code that an authenticator app shows at an instant (RFC 6238 §4.2, RFC 4226 §5.3). */
 export function codeAt(
   { secret, algorithm = 'SHA1', digits = 6, periodSeconds = 30 }: Authenticator,
   at: Date

@@ -1,9 +1,9 @@
-// Users as rows: through the front door so many would take seconds, and some states minutes of the clock.
+// Inserts users as rows. Over the API, so many users would take seconds, and some states need minutes of the clock.
 import { v7 as uuidv7 } from 'uuid'
 import type { Database } from '../../src/data/engine/database.ts'
 import type { TestAccount } from './app.ts'
 
-/** The ids of as many new users, oldest first. */
+/** Inserts `count` users and returns their ids, oldest first. */
 export function insertUsers(
   database: Database,
   account: TestAccount,
@@ -28,12 +28,12 @@ async function insertLocked(
       ...{ createdAt: new Date(), codeLockedUntil, codeDisabledAt }
     }
   })
-  // Youngest first, so that the order in which rows happen to lie is not the one of the roster.
+  // Youngest first, so that the physical order of the rows differs from the order of the roster.
   await prisma.user.createMany({ data: data.toReversed() })
   return data.map(({ id }) => id)
 }
 
-/** One user for every combination of what the two-factor state is made of, with what is to be said of each. */
+/** Inserts a user for every combination of the facts that two-factor state depends on. Returns each expected state. */
 export async function insertEveryState(database: Database, account: TestAccount, now: Date) {
   const { prisma } = database
   const states = everyState(now)

@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util'
 
 const WORKERS = ['one', 'two'].map((name) => `test/support/workers/${name}.ts`)
 /** The folders whose tests start no other process, and so need no build. */
-const FAST = ['audit', 'core', 'crypto', 'plugins', 'routes', 'settings', 'sso']
+const FAST = ['audit', 'core', 'crypto', 'routes', 'settings', 'sso']
 /** Files that run in a process of their own, because they look at the state of the process. */
 const ALONE = [
   // Which packages are loaded.
@@ -44,7 +44,7 @@ const args = ['run', ...(values.coverage ? [] : ['--disable-coverage'])]
 // A worker sets a time limit for each file, not for all of them together.
 const tests = files.length > 0 ? ['--timeout=36000', ...WORKERS, ...alone] : alone
 const tap = spawn('node_modules/.bin/tap', [...args, ...tests], {
-  // In a process group of its own, so that Ctrl-C reaches this process alone.
+  // In a process group of its own, so that Ctrl-C reaches only this process.
   detached: true,
   stdio: ['ignore', 'inherit', 'inherit'],
   env: {
@@ -61,7 +61,7 @@ tap.on('exit', (status, signal) => {
   process.exitCode = status || (signal || unfinished.length > 0 ? 1 : 0)
 })
 
-/** Ends the run and everything that it started, without a word from any of them. */
+/** Ends the run and every process that it started, without further output from them. */
 function stop() {
   process.kill(-tap.pid, 'SIGKILL')
   print('\nstopped')

@@ -8,7 +8,7 @@ export interface Sample {
   value: number
 }
 
-/** What `GET /metrics` tells, line by line. */
+/** Returns the samples of `GET /metrics`, in the order of their lines. */
 export async function scrape(port: number): Promise<Sample[]> {
   const answer = await fetch(`http://127.0.0.1:${port}/metrics`)
   return samplesOf(await answer.text())
@@ -29,7 +29,7 @@ function samplesOf(text: string): Sample[] {
   })
 }
 
-/** The service with its metrics, and a way to ask for one of them; undefined while it has none with these labels. */
+/** Starts the service with its metrics. `metric` returns the value of one, or undefined if none has these labels. */
 export async function startCountingApp(t: Test, { env, ...settings }: AppSettings = {}) {
   const port = await freePort()
   const service = await startApp(t, { ...settings, env: { ...env, METRICS_PORT: String(port) } })

@@ -15,15 +15,15 @@ const READY_WITHIN_MS = 10 * 60_000
 
 export interface Server {
   url: string
-  /** All that it has written so far: its log, and what it says to the terminal. */
+  /** Returns everything that it has written so far: its log and its messages to the terminal. */
   output(): string
-  /** `kill -9`, and wait until it is gone. */
+  /** Sends SIGKILL and waits for the exit. */
   kill(): Promise<void>
-  /** `SIGTERM`, and wait until it is gone. Returns its exit code. */
+  /** Sends SIGTERM and waits for the exit. Returns the exit code. */
   stop(): Promise<number | null>
 }
 
-/** The built service in a process of its own, ready to serve; killed with the test at the latest. */
+/** Starts the built service in a separate process and resolves when it is ready. It ends with the test, or before. */
 export async function startServer(
   t: Test,
   env: NodeJS.ProcessEnv,
@@ -32,7 +32,7 @@ export async function startServer(
   return (await beginServer(t, env, entry)).untilReady()
 }
 
-/** The same, for a test that looks on before it is ready. */
+/** Starts the service like `startServer`, for a test that reads its output before it is ready. */
 export async function beginServer(t: Test, env: NodeJS.ProcessEnv, entry: string = ENTRY) {
   const port = await freePort()
   const { child, output } = await launch(t, { ...env, PORT: String(port) }, entry)
@@ -54,7 +54,7 @@ export async function beginServer(t: Test, env: NodeJS.ProcessEnv, entry: string
   return { output, untilReady }
 }
 
-/** Starts the service where it must not start. Returns its exit code and what it said. */
+/** Starts the service with an environment that it must refuse. Returns its exit code and its output. */
 export async function failToStart(t: Test, env: NodeJS.ProcessEnv) {
   const { child, output } = await launch(t, env, ENTRY)
   if (child.exitCode === null) await once(child, 'close')
@@ -65,7 +65,7 @@ async function launch(t: Test, env: NodeJS.ProcessEnv, entry: string) {
   await access(entry).catch(() => {
     throw new Error(`${entry} is missing: npm run build`)
   })
-  // Where it keeps what it has no other place for, as mails beside a database server.
+  // The service keeps files without a configured place here, such as mails if the database is a server.
   const cwd = await mkdtemp(join(tmpdir(), 'twostep-'))
   t.teardown(() => rm(cwd, { recursive: true, force: true }))
   const child = spawn(process.execPath, [...ENGINE_ARGS, entry], {
@@ -74,13 +74,13 @@ async function launch(t: Test, env: NodeJS.ProcessEnv, entry: string) {
     stdio: ['ignore', 'pipe', 'pipe']
   })
   t.teardown(() => killed(child))
-  const heard: Buffer[] = []
-  child.stdout.on('data', (part) => heard.push(part))
-  child.stderr.on('data', (part) => heard.push(part))
-  return { child, output: () => Buffer.concat(heard).toString() }
+  const parts: Buffer[] = []
+  child.stdout.on('data', (part) => parts.push(part))
+  child.stderr.on('data', (part) => parts.push(part))
+  return { child, output: () => Buffer.concat(parts).toString() }
 }
 
-/** Ends a process at once, and waits until it is gone. */
+/** Sends SIGKILL to a process and waits for its exit. */
 export async function killed(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const gone = once(child, 'exit')

@@ -4,15 +4,15 @@ import type { Test } from 'tap'
 
 export interface TcpProxy {
   port: number
-  /** Delays everything that passes from now on, each way. */
+  /** Delays all data that passes from now on, in both directions. */
   delayBy(ms: number): void
-  /** Leads new connections there; those that are open stay where they are. */
+  /** Connects new clients to this port. Open connections do not change. */
   leadTo(port: number): void
-  /** Cuts every connection that is open. */
+  /** Resets every open connection. */
   cut(): void
 }
 
-/** A way to a server that the test can make longer, lead elsewhere, or cut. */
+/** Opens a proxy to a server. The test can delay the data, redirect new connections, and reset open ones. */
 export async function createTcpProxy(t: Test, towards: number): Promise<TcpProxy> {
   let target = towards
   let delayMs = 0

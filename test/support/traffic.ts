@@ -1,5 +1,5 @@
-// Mixed traffic for a fault: one request of each main route, by people who are ready for it, and what each may come to
-// when the fault is over.
+// Mixed traffic for a fault: one request to each main route, by users who are prepared for it, and the verdict on each
+// request when it is repeated after the fault.
 import type { TestApp } from './app.ts'
 import type { Answer } from './calls.ts'
 import { verdictOf } from './guesses.ts'
@@ -7,13 +7,13 @@ import { verdictOf } from './guesses.ts'
 export interface TrafficRequest {
   name: string
   send(): Promise<Answer>
-  /** What it answers once it was done: an act that is acknowledged must not be done again, nor be forgotten. */
+  /** The verdict on the repeated request: an acknowledged act must not be lost, and must not be done again. */
   afterwards: string
-  /** Whether it is on record, by its request id, once it was acknowledged. */
+  /** Whether the acknowledged request is audited under its request id. */
   isAct: boolean
 }
 
-/** An account with its people, from which each round of traffic is made. */
+/** Creates an account with users, who send each round of traffic. */
 export async function createTraffic(app: TestApp) {
   const { assertedToken, call, clock, confirm, createUser, enroll, enrolledUser, login, verify } =
     app
@@ -23,17 +23,17 @@ export async function createTraffic(app: TestApp) {
   const as = account.apiKey
 
   let accessToken = await admin.accessToken()
-  /** Lets time pass, which makes what was prepared before worthless. */
+  /** Moves the clock on. Requests that were prepared earlier become invalid. */
   async function renew(): Promise<void> {
     clock.advance({ minutes: 2 })
     accessToken = await admin.accessToken()
   }
 
-  /** Requests that are good now, each by somebody else. */
+  /** Prepares requests that are valid now, each by a different user. */
   async function prepare(): Promise<TrafficRequest[]> {
     const [guesser, lost] = [await enrolledUser({ account }), await enrolledUser({ account })]
     const [stepToken, code] = [await guesser.stepToken(), guesser.codeAt(clock.now())]
-    // Whose policy nobody else changes meanwhile.
+    // No other request changes the policy of this account.
     const other = await app.createAccount()
     const [beginner, newcomer] = [await createUser({ account }), await createUser({ account })]
     const begun = await assertedToken(beginner)
@@ -51,7 +51,7 @@ export async function createTraffic(app: TestApp) {
       {
         name: 'verify',
         send: () => verify(stepToken, code),
-        // Its step token is used up; where the answer was lost, the code is as well.
+        // The step token is used up. If the response was lost, the code is used up, too.
         afterwards: '401 invalid-credential',
         isAct: true
       },
@@ -59,7 +59,7 @@ export async function createTraffic(app: TestApp) {
       {
         name: 'confirm',
         send: () => confirm(begun, authenticatorId, firstCode),
-        // The token of before is of an epoch that is over.
+        // The confirmation has ended the epoch of the token.
         afterwards: '401 invalid-credential',
         isAct: true
       },
@@ -103,7 +103,7 @@ export interface Sent {
   tookMs: number
 }
 
-/** Sends all at once, and times each. */
+/** Sends all requests at the same time, and measures the time of each. */
 export function sendAll(requests: readonly TrafficRequest[]): Promise<Sent[]> {
   return Promise.all(
     requests.map(async (request) => {

@@ -1,6 +1,6 @@
 import type { TestApp, TestUser } from './app.ts'
 
-/** How many rows a user's two-factor has. */
+/** Returns the number of rows in each table of a user's two-factor. */
 export async function rowsOf({ database: { prisma } }: TestApp, { id: userId }: TestUser) {
   const where = { userId }
   return {

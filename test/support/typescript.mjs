@@ -1,5 +1,5 @@
-// How tests read TypeScript: each file is compiled by TypeScript once, and kept by what it was made from. To compile
-// the whole service anew in every test process took more time than most of the tests.
+// How tests read TypeScript: TypeScript compiles each file once, and the result is cached by a hash of its inputs. To
+// compile the whole service again in every test process took more time than most of the tests.
 import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
@@ -10,17 +10,17 @@ import { isMainThread } from 'node:worker_threads'
 const require = createRequire(import.meta.url)
 const root = new URL('../../', import.meta.url)
 const packages = new URL('node_modules/', root)
-// Beside what npm installed, like the database's template: ignored by git, and gone with the next `npm ci`.
+// Next to the installed packages, like the database's template: ignored by git, and deleted by the next `npm ci`.
 const cache = new URL('.cache/twostep/compiled/', packages)
 const { compilerOptions } = JSON.parse(readFileSync(new URL('tsconfig.json', root), 'utf8'))
 const options = {
   ...compilerOptions,
   module: 'esnext',
-  // Imports go on naming the source, which is what is loaded.
+  // Imports keep the name of the source file, which these hooks load.
   rewriteRelativeImportExtensions: false,
   inlineSourceMap: true
 }
-/** What the URL of a test file ends in that runs in a worker. */
+/** The end of the URL of a test file that runs in a worker. */
 const SHARED = '.test.ts?shared'
 const fileTest = new URL('workers/file-test.mjs', import.meta.url)
 const { version } = require('typescript/package.json')
@@ -43,7 +43,8 @@ export async function load(url, context, nextLoad) {
   return { format: 'module', source: await compiled(url, String(source)), shortCircuit: true }
 }
 
-// As Node would, but past tap's recorder, which looks at every line of every package for nothing: only src is counted.
+// Loads a package as Node does, but bypasses tap's recorder. The recorder would read every line of every package,
+// although only src is counted.
 async function loadPackage(url, context, nextLoad) {
   const { format } = context
   if (format === 'commonjs') return { format, source: null, shortCircuit: true }

@@ -88,7 +88,7 @@ async function openStage(t: Test) {
       await prompted(1)
       input.end()
     },
-    /** Returns the code that the app shows in so many milliseconds. */
+    /** Returns the code that the app shows after this number of milliseconds. */
     codeIn: (ms: number) => codeAt({ secret: secret() }, new Date(clock.now().getTime() + ms))
   }
 }

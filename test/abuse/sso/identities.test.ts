@@ -1,4 +1,4 @@
-// S18: how an ID token leads to a user, once by the verified e-mail address and then by the subject.
+// S18: how an ID token identifies a user: the first time by the verified e-mail address, later by the subject.
 import t from 'tap'
 import { signEvent } from '../../../src/core/audit/events.ts'
 import { createSsoIdentities } from '../../../src/data/sign-in/sso-identities.ts'
@@ -50,7 +50,7 @@ t.test(
 )
 
 t.test(
-  '200: a sign-in of this moment is fresh, and no sign-in time is in the future or after the token',
+  '200: a sign-in at the current time is fresh, and no sign-in time is in the future or after the token',
   ON_SERVER,
   async (t) => {
     const user = await enrolledUser({ account, email: 'fresh@example.com' })
@@ -91,14 +91,18 @@ t.test(
   }
 )
 
-t.test('401: another subject with the e-mail address of a linked user', ON_SERVER, async (t) => {
-  const user = await createUser({ account, email: 'margaret@example.com' })
-  const claims = { email: user.email, email_verified: true }
-  const own = await provider.idToken(clock.now(), { ...claims, sub: 'margaret' })
-  t.equal((await bySso(own)).statusCode, 200)
-  const other = await provider.idToken(clock.now(), { ...claims, sub: 'not-margaret' })
-  await isRefused(t, await bySso(other), 'used_or_linked_otherwise')
-})
+t.test(
+  '401: another subject with the e-mail address of a linked user is rejected',
+  ON_SERVER,
+  async (t) => {
+    const user = await createUser({ account, email: 'margaret@example.com' })
+    const claims = { email: user.email, email_verified: true }
+    const own = await provider.idToken(clock.now(), { ...claims, sub: 'margaret' })
+    t.equal((await bySso(own)).statusCode, 200)
+    const other = await provider.idToken(clock.now(), { ...claims, sub: 'not-margaret' })
+    await isRefused(t, await bySso(other), 'used_or_linked_otherwise')
+  }
+)
 
 t.test(
   '200: a link belongs to one client, and the next client links the user again',
@@ -145,7 +149,7 @@ t.test(
 )
 
 t.test(
-  '401: a sign-in that an admin’s change overtakes while the keys are loaded',
+  '401: a sign-in is rejected if the policy or the user changes while the keys are loaded',
   ON_SERVER,
   async (t) => {
     type Change = (of: TestAccount, user: TestUser) => Promise<unknown>

@@ -31,7 +31,7 @@ t.test(
 )
 
 t.test(
-  '200: an assertion of single sign-on from a back end counts as a second factor of this moment',
+  '200: an assertion of single sign-on from a back end counts as a fresh second factor',
   ON_SERVER,
   async (t) => {
     const user = await enrolledUser({ account })
@@ -47,7 +47,7 @@ t.test(
 )
 
 t.test(
-  '403: password and code, while the account requires single sign-on, also for a started sign-in',
+  '403: an account that requires single sign-on rejects passwords and codes, also of a started sign-in',
   ON_SERVER,
   async (t) => {
     const strict = await createAccount()

@@ -51,7 +51,7 @@ t.test('401: forged key ids cause one load of the keys in ten seconds', ON_SERVE
 })
 
 t.test(
-  '503: an unknown key while the provider is down; known keys are still accepted',
+  '503: an unknown key cannot be loaded while the provider is down, and known keys are still accepted',
   ON_SERVER,
   async (t) => {
     await provider.stop()
@@ -72,7 +72,7 @@ t.test(
 )
 
 t.test(
-  '503: a provider’s wrong response, which is bounded in size and time and never followed',
+  '503: a provider’s wrong response is rejected; size and time are limited, and redirects are not followed',
   ON_SERVER,
   async (t) => {
     const reachable = { issuer: provider.url, jwks_uri: `${elsewhere.url}/keys` }

@@ -11,7 +11,7 @@ import {
 import { isProblem } from '../../support/problems.ts'
 import { MAIL_WAITS } from '../../support/records.ts'
 
-/** Starts it all. A sign-in needs the provider's keys, which the service then keeps for ten minutes. */
+/** Starts all of them. A sign-in needs the keys of the provider, which the service then keeps for ten minutes. */
 export async function startSsoApp(t: Test) {
   const provider = await openIdentityProvider(t)
   /** A server that no policy names. If the service requests anything there, a token has caused it. */

@@ -13,7 +13,7 @@ const { isRefused, provider, seconds, ssoAccount, untilKeysMayLoad } = sso
 
 // This sign-in also loads the provider's keys. The next tests expect that no further request is needed.
 t.test(
-  '200: a token for several clients whose azp is the account’s client',
+  '200: a token for several clients is accepted if its azp is the account’s client',
   ON_SERVER,
   async (t) => {
     const shared = { aud: ['other', CLIENT_ID], azp: CLIENT_ID }
@@ -50,7 +50,7 @@ const FLAWS: [title: string, claims: () => Record<string, unknown>, why: string]
 ]
 
 t.test(
-  '401: an ID token with wrong claims, without a request to the provider',
+  '401: an ID token with wrong claims is rejected without a request to the provider',
   ON_SERVER,
   async (t) => {
     const requestsBefore = provider.asked.length
@@ -80,7 +80,7 @@ t.test(
   }
 )
 
-t.test('401: a signature by another key, with any header', ON_SERVER, async (t) => {
+t.test('401: a signature by another key is rejected with every header', ON_SERVER, async (t) => {
   const foreign = await newKey('first')
   const claims = {
     ...adaClaims,
@@ -120,7 +120,7 @@ t.test('401: a signature by another key, with any header', ON_SERVER, async (t) 
 })
 
 t.test(
-  '401 · 400 · 413: text that is not an ID token, without a request to the provider',
+  '401 · 400 · 413: text that is not an ID token is rejected without a request to the provider',
   ON_SERVER,
   async (t) => {
     const requestsBefore = provider.asked.length
@@ -139,7 +139,7 @@ t.test(
   }
 )
 
-t.test('400: a flag of the client instead of a token', ON_SERVER, async (t) => {
+t.test('400: a flag of the client does not replace a token', ON_SERVER, async (t) => {
   const idToken = await provider.idToken(clock.now(), adaClaims)
   for (const flag of [{ sso: true }, { email: ada.email }, { firstFactor: 'sso' }]) {
     isProblem(t, await bySso(idToken, flag), 400, 'invalid-request')
@@ -172,13 +172,17 @@ t.test(
   }
 )
 
-t.test('401: an ID token whose client belongs to another account', ON_SERVER, async (t) => {
-  const other = await ssoAccount('optional', { clientId: 'other-client' })
-  await createUser({ account: other, email: ada.email })
-  untilKeysMayLoad()
-  const idToken = await provider.idToken(clock.now(), adaClaims)
-  isProblem(t, await bySso(idToken, { account: other.slug }), 401, 'invalid-sso-token')
-})
+t.test(
+  '401: an ID token whose client belongs to another account is rejected',
+  ON_SERVER,
+  async (t) => {
+    const other = await ssoAccount('optional', { clientId: 'other-client' })
+    await createUser({ account: other, email: ada.email })
+    untilKeysMayLoad()
+    const idToken = await provider.idToken(clock.now(), adaClaims)
+    isProblem(t, await bySso(idToken, { account: other.slug }), 401, 'invalid-sso-token')
+  }
+)
 
 t.test(
   'a used ID token is deleted one hour after it expired, and not earlier',

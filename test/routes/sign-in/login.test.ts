@@ -8,7 +8,7 @@ const { call, changePolicy, clock, createAccount, createApiKey, createUser, logi
 const { assertedToken, enrolled, enrolledUser } = service
 
 t.test('POST /v1/login', async (t) => {
-  t.test('200: an access token with one factor, where no second one is required', async (t) => {
+  t.test('200: the sign-in needs one factor if no second one is required', async (t) => {
     const user = await createUser()
     const answer = await login(user)
     t.equal(answer.headers['cache-control'], 'no-store')
@@ -186,24 +186,27 @@ t.test('POST /v1/introspect', async (t) => {
   const isInactive = async (t: Test, account: TestAccount, token: string) =>
     t.same((await introspect(account.apiKey, token)).json(), { active: false })
 
-  t.test('200: the current state of a token, asked as JSON or as a form', async (t) => {
-    const user = await enrolledUser()
-    const { account } = user
-    const token = await user.accessToken()
-    const as = await createApiKey(account, 'introspect')
-    const answer = await introspect(as, token)
-    t.equal(answer.headers['cache-control'], 'no-store')
-    t.match(answer.json(), {
-      active: true,
-      token_type: 'Bearer',
-      username: user.email,
-      ...decodeJwt(token)
-    })
-    const form = new URLSearchParams({ token, token_type_hint: 'access_token' }).toString()
-    const headers = { 'content-type': 'application/x-www-form-urlencoded' }
-    const asForm = await call('POST', '/v1/introspect', { as, body: form, headers })
-    t.same(asForm.json(), answer.json())
-  })
+  t.test(
+    '200: introspection takes JSON or a form, and returns the current state of a token',
+    async (t) => {
+      const user = await enrolledUser()
+      const { account } = user
+      const token = await user.accessToken()
+      const as = await createApiKey(account, 'introspect')
+      const answer = await introspect(as, token)
+      t.equal(answer.headers['cache-control'], 'no-store')
+      t.match(answer.json(), {
+        active: true,
+        token_type: 'Bearer',
+        username: user.email,
+        ...decodeJwt(token)
+      })
+      const form = new URLSearchParams({ token, token_type_hint: 'access_token' }).toString()
+      const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+      const asForm = await call('POST', '/v1/introspect', { as, body: form, headers })
+      t.same(asForm.json(), answer.json())
+    }
+  )
 
   t.test('200: every invalid token is inactive, without further members', async (t) => {
     const user = await enrolledUser()

@@ -17,6 +17,7 @@ import type { Database } from './data/engine/database.ts'
 import { openRedis, REDIS_COMMAND_TIMEOUT_MS } from './data/engine/redis.ts'
 import { createServiceKeys } from './data/keys/service-keys.ts'
 import { createSigningKeys } from './data/keys/signing-keys.ts'
+import { createDemandsReader } from './data/policy/demands.ts'
 import { createPolicies } from './data/policy/policies.ts'
 import { createSsoIdentities } from './data/sign-in/sso-identities.ts'
 import { createSubjects } from './data/sign-in/subjects.ts'
@@ -119,23 +120,24 @@ export async function createParts(
 /** Creates the stores: one for each subject in the database. */
 function createStores(database: Database, { mandateFrom }: Config) {
   const { prisma, query } = database
+  const demands = createDemandsReader(mandateFrom)
   return {
     accounts: createAccounts(database),
     apiKeys: createApiKeys(prisma),
     auditEvents: createAuditEvents(database),
     auditLinks: createAuditLinks(prisma),
-    authenticators: createAuthenticators(prisma, mandateFrom),
+    authenticators: createAuthenticators(prisma, demands),
     enrollments: createEnrollments(prisma),
     outbox: createOutbox(prisma),
-    policies: createPolicies(prisma, mandateFrom),
+    policies: createPolicies(prisma, demands),
     recoveryCodes: createRecoveryCodes(prisma),
-    resets: createResets(prisma, mandateFrom),
+    resets: createResets(prisma, demands),
     serviceKeys: createServiceKeys(prisma),
     ssoIdentities: createSsoIdentities(prisma),
     storedSigningKeys: createSigningKeys(prisma),
-    subjects: createSubjects(query, mandateFrom),
+    subjects: createSubjects(query, demands),
     trustedDevices: createTrustedDevices(prisma),
-    twoFactor: createTwoFactor(prisma, mandateFrom),
+    twoFactor: createTwoFactor(prisma, demands),
     users: createUsers(database),
     verdicts: createVerdicts(database)
   }

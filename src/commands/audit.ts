@@ -8,6 +8,7 @@ import { type ChainHead, parseHead } from '../core/audit/chain.ts'
 import { openDatabase } from '../data/engine/database.ts'
 import { readStorageConfig } from '../settings/existing-config.ts'
 import { verifyAuditTrail } from './audit/verify.ts'
+import { runCommand } from './run-command.ts'
 
 const USAGE = 'usage: audit verify [--head <sequence>:<hash>]'
 
@@ -35,11 +36,4 @@ function readArguments(): ChainHead | null {
   return noted
 }
 
-try {
-  await audit()
-} catch (error) {
-  const reason = error instanceof Error ? error.message : String(error)
-  // Errors of the database have several lines, and the command prints one.
-  console.error(`audit: not verified: ${reason.replace(/\s+/g, ' ').trim()}`)
-  process.exitCode = 2
-}
+await runCommand(audit, { onError: 'audit: not verified', errorCode: 2 })

@@ -9,6 +9,7 @@ import { readStorageConfig } from '../settings/existing-config.ts'
 import { type KeysOptions, listKeys } from './keys/list.ts'
 import { rotateMaster } from './keys/rotate-master.ts'
 import { rotateSigning } from './keys/rotate-signing.ts'
+import { runCommand } from './run-command.ts'
 
 const USAGE = 'usage: keys list | keys rotate signing [--now] | keys rotate master'
 
@@ -46,11 +47,4 @@ function readArguments(): Command {
   return command
 }
 
-try {
-  await keys()
-} catch (error) {
-  const reason = error instanceof Error ? error.message : String(error)
-  // Errors of the database have several lines, and the command prints one.
-  console.error(`keys: nothing done: ${reason.replace(/\s+/g, ' ').trim()}`)
-  process.exitCode = 2
-}
+await runCommand(keys, { onError: 'keys: nothing done', errorCode: 2 })

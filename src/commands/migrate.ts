@@ -4,6 +4,7 @@
 import { parseArgs } from 'node:util'
 import { openDatabase } from '../data/engine/database.ts'
 import { DEFAULT_DATABASE_URL } from '../settings/data-folder.ts'
+import { runCommand } from './run-command.ts'
 
 async function migrate(): Promise<void> {
   const { values } = parseArgs({ options: { retry: { type: 'string' } } })
@@ -16,9 +17,4 @@ async function migrate(): Promise<void> {
   }
 }
 
-try {
-  await migrate()
-} catch (error) {
-  console.error(`migrate: ${error instanceof Error ? error.message : error}`)
-  process.exitCode = 1
-}
+await runCommand(migrate, { onError: 'migrate', errorCode: 1 })

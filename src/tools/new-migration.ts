@@ -1,6 +1,7 @@
 // Drafts the migration from prisma/migrations to prisma/schema.prisma, for review.
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { runCommand } from '../commands/run-command.ts'
 import { draftMigration } from '../data/engine/migrations/drafts.ts'
 import { readMigrations } from '../data/engine/migrations/migrations.ts'
 
@@ -28,9 +29,4 @@ async function writeMigration(name: string | undefined): Promise<void> {
   )
 }
 
-try {
-  await writeMigration(process.argv[2])
-} catch (error) {
-  console.error(`migration: ${error instanceof Error ? error.message : error}`)
-  process.exitCode = 1
-}
+await runCommand(() => writeMigration(process.argv[2]), { onError: 'migration', errorCode: 1 })

@@ -2,6 +2,7 @@
 import t from 'tap'
 import { signEvent } from '../../src/core/audit/events.ts'
 import { createDeviceTokens } from '../../src/crypto/device-tokens.ts'
+import { createDemandsReader } from '../../src/data/policy/demands.ts'
 import { createSubjects, type Subject } from '../../src/data/sign-in/subjects.ts'
 import { createTrustedDevices } from '../../src/data/sign-in/trusted-devices.ts'
 import { auditEvent } from '../support/audit-events.ts'
@@ -133,7 +134,7 @@ t.test('a sign-in with a device is written only if the judged state still holds'
   const trustedDevices = createTrustedDevices(prisma)
   const { user } = await userWithDevice()
   const key = { accountId: user.account.id, userId: user.id }
-  const subject = await createSubjects(service.database.query, null).find(key)
+  const subject = await createSubjects(service.database.query, createDemandsReader(null)).find(key)
   const [device] = await devicesOf(user)
   if (!subject || !device) throw new Error('missing')
   const signIn = (judged: Subject, generation: number, now = clock.now()) => {

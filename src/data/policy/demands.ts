@@ -1,5 +1,10 @@
 // The demands on an account's users: the account's own policy, and the operator's mandate, which takes precedence.
-import { type AccountPolicy, bindingMandate, type Demands } from '../../core/policy.ts'
+import {
+  type AccountPolicy,
+  bindingMandate,
+  type Demands,
+  type Mandate
+} from '../../core/policy.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import type { Transaction } from '../trail/act-records.ts'
 
@@ -34,19 +39,26 @@ export function asAccountPolicy(
   }
 }
 
-/** Returns the current demands. `mandateFrom` is the deployment's own mandate. Throws if the account does not exist. */
-export async function readDemands(
-  client: PrismaClient | Transaction,
-  accountId: string,
-  mandateFrom: Date | null
-): Promise<Demands> {
-  const row = await client.policy.findUniqueOrThrow({
-    where: { accountId },
-    include: { account: { select: { mandate: true } } }
-  })
+export type DemandsReader = ReturnType<typeof createDemandsReader>
+
+/** Creates the only reader of demands. `mandateFrom` is the mandate of the deployment; null for none. */
+export function createDemandsReader(mandateFrom: Date | null) {
+  /** Returns the mandate that binds an account with this mandate of its own, or with none (null). */
+  function mandateOf(ofAccount: Pick<Mandate, 'requiredFrom' | 'reason'> | null): Mandate | null {
+    return bindingMandate(ofAccount, mandateFrom)
+  }
+
   return {
-    policy: asAccountPolicy(row, row),
-    mandate: bindingMandate(row.account.mandate, mandateFrom)
+    mandateOf,
+
+    /** Returns the current demands on an account's users. Throws if the account does not exist. */
+    async read(client: PrismaClient | Transaction, accountId: string): Promise<Demands> {
+      const row = await client.policy.findUniqueOrThrow({
+        where: { accountId },
+        include: { account: { select: { mandate: true } } }
+      })
+      return { policy: asAccountPolicy(row, row), mandate: mandateOf(row.account.mandate) }
+    }
   }
 }
 

@@ -11,7 +11,7 @@ import {
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { insertNoticeToEach } from '../trail/outbox.ts'
-import { type PolicyRow, readDemands } from './demands.ts'
+import type { DemandsReader, PolicyRow } from './demands.ts'
 
 /** An account's policy at one version, with the mandate that applies to the account. */
 export interface StoredPolicy extends Demands {
@@ -37,12 +37,11 @@ const HAS_AUTHENTICATOR = Prisma.sql`EXISTS (SELECT FROM "Authenticator" x
 
 export type Policies = ReturnType<typeof createPolicies>
 
-/** Returns the data methods. `mandateFrom` is the deployment's own mandate; null for none. */
-export function createPolicies(prisma: PrismaClient, mandateFrom: Date | null) {
+export function createPolicies(prisma: PrismaClient, demands: DemandsReader) {
   async function read(client: PrismaClient | Transaction, accountId: string) {
     const { version, updatedAt } = await client.policy.findUniqueOrThrow({ where: { accountId } })
-    const demands = await readDemands(client, accountId, mandateFrom)
-    return { accountId, version, updatedAt, ...demands } satisfies StoredPolicy
+    const inForce = await demands.read(client, accountId)
+    return { accountId, version, updatedAt, ...inForce } satisfies StoredPolicy
   }
 
   return {

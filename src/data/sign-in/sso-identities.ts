@@ -2,6 +2,7 @@
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { isUniqueViolation } from '../engine/conflicts.ts'
 import { type ActRecord, type Transaction, writeRecord } from '../trail/act-records.ts'
+import { lockUser } from './user-lock.ts'
 
 /**
  * How long expired ID tokens are kept. Long enough for replicas whose clocks differ, short enough to keep the table
@@ -90,8 +91,10 @@ async function signInUnlessChanged(
 ): Promise<SsoOutcome> {
   const { subject, ...client } = identity
   const { accountId } = client
-  const user = await lockAdmitted(transaction, userId, client)
-  if (!user) return 'changed_meanwhile'
+  // The user and the policy can change while the service waits for the provider.
+  const user = await lockUser(transaction, { accountId, userId })
+  if (!user || user.isDisabled) return 'changed_meanwhile'
+  if (!(await isClientAdmitted(transaction, client))) return 'changed_meanwhile'
   const links = await transaction.ssoIdentity.findMany({
     where: { ...client, OR: [{ subject }, { userId }] }
   })
@@ -112,22 +115,15 @@ async function signInUnlessChanged(
   return 'signed_in'
 }
 
-/**
- * Locks the user's row until the transaction ends, so that the user's sign-ins are serialised. Returns null if the user
- * is disabled or deleted, or if the account's single sign-on is off or has another client. This can change while the
- * service waits for the provider.
- */
-async function lockAdmitted(
+/** Returns whether the account's single sign-on is on with this client. */
+async function isClientAdmitted(
   transaction: Transaction,
-  userId: string,
   { accountId, issuer, clientId }: Omit<SsoIdentityKey, 'subject'>
-): Promise<{ email: string } | null> {
-  const [user] = await transaction.$queryRaw<{ email: string }[]>`
-    SELECT u.email FROM "User" u JOIN "Policy" p ON p."accountId" = u."accountId"
-    WHERE u."accountId" = ${accountId}::uuid AND u.id = ${userId}::uuid AND u."disabledAt" IS NULL
-      AND p."ssoMode" <> 'off' AND p."ssoIssuer" = ${issuer} AND p."ssoClientId" = ${clientId}
-    FOR NO KEY UPDATE OF u`
-  return user ?? null
+): Promise<boolean> {
+  const admitted = await transaction.policy.count({
+    where: { accountId, ssoIssuer: issuer, ssoClientId: clientId, ssoMode: { not: 'off' } }
+  })
+  return admitted === 1
 }
 
 /** Marks the token as used. Returns false if another sign-in has used it. */

@@ -3,9 +3,9 @@
 import type { PathState } from '../../core/attempts.ts'
 import { NO_ACCOUNT } from '../../core/audit/events.ts'
 import type { Role } from '../../core/claims.ts'
-import { type AccountPolicy, bindingMandate, type Demands } from '../../core/policy.ts'
+import type { AccountPolicy, Demands } from '../../core/policy.ts'
 import { inPlaces, prepare, raw, type Template, template } from '../engine/statements.ts'
-import { asAccountPolicy, type PolicyRow } from '../policy/demands.ts'
+import { asAccountPolicy, type DemandsReader, type PolicyRow } from '../policy/demands.ts'
 
 interface SubjectAuthenticator {
   id: string
@@ -159,8 +159,7 @@ function subjectWhere<Input>(
     ) subject`
 }
 
-/** Builds a subject from its row. `mandateFrom` is the deployment's own mandate; null for none. */
-export function asSubject(row: SubjectRow, mandateFrom: Date | null): Subject {
+export function asSubject(row: SubjectRow, demands: DemandsReader): Subject {
   const mandatedFrom = instantOf(row.mandatedFrom)
   const ofAccount = mandatedFrom && { requiredFrom: mandatedFrom, reason: row.mandateReason }
   return {
@@ -171,7 +170,7 @@ export function asSubject(row: SubjectRow, mandateFrom: Date | null): Subject {
       requiredFrom: instantOf(row.requiredFrom),
       requiredSince: instantOf(row.requiredSince)
     }),
-    mandate: bindingMandate(ofAccount, mandateFrom),
+    mandate: demands.mandateOf(ofAccount),
     userId: row.userId,
     email: row.email,
     role: row.role,

@@ -2,6 +2,7 @@
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { inBatches } from '../engine/batches.ts'
 import { byPlace, type Query } from '../engine/statements.ts'
+import type { DemandsReader } from '../policy/demands.ts'
 import {
   asSubject,
   byEmail,
@@ -35,8 +36,7 @@ export interface LoginCandidate {
 
 export type Subjects = ReturnType<typeof createSubjects>
 
-/** Returns the data methods. `mandateFrom` is the deployment's own mandate; null for none. */
-export function createSubjects(query: Query, mandateFrom: Date | null) {
+export function createSubjects(query: Query, demands: DemandsReader) {
   const rowOf = inBatches(async (keys: readonly SubjectKey[]) => {
     const found = await query<{ place: number; subject: SubjectRow }, typeof keys>(byKeys, keys)
     return byPlace(keys, found).map((row) => row?.subject ?? null)
@@ -47,7 +47,7 @@ export function createSubjects(query: Query, mandateFrom: Date | null) {
     jti: string | null = null
   ): Promise<Subject | null> {
     const row = await rowOf({ accountId, userId, jti })
-    return row && asSubject(row, mandateFrom)
+    return row && asSubject(row, demands)
   }
 
   return {
@@ -70,7 +70,7 @@ export function createSubjects(query: Query, mandateFrom: Date | null) {
     /** Returns the account's user with that address, or null. For a back end that asserts a sign-in. */
     async findByEmail(accountId: string, email: string): Promise<Subject | null> {
       const [found] = await query<{ subject: SubjectRow }, EmailKey>(byEmail, { accountId, email })
-      return found ? asSubject(found.subject, mandateFrom) : null
+      return found ? asSubject(found.subject, demands) : null
     },
 
     /**
@@ -82,7 +82,7 @@ export function createSubjects(query: Query, mandateFrom: Date | null) {
       const { account = null, subject: found = null } = row ?? {}
       if (!found) return { account, user: null }
       const { passwordHash } = found
-      return { account, user: { subject: asSubject(found, mandateFrom), passwordHash } }
+      return { account, user: { subject: asSubject(found, demands), passwordHash } }
     }
   }
 }

@@ -3,16 +3,12 @@ import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { noticeTo } from '../../core/mail/notices.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { isUniqueViolation } from '../engine/conflicts.ts'
+import type { DemandsReader } from '../policy/demands.ts'
 import { isUser, type UserKey } from '../sign-in/subjects.ts'
 import { forgetDevices } from '../sign-in/trusted-devices.ts'
+import { type LockedUser, lockOwner, type Owner } from '../sign-in/user-lock.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
-import {
-  type LockedUser,
-  lockOwner,
-  type Owner,
-  type TurnOffOutcome,
-  turnOffUnlessRequired
-} from './two-factor.ts'
+import { type TurnOffOutcome, turnOffUnlessRequired } from './two-factor.ts'
 
 export interface Authenticator {
   id: string
@@ -32,8 +28,7 @@ export type RemoveOutcome = TurnOffOutcome | 'authenticator-not-found'
 
 export type Authenticators = ReturnType<typeof createAuthenticators>
 
-/** Returns the data methods. `mandateFrom` is the deployment's own mandate; null for none. */
-export function createAuthenticators(prisma: PrismaClient, mandateFrom: Date | null) {
+export function createAuthenticators(prisma: PrismaClient, demands: DemandsReader) {
   return {
     /**
      * Returns the active authenticators and the pending one, oldest first. Returns null if the user does not exist in
@@ -76,7 +71,7 @@ export function createAuthenticators(prisma: PrismaClient, mandateFrom: Date | n
         if (authenticator.state === 'pending') return cancel(transaction, user, id, event)
         const active = all.filter(({ state }) => state === 'active')
         return active.length === 1
-          ? turnOffUnlessRequired(transaction, user, { event, mandateFrom })
+          ? turnOffUnlessRequired(transaction, user, { event, demands })
           : removeOneOfSeveral(transaction, user, authenticator, event)
       })
     }

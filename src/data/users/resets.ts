@@ -4,11 +4,12 @@ import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { type Notice, noticeTo } from '../../core/mail/notices.ts'
 import type { Demands } from '../../core/policy.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
-import { readDemands } from '../policy/demands.ts'
+import type { DemandsReader } from '../policy/demands.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
+import { type LockedUser, lockUser } from '../sign-in/user-lock.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { insertNoticeToEach } from '../trail/outbox.ts'
-import { forgetTwoFactor, type LockedUser } from './two-factor.ts'
+import { forgetTwoFactor } from './two-factor.ts'
 
 export type ResetOutcome =
   | { isReset: true; demands: Demands }
@@ -16,8 +17,7 @@ export type ResetOutcome =
 
 export type Resets = ReturnType<typeof createResets>
 
-/** Returns the data methods. `mandateFrom` is the deployment's own mandate; null for none. */
-export function createResets(prisma: PrismaClient, mandateFrom: Date | null) {
+export function createResets(prisma: PrismaClient, demands: DemandsReader) {
   return {
     /**
      * Returns the account of a user, or null if the user does not exist. Only for the operator, who does not know the
@@ -47,36 +47,15 @@ export function createResets(prisma: PrismaClient, mandateFrom: Date | null) {
         await forgetTwoFactor(transaction, key)
         await writeRecord(transaction, event, [noticeOfReset(user, event)])
         if (event.actor.kind === 'operator') await notifyAdmins(transaction, user, event)
-        const demands = await readDemands(transaction, key.accountId, mandateFrom)
-        return { isReset: true, demands }
+        return { isReset: true, demands: await demands.read(transaction, key.accountId) }
       })
     }
   }
 }
 
-interface UserToReset extends LockedUser {
-  codeLockedUntil: Date | null
-  codeDisabledAt: Date | null
-  recoveryLockedUntil: Date | null
-}
-
-/**
- * Locks the user's row until the transaction ends, in any state of the user. Returns null if the user does not exist in
- * this account.
- */
-async function lockUser(
-  transaction: Transaction,
-  { accountId, userId }: UserKey
-): Promise<UserToReset | null> {
-  const [user] = await transaction.$queryRaw<UserToReset[]>`
-    SELECT "accountId", id AS "userId", email, "codeLockedUntil", "codeDisabledAt", "recoveryLockedUntil"
-    FROM "User" WHERE "accountId" = ${accountId}::uuid AND id = ${userId}::uuid FOR UPDATE`
-  return user ?? null
-}
-
 /** Returns whether one of the paths is locked or disabled at this instant. */
 function isLocked(
-  { codeLockedUntil, codeDisabledAt, recoveryLockedUntil }: UserToReset,
+  { codeLockedUntil, codeDisabledAt, recoveryLockedUntil }: LockedUser,
   now: Date
 ): boolean {
   return (

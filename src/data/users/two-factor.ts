@@ -4,20 +4,11 @@ import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { noticeTo } from '../../core/mail/notices.ts'
 import { isTwoFactorRequired } from '../../core/policy.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
-import { holdDemands, readDemands } from '../policy/demands.ts'
+import { type DemandsReader, holdDemands } from '../policy/demands.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
 import { forgetDevices } from '../sign-in/trusted-devices.ts'
+import { type LockedUser, lockOwner, type Owner } from '../sign-in/user-lock.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
-
-/** A user who acts for themself, with the epoch of their token. */
-export interface Owner extends UserKey {
-  epoch: number
-}
-
-export interface LockedUser extends UserKey {
-  /** The address for notices. */
-  email: string
-}
 
 /**
  * `invalid-credential`: the token was revoked after it was read, because the user was reset, disabled or deleted, or an
@@ -27,8 +18,7 @@ export type TurnOffOutcome = 'removed' | 'invalid-credential' | 'policy-requires
 
 export type TwoFactor = ReturnType<typeof createTwoFactor>
 
-/** Returns the data methods. `mandateFrom` is the deployment's own mandate; null for none. */
-export function createTwoFactor(prisma: PrismaClient, mandateFrom: Date | null) {
+export function createTwoFactor(prisma: PrismaClient, demands: DemandsReader) {
   return {
     /**
      * Removes all of the user's two-factor and revokes all of their tokens. Does nothing if two-factor is off already.
@@ -41,7 +31,7 @@ export function createTwoFactor(prisma: PrismaClient, mandateFrom: Date | null) 
         const active = await transaction.authenticator.count({ where: { accountId, userId } })
         return active === 0
           ? 'removed'
-          : turnOffUnlessRequired(transaction, user, { event, mandateFrom })
+          : turnOffUnlessRequired(transaction, user, { event, demands })
       })
     }
   }
@@ -56,31 +46,15 @@ export const clearPaths = {
   recoveryLockedUntil: null
 } as const
 
-/**
- * Locks the user's row until the transaction ends. Returns null if they were deleted or disabled, or if their epoch has
- * changed.
- */
-export async function lockOwner(
-  transaction: Transaction,
-  { accountId, userId, epoch }: Owner
-): Promise<LockedUser | null> {
-  const [user] = await transaction.$queryRaw<LockedUser[]>`
-    SELECT "accountId", id AS "userId", email FROM "User"
-    WHERE "accountId" = ${accountId}::uuid AND id = ${userId}::uuid
-      AND epoch = ${epoch} AND "disabledAt" IS NULL
-    FOR NO KEY UPDATE`
-  return user ?? null
-}
-
 /** Turns two-factor off, unless it is required under the demands that are in force when the transaction commits. */
 export async function turnOffUnlessRequired(
   transaction: Transaction,
   user: LockedUser,
-  { event, mandateFrom }: { event: SignedAuditEvent; mandateFrom: Date | null }
+  { event, demands }: { event: SignedAuditEvent; demands: DemandsReader }
 ): Promise<'removed' | 'policy-requires-authenticator'> {
   await holdDemands(transaction, user.accountId)
-  const demands = await readDemands(transaction, user.accountId, mandateFrom)
-  if (isTwoFactorRequired({ ...demands, now: event.occurredAt }))
+  const inForce = await demands.read(transaction, user.accountId)
+  if (isTwoFactorRequired({ ...inForce, now: event.occurredAt }))
     return 'policy-requires-authenticator'
   await forgetTwoFactor(transaction, user)
   await writeRecord(transaction, event, [noticeTo(user, event, 'two_factor_disabled', {})])

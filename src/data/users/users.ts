@@ -5,10 +5,10 @@ import { isUniqueViolation } from '../engine/conflicts.ts'
 import { type Clients, on, prepare, template } from '../engine/statements.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
 import { forgetDevices } from '../sign-in/trusted-devices.ts'
+import { isStillValid, lockUser, type Owner } from '../sign-in/user-lock.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { eventInsert } from '../trail/audit-events.ts'
 import { createRoster, type RosterUser } from './roster.ts'
-import type { Owner } from './two-factor.ts'
 
 export interface NewUser {
   accountId: string
@@ -95,7 +95,7 @@ export function createUsers({ prisma, query }: Clients) {
           const key = { accountId_id: { accountId, id: userId } }
           const before = await lockUser(transaction, { accountId, userId })
           if (!before) return { changed: false, reason: 'not-found' }
-          const isTokenValid = shown === undefined || (shown === before.epoch && !before.isDisabled)
+          const isTokenValid = shown === undefined || isStillValid(before, { epoch: shown })
           if (!isTokenValid) return { changed: false, reason: 'invalid-credential' }
           await transaction.user.updateMany({
             where: { accountId, id: userId },
@@ -161,20 +161,6 @@ function noticesOfChange(
           noticeTo({ accountId, email }, event, 'email_changed', { from: before.email, to })
         ))
   ]
-}
-
-// Locks the user's row until the transaction ends. Of two changes of an address, the second then notifies the address
-// that the first has set.
-async function lockUser(
-  transaction: Transaction,
-  { accountId, userId }: UserKey
-): Promise<{ email: string; epoch: number; isDisabled: boolean } | null> {
-  const [user] = await transaction.$queryRaw<
-    { email: string; epoch: number; isDisabled: boolean }[]
-  >`
-    SELECT email, epoch, "disabledAt" IS NOT NULL AS "isDisabled" FROM "User"
-    WHERE "accountId" = ${accountId}::uuid AND id = ${userId}::uuid FOR UPDATE`
-  return user ?? null
 }
 
 /**

@@ -2,7 +2,7 @@
 import { type Static, Type } from 'typebox'
 import type { AuditDetails } from '../../core/audit/events.ts'
 import type { UserKey } from '../../data/sign-in/subjects.ts'
-import type { Owner } from '../../data/users/two-factor.ts'
+import type { Owner } from '../../data/sign-in/user-lock.ts'
 import { invalidMember, Problem } from '../../wire/problem.ts'
 import { Email, ExternalId, Nullable, Password, Role } from '../../wire/scalars.ts'
 import { type Caller, isSelf } from './target-user.ts'

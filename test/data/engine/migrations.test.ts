@@ -1,8 +1,6 @@
-import { execFile } from 'node:child_process'
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { PGlite } from '@electric-sql/pglite'
 import t, { type Test } from 'tap'
 import { type Database, openDatabase } from '../../../src/data/engine/database.ts'
@@ -10,10 +8,11 @@ import { draftMigration } from '../../../src/data/engine/migrations/drafts.ts'
 import { withMigrationLock } from '../../../src/data/engine/migrations/lock.ts'
 import { readMigrations } from '../../../src/data/engine/migrations/migrations.ts'
 import { createEmptyDatabase, openTestDatabase } from '../../support/database.ts'
-import { NODE_ARGS } from '../../support/node-args.ts'
+import { runToEnd } from '../../support/processes.ts'
 
 const server = process.env['TEST_DATABASE_URL']
 const withoutServer = server ? false : 'needs TEST_DATABASE_URL'
+const COMMAND = fileURLToPath(new URL('../../../dist/commands/migrate.js', import.meta.url))
 const packageFolder = fileURLToPath(new URL('../../../', import.meta.url))
 
 async function openEmpty(t: Test): Promise<Database> {
@@ -138,18 +137,12 @@ t.test('schema.prisma and the migrations agree', async (t) => {
 })
 
 t.test('the migrate command names the applied migrations, and fails in one line', async (t) => {
-  const run = (env: Record<string, string>, ...args: string[]) =>
-    promisify(execFile)(
-      process.execPath,
-      [...NODE_ARGS, join(packageFolder, 'src/commands/migrate.ts'), ...args],
-      { env: { ...process.env, ...env } }
-    )
+  const migrate = (url: string) => runToEnd(COMMAND, [], { DATABASE_URL: url })
   const url = server ? await createEmptyDatabase(t, server) : `pglite:${t.testdir()}`
   const names = (await readMigrations()).map(({ name }) => name)
-  t.equal((await run({ DATABASE_URL: url })).stdout, `${names.join('\n')}\n`)
-  t.equal((await run({ DATABASE_URL: url })).stdout, 'nothing to apply\n')
-  await t.rejects(run({ DATABASE_URL: 'postgresql://nobody@127.0.0.1:1/x' }), {
-    code: 1,
-    stderr: /^migrate: Can't reach database server [^\n]*\n$/
-  })
+  t.same(await migrate(url), { code: 0, out: `${names.join('\n')}\n`, err: '' })
+  t.same(await migrate(url), { code: 0, out: 'nothing to apply\n', err: '' })
+  const { code, out, err } = await migrate('postgresql://nobody@127.0.0.1:1/x')
+  t.same({ code, out }, { code: 1, out: '' })
+  t.match(err, /^migrate: Can't reach database server [^\n]*\n$/)
 })

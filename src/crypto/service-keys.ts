@@ -8,12 +8,12 @@ const SERVICE_KEY_BYTES = 32
 
 /** A service key as it is stored. */
 export interface SealedServiceKey {
-  /** The use of the key. The key is sealed to it. */
+  /** What the key is used for. A key that is sealed under one id cannot be opened under another. */
   id: ServiceKeyId
   sealedKey: string
 }
 
-/** Returns a new key of 256 random bits, sealed to its use. */
+/** Returns a new key of 256 random bits, sealed under its id. */
 export function generateServiceKey(masterKeys: MasterKeys, id: ServiceKeyId): SealedServiceKey {
   const sealedKey = sealerOf(masterKeys, id).seal(randomBytes(SERVICE_KEY_BYTES), [id])
   return { id, sealedKey }
@@ -41,8 +41,8 @@ interface ServiceKeysOptions {
 }
 
 /**
- * Opens the deployment's key for a use. The first start creates it, and replicas that start at the same time get the same
- * key. Throws `UnsealError` if `MASTER_KEYS` cannot open it.
+ * Opens the deployment's key with this id. The first start creates it, and replicas that start at the same time get the
+ * same key. Throws `UnsealError` if `MASTER_KEYS` cannot open it.
  */
 export async function openServiceKeyOf(
   { stored, masterKeys, now }: ServiceKeysOptions,

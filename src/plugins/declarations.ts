@@ -11,12 +11,12 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The act, if the body names it more exactly than the route does. */
     act: AuditType | null
-    /** The last audit event that was built for this request. After a success or a refusal it is written. */
+    /** The last audit event that was built for this request. The metrics count requests by it. */
     auditEvent: SignedAuditEvent | null
   }
 }
 
-/** Stops the start with an error that names the routes that lack a declaration. */
+/** Makes the start fail if a route lacks a declaration. The error names all of these routes. */
 export const declarations = fastifyPlugin(
   async (app) => {
     app.decorateRequest('act', null)

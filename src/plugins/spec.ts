@@ -172,7 +172,7 @@ function describeRule({ operator, apiKey, step, accessToken }: CredentialRule): 
     operator && 'the operator key',
     apiKey && `an API key with ${apiKey.map((scope) => `\`${scope}\``).join(' or ')}`,
     step && `a step token of purpose \`${step}\``,
-    accessToken && `${HOLDERS[accessToken.holder]}${isFresh ? ' of a fresh sign-in' : ''}`
+    accessToken && `${HOLDERS[accessToken.holder]}${isFresh ? ' from a recent sign-in' : ''}`
   ]
   return `Requires ${taken.filter(Boolean).join(', or ')}.`
 }

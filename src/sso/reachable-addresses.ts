@@ -22,7 +22,8 @@ const NOT_PUBLIC = [
   '203.0.113.0/24',
   '224.0.0.0/4',
   '240.0.0.0/4',
-  // The rule also excludes everything outside of 2000::/3: unique local, link-local, multicast, mapped and translated IPv4.
+  // Of IPv6, only the exceptions inside of GLOBAL_IPV6 are listed. All other IPv6 addresses are excluded in any case:
+  // unique local, link-local, multicast, and IPv4 addresses that are mapped or translated.
   '2001::/23',
   '2001:db8::/32',
   '2002::/16',

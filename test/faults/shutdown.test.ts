@@ -1,4 +1,4 @@
-// S24: a requested stop loses no response, and always comes to an end.
+// S24: when the service is asked to stop, no response is lost, and the process always exits.
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'

@@ -20,14 +20,14 @@ interface RotateMasterOptions {
   pageSize?: number
 }
 
-/** Locks rows for about ten milliseconds. */
+/** A statement with this many values locks their rows for about ten milliseconds. */
 const PAGE_SIZE = 500
-/** A row that a request locks in one round is re-sealed in the next. Requests take milliseconds. */
+/** A row that a request has locked in one round is free in the next, because requests take milliseconds. */
 const ROUNDS_MAX = 5
 
 /**
- * Re-seals every value under the ring's first key while replicas serve. It may stop at any time: the next run continues
- * with the values that are left. The failure says how many values are left, and why.
+ * Re-seals with the newest master key every value that is sealed with an older one. Replicas can serve requests in the
+ * meantime. It may stop at any time: the next run continues with the values that are left. The failure says how many values are left, and why.
  */
 export async function rotateMaster(
   { prisma, masterKeys }: KeysOptions,

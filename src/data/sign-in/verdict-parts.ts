@@ -10,7 +10,7 @@ export interface StepTokenKey {
   expiresAt: Date
 }
 
-/** The records of a success. */
+/** What is written when a code is accepted. */
 export interface AcceptRecord extends ActRecord {
   /** A device that becomes trusted; null for none. */
   device: NewDevice | null

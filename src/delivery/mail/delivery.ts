@@ -18,22 +18,25 @@ interface MailDeliveryOptions {
   outbox: Outbox
   transport: MailTransport
   from: Mailbox
-  /** The same in every replica and after every start, because a mail keeps its Message-ID. */
+  /** Must be the same in every replica and after every start, so that a mail that is sent again keeps its Message-ID. */
   messageIdDomain: string
   now: () => Date
   log: FastifyBaseLogger
 }
 
-/** Four rounds of concurrent mails, so that the last mail usually starts before the lease ends. */
+/** Four times CONCURRENT_MAX. Of a larger batch, the last mails would often not start within STARTED_WITHIN_MS. */
 const BATCH_MAX = 20
 /** Equals the number of connections to the mail server (smtp-transport.ts). */
 const CONCURRENT_MAX = 5
-/** How long no other worker tries the mails of a worker that crashed. */
+/** How long a batch is reserved for its worker. If the worker crashes, another one can take the batch after this time. */
 const LEASE_SECONDS = 60
-/** Later than this no mail is started: it could take SEND_TIMEOUT_MS, and must end before the lease does. */
+/** From the start of the lease. A mail that is started later could still be under way when the lease ends. */
 const STARTED_WITHIN_MS = 30_000
 const SEND_TIMEOUT_MS = 25_000
-/** Half of the time that a stop may take. A mail that is being sent should end, because a cut-off mail is sent twice. */
+/**
+ * How long a stop waits for the mails that are being sent: half of the time that the whole stop may take. A mail that is
+ * cut off is sent again later.
+ */
 const STOP_GRACE_MS = 5_000
 
 export type MailDelivery = ReturnType<typeof createMailDelivery>

@@ -82,7 +82,7 @@ t.test('412: an old, a weak and an unquoted tag are rejected', async (t) => {
   t.equal((await change(as, REQUIRED, '*')).statusCode, 200, 'any version')
 })
 
-t.test('412: one of two concurrent changes of the same version succeeds', async (t) => {
+t.test('412: of two concurrent changes of one version, exactly one succeeds', async (t) => {
   for (let round = 0; round < 5; round += 1) {
     const { apiKey: as } = await createAccount()
     const ifMatch = await etagOf(as)

@@ -43,7 +43,7 @@ export function scheduleOf<Key extends ScheduledKey>(
 ): Scheduled<Key>[] {
   const newestFirst = keys.toSorted(bySignsFrom).reverse()
   const begun = newestFirst.findIndex(({ signsFrom }) => signsFrom <= at)
-  // The database's clock may have been set back. Then the key with the earliest start signs already.
+  // The database's clock may have been set back. In that case the key with the earliest start signs, although its start is still to come.
   const signing = begun === -1 ? newestFirst.length - 1 : begun
   return newestFirst.map((key, index) => {
     const successor = newestFirst[index - 1]

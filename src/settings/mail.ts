@@ -49,7 +49,7 @@ export function parseMailSettings(
 const PORTS: Readonly<Record<string, number>> = { 'smtp:': 587, 'smtps:': 465 }
 const HOST = /^([a-z0-9_.-]+|\[[0-9a-f:.]+\])$/i
 
-/** Parses `smtp://user:password@host:port` or `smtps://…`. Returns null for anything else, and for any addition. */
+/** Parses `smtp://user:password@host:port` or `smtps://…`. Returns null for anything else, also if a path or a query follows. */
 export function parseMailServer(text: string): MailServer | null {
   // The URL parser drops line breaks and surrounding spaces without an error.
   const url = /^[!-~]+$/.test(text) && URL.canParse(text) ? new URL(text) : null
@@ -69,7 +69,7 @@ export function parseMailServer(text: string): MailServer | null {
   })
 }
 
-/** Returns undefined for half a login, and for a login that is not percent-encoded. */
+/** Returns null without a login; undefined for half a login, or if its percent-encoding is malformed. */
 function loginOf({ username, password }: URL): MailServer['login'] | undefined {
   if (username === '' && password === '') return null
   if (username === '' || password === '') return undefined

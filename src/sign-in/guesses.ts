@@ -23,7 +23,7 @@ import type { RecoveryCodes } from '../data/users/recovery-codes.ts'
 export interface Guesser {
   request: FastifyRequest
   subject: Subject
-  /** Null under an access token. */
+  /** Null if the caller has an access token. */
   stepToken: StepTokenKey | null
   /** The device to trust after a right guess; null for none. */
   deviceId: string | null

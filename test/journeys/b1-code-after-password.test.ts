@@ -115,7 +115,7 @@ t.test(
   }
 )
 
-t.test('401: a step token is accepted only on its own route', async (t) => {
+t.test('401: a step token is accepted only on the routes for its purpose', async (t) => {
   const user = await enrolledUser()
   const stepToken = await user.stepToken()
   for (const [method, path] of [
@@ -134,16 +134,19 @@ t.test('401: a step token is accepted only on its own route', async (t) => {
   }
 })
 
-t.test('401: a step token is used up by its success, and expires after five minutes', async (t) => {
-  const user = await enrolledUser()
-  const usedUp = await user.stepToken()
-  t.equal((await verify(usedUp, user.nextCode())).statusCode, 200)
-  isProblem(t, await verify(usedUp, user.nextCode()), 401, 'invalid-credential')
+t.test(
+  '401: a step token is used up once the step succeeds, and expires after five minutes',
+  async (t) => {
+    const user = await enrolledUser()
+    const usedUp = await user.stepToken()
+    t.equal((await verify(usedUp, user.nextCode())).statusCode, 200)
+    isProblem(t, await verify(usedUp, user.nextCode()), 401, 'invalid-credential')
 
-  const forgotten = await user.stepToken()
-  clock.advance({ seconds: 300 })
-  isProblem(t, await verify(forgotten, user.nextCode()), 401, 'invalid-credential')
-})
+    const forgotten = await user.stepToken()
+    clock.advance({ seconds: 300 })
+    isProblem(t, await verify(forgotten, user.nextCode()), 401, 'invalid-credential')
+  }
+)
 
 t.test('401: an access token expires after fifteen minutes', async (t) => {
   const user = await enrolledUser()

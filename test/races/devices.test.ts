@@ -113,7 +113,7 @@ async function eleventhDuringSignIns(t: Test, { first, of }: Replicas, rounds: n
     const next = answers.map((answer) => answer.json().deviceToken as string | undefined)
     t.ok(
       next.slice(1).every((token) => token !== undefined),
-      'only the oldest device may have been removed'
+      'no device except the oldest was removed'
     )
     tokens.splice(0, 10, ...next.slice(1).map((token) => token ?? ''), newest)
   }
@@ -131,7 +131,7 @@ async function rememberedMeanwhile(t: Test, { first, of }: Replicas, rounds: num
       of(round).call('POST', '/v1/verify', { as: stepToken, body }),
       sleep(round % 6).then(() => forbid(of(round + 1)))
     ])
-    t.equal(verdictOf(answer), '200', 'the code is accepted in both cases')
+    t.equal(verdictOf(answer), '200', 'the code is accepted, whichever request comes first')
     t.same(await devicesOf(first, user), [])
   }
 }

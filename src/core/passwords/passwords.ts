@@ -37,14 +37,14 @@ export function judgePassword(password: string, { email }: { email: string }): P
 }
 
 /**
- * Returns the NFC form, which is hashed. Composed and decomposed spellings of a password are then equal (NIST SP
+ * Returns the NFC form, which is the form to hash. Composed and decomposed spellings of a password are then equal (NIST SP
  * 800-63B-4 §3.1.1.2).
  */
 export function normalizePassword(password: string): string {
   return password.normalize('NFC')
 }
 
-// The most frequent passwords of public breach lists with eight characters or more. Throttling covers the rest: an online
+// The most frequent passwords of eight characters or more in public breach lists. Throttling covers the rest: an online
 // attacker gets so few tries that only the first entries of a list matter.
 const COMMON_PASSWORDS = new Set(
   `12345678 123456789 1234567890 11223344 12341234 123123123 87654321 987654321 0987654321 1q2w3e4r

@@ -10,7 +10,7 @@ export interface StepTokenKey {
   expiresAt: Date
 }
 
-/** What is written when a code is accepted. */
+/** The records that are written when a code is accepted. */
 export interface AcceptRecord extends ActRecord {
   /** A device that becomes trusted; null for none. */
   device: NewDevice | null

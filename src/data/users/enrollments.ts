@@ -27,9 +27,9 @@ export interface Confirmation {
   timeStep: number
   /** Stored if this is the user's first authenticator. They replace all earlier recovery codes. */
   recoveryCodeHashes: Uint8Array<ArrayBuffer>[]
-  /** Consumed by the success; null under an access token. */
+  /** Consumed by the success; null if the caller has an access token. */
   stepToken: StepTokenKey | null
-  /** Whether the caller's sign-in may add an authenticator although another one is active. */
+  /** Whether the caller's sign-in permits a second authenticator while another one is active. */
   mayAddToOthers: boolean
   authenticatorsMax: number
   event: SignedAuditEvent
@@ -47,9 +47,8 @@ export type Enrollments = ReturnType<typeof createEnrollments>
 export function createEnrollments(prisma: PrismaClient) {
   return {
     /**
-     * Stores the user's only pending enrollment and discards an earlier one. Returns false if the user was reset or
-     * disabled since they were read, or has confirmed an authenticator. The lock on the user's row makes it wait for
-     * such a change.
+     * Stores the user's only pending enrollment and discards an earlier one. Returns false if, since the user was read,
+     * they were reset or disabled, or confirmed an authenticator. If such a change is under way, waits for its end.
      */
     async start(
       { epoch }: Subject,

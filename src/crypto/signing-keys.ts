@@ -23,7 +23,7 @@ export interface NewSigningKey {
   sealedPrivateKey: string
 }
 
-/** Returns a new random ES256 key. Its id is the thumbprint of the public half. The private half is sealed to the id. */
+/** Returns a new random ES256 key. Its id is the thumbprint of the public half. The private half is sealed, and opens only with the id. */
 export function generateSigningKey(masterKeys: MasterKeys): NewSigningKey {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const publicJwk = publicJwkOf(publicKey)

@@ -2,7 +2,7 @@
 import fastifyPlugin from 'fastify-plugin'
 import { Problem } from '../wire/problem.ts'
 
-/** Rejects a request without a Host (RFC 9112 §3.2), or whose peer hung up before its address was read. */
+/** Rejects an HTTP/1.1 request that has no Host (RFC 9112 §3.2), and a request whose peer hung up before its address was read. */
 export const peerAndHost = fastifyPlugin(
   async (app) => {
     app.addHook('onRequest', (request, _reply, done) => {

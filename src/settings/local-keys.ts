@@ -41,7 +41,7 @@ export function openLocalKeys(environment: Environment): OpenedKeys | null {
   }
 }
 
-/** Returns the keys of a folder, made if it has none (mode 0600). Concurrent starts agree on one file. */
+/** Returns the keys of a folder. Makes them first if it has none (file mode 0600). Concurrent starts agree on one file. */
 export function readOrMakeKeys(folder: string): OpenedKeys {
   const isNew = !existsSync(join(folder, FILE_NAME)) && makeKeys(folder)
   return { keys: parseFile(folder), isNew }
@@ -63,7 +63,7 @@ function parseFile(folder: string): LocalKeys {
   }
 }
 
-/** Returns false if another start was first. */
+/** Returns false if another process made the file first. */
 function makeKeys(folder: string): boolean {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const file = join(folder, FILE_NAME)

@@ -21,7 +21,7 @@ export function createFileTransport(folder: string): MailTransport {
   }
 }
 
-// Names sort by time. A mail has the same name at every try, so that a mail that is sent twice is one file.
+// Names sort by time. A mail has the same file name at every try, so a mail that is sent twice is still one file.
 function fileName({ date, kind, id }: Message): string {
   return `${date.toISOString().replaceAll(':', '-')}-${kind}-${id}.eml`
 }

@@ -9,7 +9,7 @@ interface Person {
 
 const name = (person: Person) => person.name
 
-t.test('a statement numbers its places in the order of its values', async (t) => {
+t.test('a statement numbers its placeholders in the order of its values', async (t) => {
   const statement = prepare(
     template<Person>`UPDATE a SET name = ${name} WHERE id = ${({ id }) => id}`
   )
@@ -23,25 +23,33 @@ t.test('a value that the same function reads twice is sent once', async (t) => {
   t.same(statement.valuesOf({ id: 7, name: 'Ada' }), ['Ada', 7])
 })
 
-t.test('templates contain templates, also for a part of their input, and omit some', async (t) => {
-  const inner = template<Person>`(${({ id }) => id}${raw('::int')})`
-  const outer = template<{
-    who: Person
-    at: number
-  }>`a ${({ at }) => at} b ${on(({ who }) => who, inner)} c${when(false, template`${() => 'never'}`)}`
-  const input = { who: { id: 7, name: 'Ada' }, at: 3 }
-  t.equal(prepare(outer).text, 'a $1 b ($2::int) c')
-  t.same(prepare(outer).valuesOf(input), [3, 7])
-  t.same(filled(outer, input).values, [3, 7])
-  t.equal(filled(outer, input).text, prepare(outer).text)
-})
+t.test(
+  'a template can contain others, pass one only a part of its input, and leave one out',
+  async (t) => {
+    const inner = template<Person>`(${({ id }) => id}${raw('::int')})`
+    const outer = template<{
+      who: Person
+      at: number
+    }>`a ${({ at }) => at} b ${on(({ who }) => who, inner)} c${when(false, template`${() => 'never'}`)}`
+    const input = { who: { id: 7, name: 'Ada' }, at: 3 }
+    t.equal(prepare(outer).text, 'a $1 b ($2::int) c')
+    t.same(prepare(outer).valuesOf(input), [3, 7])
+    t.same(filled(outer, input).values, [3, 7])
+    t.equal(filled(outer, input).text, prepare(outer).text)
+  }
+)
 
-t.test('different texts have different names, and equal texts the same name', async (t) => {
-  fc.assert(
-    fc.property(fc.string(), fc.string(), (one, other) => {
-      const names = [one, other].map((text) => prepare(raw(text)).name)
-      return (names[0] === names[1]) === (one === other) && names.every((name) => name.length < 64)
-    })
-  )
-  t.pass('for any two')
-})
+t.test(
+  'statements with different texts have different names, and equal texts the same name',
+  async (t) => {
+    fc.assert(
+      fc.property(fc.string(), fc.string(), (one, other) => {
+        const names = [one, other].map((text) => prepare(raw(text)).name)
+        return (
+          (names[0] === names[1]) === (one === other) && names.every((name) => name.length < 64)
+        )
+      })
+    )
+    t.pass('for any two')
+  }
+)

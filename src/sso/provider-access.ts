@@ -1,4 +1,4 @@
-// Puts the parts of this folder together under the rule for addresses that the configuration requires.
+// Puts the parts of this folder together, with the address rule that the configuration calls for.
 import type { FastifyBaseLogger } from 'fastify'
 import type { Config } from '../settings/config.ts'
 import { createIdentityProviders, type IdentityProviders } from './identity-providers.ts'

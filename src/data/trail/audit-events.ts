@@ -1,5 +1,5 @@
-// The append-only audit events. The statement or the transaction of an act also writes its event. So there is no act
-// without an event, and no event of an act that was rolled back.
+// The append-only audit events. The event of an act is written in the same statement or transaction as the act. So there is
+// no act without an event, and no event of an act that was rolled back.
 import type { AuditType, SignedAuditEvent, StoredAuditEvent } from '../../core/audit/events.ts'
 import {
   instantPlaceOf,

@@ -1,5 +1,5 @@
-// Outgoing mails. The statement or the transaction of an act also writes its mail. So no mail is lost, and no mail
-// describes an act that was rolled back. Workers take mails from here. No transaction is open during delivery.
+// Outgoing mails. The mail about an act is written in the same statement or transaction as the act. So no mail is lost, and
+// no mail describes an act that was rolled back. Workers take mails from here. No transaction is open during delivery.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import type { Notice, NoticeDetails, NoticeKind } from '../../core/mail/notices.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'

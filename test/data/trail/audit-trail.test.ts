@@ -154,7 +154,7 @@ const tamperings: [name: string, tamper: () => Prisma.Sql[], found: Found][] = [
     ['event-missing', 4, 3]
   ],
   [
-    'the account of an event altered, also in its link',
+    'the account of an event altered, in its link of the chain too',
     () => {
       const other = randomUUID()
       return [
@@ -165,7 +165,7 @@ const tamperings: [name: string, tamper: () => Prisma.Sql[], found: Found][] = [
     ['event-altered', 4, null]
   ],
   [
-    'the instant of an event moved by two thousand years, also in its link',
+    'the instant of an event moved by two thousand years, in its link of the chain too',
     () => [
       Prisma.sql`UPDATE "AuditEvent" SET "occurredAt" = '2026-01-05T09:00:00Z BC' ${of(0)}`,
       Prisma.sql`UPDATE "AuditSeal" SET "occurredAt" = '2026-01-05T09:00:00Z BC' ${linkOf(0)}`

@@ -14,7 +14,7 @@ import { createAccounts } from './data/accounts/accounts.ts'
 import { createApiKeys } from './data/accounts/api-keys.ts'
 import { isDatabaseUnavailable } from './data/engine/availability.ts'
 import type { Database } from './data/engine/database.ts'
-import { openRedis, REDIS_COMMAND_TIMEOUT_MS } from './data/engine/redis.ts'
+import { openRedis, REDIS_COMMAND_TIMEOUT_MS, requireWritableRedis } from './data/engine/redis.ts'
 import { createServiceKeys } from './data/keys/service-keys.ts'
 import { createSigningKeys } from './data/keys/signing-keys.ts'
 import { createDemandsReader } from './data/policy/demands.ts'
@@ -112,7 +112,7 @@ export async function createParts(
     poolUse: database.poolUse,
     dependencies: {
       database: database.ping,
-      ...(redis ? { redis: async () => void (await redis.ping()) } : {})
+      ...(redis ? { redis: () => requireWritableRedis(redis) } : {})
     }
   }
 }

@@ -37,7 +37,7 @@ export type Credential =
       claims: StepClaims
       accountId: string
       subject: Subject
-      /** The key of this token, which a success uses up. */
+      /** Identifies this step token. It is used up when the user completes the step. */
       stepToken: StepTokenKey
     }
   | {
@@ -56,7 +56,7 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Null until it is verified, and on routes that anyone may call. */
     credential: Credential | null
-    /** Returns the verified credential. Throws if it is of none of these kinds, which the route's rule excludes. */
+    /** Returns the verified credential. Throws if it has another kind, which the route's rule must prevent. */
     credentialOf<Kind extends Credential['kind']>(
       ...kinds: Kind[]
     ): Extract<Credential, { kind: Kind }>

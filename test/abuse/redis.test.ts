@@ -9,10 +9,13 @@ import { openTestDatabase } from '../support/database.ts'
 import { tally, verdictOf } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'
 import { createRedisServer, WITH_REDIS_SERVER } from '../support/redis-server.ts'
+import { createTcpProxy } from '../support/tcp-proxy.ts'
 
 const PER_MINUTE = 40
 /** The first wait after failed passwords. */
 const WAIT_MS = 1000
+
+type Command = [string, ...string[]]
 
 t.test('limits on Redis', WITH_REDIS_SERVER, async (t) => {
   const redis = await createRedisServer(t)
@@ -134,6 +137,42 @@ t.test('limits on Redis', WITH_REDIS_SERVER, async (t) => {
     }
   )
 
+  const states: [title: string, begin: Command, end: Command][] = [
+    ['a replica of another server', ['REPLICAOF', '127.0.0.1', '1'], ['REPLICAOF', 'NO', 'ONE']],
+    ['out of memory', ['CONFIG', 'SET', 'maxmemory', '1'], ['CONFIG', 'SET', 'maxmemory', '0']]
+  ]
+  for (const [title, begin, end] of states) {
+    await t.test(`503: requests are rejected while Redis is ${title}`, async (t) => {
+      await redis.command(...begin)
+      await isClosed(t, one)
+      await isUnjudged(t)
+      await redis.command(...end)
+      await isBack(t, one, two)
+    })
+  }
+
+  await t.test(
+    'a new primary is used although the connection to the old one stays open',
+    async (t) => {
+      const old = await createRedisServer(t)
+      const promoted = await createRedisServer(t)
+      await old.start()
+      await promoted.start()
+      const proxy = await createTcpProxy(t, portOf(old.url))
+      const app = await startApp(t, {
+        database,
+        env: { ...env, REDIS_URL: `redis://127.0.0.1:${proxy.port}` },
+        clock,
+        timeouts: TIMEOUTS
+      })
+      await isBack(t, app)
+      await old.command('REPLICAOF', '127.0.0.1', String(portOf(promoted.url)))
+      proxy.leadTo(portOf(promoted.url))
+      await isBack(t, app)
+      t.ok(Number(await promoted.command('DBSIZE')) > 0, 'the new primary counts')
+    }
+  )
+
   /** Asserts that a right code that the closed service rejected is not used up. */
   async function isUnjudged(t: Test, closed: TestApp): Promise<void> {
     clock.advance({ minutes: 1 })
@@ -167,6 +206,10 @@ t.test('limits on Redis', WITH_REDIS_SERVER, async (t) => {
     t.equal(verdictOf(byKey), '200', 'requests that no limit counts succeed')
   }
 })
+
+function portOf(url: string): number {
+  return Number(new URL(url).port)
+}
 
 let addresses = 0
 /** Returns an address that no request has come from. */

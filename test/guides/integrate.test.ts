@@ -116,7 +116,10 @@ t.test('an access token is accepted, all other tokens are rejected', ON_SERVER, 
         body: { disabled: true }
       })
       t.equal(await backEnd.isActive(good), false)
-      t.ok(await backEnd.claimsOf(good), 'a verification with the public keys cannot detect it')
+      t.ok(
+        await backEnd.claimsOf(good),
+        'verification with the public keys cannot detect that the user is disabled'
+      )
     }
   )
 })

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
-import { chown, mkdtemp, rm } from 'node:fs/promises'
+import { chown, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -67,6 +67,11 @@ export interface PostgresqlServer {
   /** Takes every connection of the server, and ends the sessions of other clients for it. */
   occupy(): Promise<void>
   vacate(): Promise<void>
+  /**
+   * Creates a database whose tables are on a disk of this size, and returns its URL and the disk's folder. Null if this
+   * process may not mount a disk.
+   */
+  createSmallDatabase(t: Test, megabytes: number): Promise<{ url: string; disk: string } | null>
   /** Starts a standby that replicates this server, synchronously if `synchronous_standby_names` says so. */
   createStandby(t: Test): Promise<PostgresqlServer>
 }
@@ -176,6 +181,18 @@ async function serverOf(t: Test, data: string): Promise<PostgresqlServer> {
     occupy,
     vacate: async () => {
       await Promise.all(occupants.splice(0).map((client) => client.end()))
+    },
+    createSmallDatabase: async (t, megabytes) => {
+      const disk = await ownFolder(t)
+      const mounting = ['-t', 'tmpfs', '-o', `size=${megabytes}m,mode=0777`, 'tmpfs', disk]
+      if (spawnSync('mount', mounting).status !== 0) return null
+      t.teardown(() => spawnSync('umount', ['-l', disk]))
+      const folder = join(disk, 'tables')
+      await mkdir(folder)
+      if (owner.uid !== undefined) await chown(folder, owner.uid, owner.gid)
+      await query(`CREATE TABLESPACE small LOCATION '${folder}'`)
+      await query('CREATE DATABASE small TABLESPACE small TEMPLATE template0')
+      return { url: url.replace(/postgres$/, 'small'), disk }
     },
     createStandby: async (t) => {
       const copy = await ownFolder(t)

@@ -1,12 +1,16 @@
 import { Prisma } from '../../generated/prisma/client.ts'
 
 /**
- * Prisma's codes for: unreachable, timed out, closed, pool exhausted, transaction not started, too many connections.
+ * Prisma's codes for: login refused, unreachable, timed out, database missing, access denied, TLS refused, closed, pool
+ * exhausted, transaction not started, too many connections.
  */
 const PRISMA_CODES = new Set([
+  'P1000',
   'P1001',
   'P1002',
+  'P1003',
   'P1008',
+  'P1010',
   'P1011',
   'P1017',
   'P2024',
@@ -15,23 +19,40 @@ const PRISMA_CODES = new Set([
 ])
 
 /**
- * SQLSTATE classes and codes of a server that cannot serve the request now: connection exceptions (08), insufficient
- * resources (53), operator intervention (57), read-only (25006), deadlock and serialization failure (40).
+ * SQLSTATE classes and codes of a server that does not serve the request now, through no fault of the statement (PostgreSQL
+ * documentation, appendix A): connection exception (08), read-only (25006), login refused (28), database missing (3D),
+ * deadlock and serialization failure (40), privilege missing (42501), insufficient resources, also a full disk (53),
+ * object in another state, such as a database that accepts no connections (55),
+ * operator intervention (57), system error (58), error in the server's configuration (F0), internal error (XX).
  */
-const SQLSTATE = /^(08...|53...|57...|25006|40...)$/
+const SQLSTATE = /^(08...|25006|28...|3D...|40...|42501|53...|55...|57...|58...|F0...|XX...)$/
 
+/** Codes of Node for a connection that was not made or was lost, or for a process that has no descriptor left for one. */
 const SOCKET_CODES = new Set([
+  'EADDRNOTAVAIL',
+  'EAI_AGAIN',
+  'ECONNABORTED',
   'ECONNREFUSED',
   'ECONNRESET',
-  'EPIPE',
-  'ETIMEDOUT',
+  'EHOSTDOWN',
+  'EHOSTUNREACH',
+  'EMFILE',
+  'ENETDOWN',
+  'ENETUNREACH',
+  'ENFILE',
   'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH'
+  'EPIPE',
+  'ETIMEDOUT'
 ])
 
-/** The kinds of error that the driver adapters report for a lost connection. */
+/** Codes of Node and OpenSSL for a server whose certificate is refused. */
+const TLS_CODES = /^(ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_)/
+
+/** The kinds of error that the driver adapters report for a connection that was refused or lost. */
 const ADAPTER_KINDS = new Set([
+  'AuthenticationFailed',
+  'DatabaseAccessDenied',
+  'DatabaseDoesNotExist',
   'DatabaseNotReachable',
   'ConnectionClosed',
   'SocketTimeout',
@@ -43,18 +64,18 @@ const ADAPTER_KINDS = new Set([
 const PG_MESSAGES =
   /connection terminated|timeout expired|timeout exceeded when trying to connect|query read timeout|client has encountered a connection error|client was closed/i
 
-/** The subset of them that means that the server did not respond. A pool with all connections busy reports another. */
+/** Those of the messages above that mean a silent server. A pool whose connections are all busy reports another message. */
 const PG_SILENCE =
   /query read timeout|connection terminated due to connection timeout|timeout expired/i
 
-/** Returns whether an error means that the database is unreachable or overloaded, so that a retry may help. */
+/** Returns whether an error means that the database does not serve requests now, so that a retry may help. */
 export function isDatabaseUnavailable(error: unknown): boolean {
   return someCause(error, (found) => {
     if (found instanceof Prisma.PrismaClientInitializationError) return true
     if (PG_MESSAGES.test(found.message)) return true
     const { kind, codes } = marksOf(found)
     if (codes.some((code) => PRISMA_CODES.has(code) || SOCKET_CODES.has(code))) return true
-    if (codes.some((code) => SQLSTATE.test(code))) return true
+    if (codes.some((code) => SQLSTATE.test(code) || TLS_CODES.test(code))) return true
     return typeof kind === 'string' && ADAPTER_KINDS.has(kind)
   })
 }
@@ -70,6 +91,21 @@ export function isSilence(error: unknown): boolean {
 /** Returns whether an error means that the server accepts no writes (SQLSTATE 25006). */
 export function isReadOnly(error: unknown): boolean {
   return someCause(error, (found) => marksOf(found).codes.includes('25006'))
+}
+
+/** Returns whether an error means that the server's disk is full (SQLSTATE 53100). */
+export function isOutOfSpace(error: unknown): boolean {
+  return someCause(error, (found) => marksOf(found).codes.includes('53100'))
+}
+
+/**
+ * Returns whether an error means that the server refuses the login or does not have the database, so that a start need not
+ * wait.
+ */
+export function isLoginRefused(error: unknown): boolean {
+  return someCause(error, (found) =>
+    marksOf(found).codes.some((code) => /^(28...|3D000|P1000|P1003|P1010)$/.test(code))
+  )
 }
 
 /** Returns whether an error means that the server has no free connection (SQLSTATE 53300). */

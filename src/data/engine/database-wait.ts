@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isDatabaseUnavailable } from './availability.ts'
+import { isDatabaseUnavailable, isLoginRefused } from './availability.ts'
 import type { Database } from './database.ts'
 
 const PAUSE_MS = 500
@@ -25,7 +25,8 @@ export async function untilAvailable(
       (reason) => reason
     )
     if (error === null) return
-    if (!isDatabaseUnavailable(error) || performance.now() >= deadline) throw error
+    const mayHelp = isDatabaseUnavailable(error) && !isLoginRefused(error)
+    if (!mayHelp || performance.now() >= deadline) throw error
     if (!hasTold) onWait(error)
     await sleep(PAUSE_MS)
   }

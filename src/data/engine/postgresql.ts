@@ -2,7 +2,6 @@ import { PrismaPg } from '@prisma/adapter-pg'
 import { DriverAdapterError } from '@prisma/driver-adapter-utils'
 import pg from 'pg'
 import { isOutOfConnections, isReadOnly, isSilence } from './availability.ts'
-import { createCircuitBreaker } from './circuit-breaker.ts'
 import {
   DATABASE_TIMEOUTS,
   type DatabaseTimeouts,
@@ -10,9 +9,11 @@ import {
   type Engine,
   type MigrationConnection
 } from './engine.ts'
-import { guardAdapter } from './guarded-adapter.ts'
 import { withMigrationLock } from './migrations/lock.ts'
-import { createStatementNames } from './statement-names.ts'
+import { createCircuitBreaker } from './postgresql/circuit-breaker.ts'
+import { guardAdapter } from './postgresql/guarded-adapter.ts'
+import { createSpaceCheck, requireWritable } from './postgresql/server-checks.ts'
+import { createStatementNames } from './postgresql/statement-names.ts'
 import type { Statement } from './statements.ts'
 
 // Ten connections are enough for one Node process. PostgreSQL's default of 100 then serves several replicas.
@@ -51,17 +52,21 @@ export function openPostgresql({
     ...connectionTo(url),
     max: poolMax,
     connectionTimeoutMillis: timeouts.connectMs,
-    statement_timeout: timeouts.statementMs,
     query_timeout: timeouts.queryMs,
-    idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_TIMEOUT_MS,
     idleTimeoutMillis: IDLE_TIMEOUT_MS,
     maxLifetimeSeconds: CONNECTION_LIFETIME_SECONDS,
-    onConnect: beginSession
+    onConnect: sessionsOf(url, {
+      statement_timeout: timeouts.statementMs,
+      idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_TIMEOUT_MS
+    })
   })
   pool.on('error', onError)
   const renewConnections = renewalOf(pool)
   const breaker = createCircuitBreaker({
-    trips: (error) => isSilence(error) || isReadOnly(error),
+    trips: (error) => {
+      spaceCheck.note(error)
+      return isSilence(error) || isReadOnly(error)
+    },
     probe: () => probe(url),
     onOpen: (err) => {
       log?.warn({ err }, 'database unavailable')
@@ -70,6 +75,7 @@ export function openPostgresql({
     onClose: () => log?.warn({}, 'database available again'),
     refusal: unavailableBecause
   })
+  const spaceCheck = createSpaceCheck(pool)
   const adapter = new PrismaPg(pool, {
     statementNameGenerator: createStatementNames(),
     onConnectionError: onError
@@ -81,7 +87,11 @@ export function openPostgresql({
       const statement = { name, text, values: valuesOf(input) }
       return (await breaker.guard(() => pool.query(statement))).rows as Row[]
     },
-    ping: () => breaker.guard(() => requireWritable(pool)),
+    ping: () =>
+      breaker.guard(async () => {
+        await requireWritable(pool)
+        await spaceCheck.run()
+      }),
     poolUse: () => ({
       busy: pool.totalCount - pool.idleCount,
       idle: pool.idleCount,
@@ -114,8 +124,25 @@ function connectionTo(url: string): pg.ClientConfig {
   }
 }
 
-/** Sets up each new connection of a pool. */
-async function beginSession(client: pg.ClientBase): Promise<void> {
+/** Time limits of a session in milliseconds, by PostgreSQL's names. */
+type SessionLimits = Partial<
+  Record<'statement_timeout' | 'idle_in_transaction_session_timeout' | 'lock_timeout', number>
+>
+
+/**
+ * Returns the function that sets up each new connection of a pool. Limits in the URL take precedence. The settings are
+ * statements, because a pooler in front of the server rejects unknown parameters of a connection.
+ */
+function sessionsOf(url: string, limits: SessionLimits): (client: pg.ClientBase) => Promise<void> {
+  const inUrl = new URL(url).searchParams
+  const settings = Object.entries(limits)
+    .filter(([name]) => !inUrl.has(name))
+    .map(([name, milliseconds]) => `SET ${name} = ${milliseconds};`)
+    .join(' ')
+  return (client) => beginSession(client, settings)
+}
+
+async function beginSession(client: pg.ClientBase, limits: string): Promise<void> {
   // Time zone: Prisma's adapter writes instants without an offset and reads them as UTC, in every time zone of the
   // session. In any other zone, all comparisons of instants in SQL would be wrong.
   //
@@ -125,21 +152,16 @@ async function beginSession(client: pg.ClientBase): Promise<void> {
   // JIT: no statement runs long enough to be worth compiling.
   //
   // Isolation: a statement that waited for a row must see the change it waited for, whatever the database's default is.
+  //
+  // Formats: the driver and Prisma's adapter parse dates, intervals and bytes only in these. The database or the role may
+  // have others as their default.
   await client.query(
-    `SET TIME ZONE 'UTC'; SET enable_seqscan = off; SET jit = off;
-    SET default_transaction_isolation = 'read committed'`
+    `${limits} SET TIME ZONE 'UTC'; SET enable_seqscan = off; SET jit = off;
+    SET default_transaction_isolation = 'read committed';
+    SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';
+    SET standard_conforming_strings = on`
   )
   await requireWritable(client)
-}
-
-/**
- * Throws if the server is a standby, or a primary that accepts no writes. Its data may be out of date: a token that was
- * revoked since would be accepted again.
- */
-async function requireWritable(connection: pg.ClientBase | pg.Pool): Promise<void> {
-  const { rows } = await connection.query('SHOW transaction_read_only')
-  if (rows[0]?.transaction_read_only !== 'on') return
-  throw Object.assign(new Error('the database accepts no writes'), { code: '25006' })
 }
 
 /** Checks the server over a new connection, because the pool's connections may be broken. */
@@ -190,9 +212,8 @@ async function withMigrationPool<T>(
 ): Promise<T> {
   const pool = new pg.Pool({
     ...connectionTo(url),
-    onConnect: beginSession,
-    max: 1,
-    lock_timeout: SCHEMA_LOCK_TIMEOUT_MS
+    onConnect: sessionsOf(url, { lock_timeout: SCHEMA_LOCK_TIMEOUT_MS }),
+    max: 1
   })
   // The running query reports the loss too. Without a listener, Node would end the process.
   pool.on('error', () => {})

@@ -5,6 +5,8 @@ import type { Redis } from 'ioredis'
 export const REDIS_COMMAND_TIMEOUT_MS = 300
 const CONNECT_TIMEOUT_MS = 500
 const RECONNECT_MAX_MS = 1000
+const PROBE_KEY = 'twostep:probe'
+const PROBE_KEPT_MS = 1000
 
 /**
  * Opens a connection to Redis that fails fast: no queue while Redis is unavailable, no retries, 300 ms for each
@@ -23,6 +25,9 @@ export async function openRedis(
     maxRetriesPerRequest: 0,
     commandTimeout: commandTimeoutMs,
     connectTimeout: CONNECT_TIMEOUT_MS,
+    // After a failover, the old connection leads to a replica. A new one leads to the primary, whose name may now resolve
+    // to another address. A script that meets a replica quotes the code within its message.
+    reconnectOnError: ({ message }) => message.includes('READONLY'),
     retryStrategy: (tries) => Math.min(tries * 50, RECONNECT_MAX_MS)
   })
   // Without a listener, an error on an idle connection would end the process.
@@ -30,4 +35,10 @@ export async function openRedis(
   const patience = AbortSignal.timeout(CONNECT_TIMEOUT_MS)
   await once(redis, 'ready', { signal: patience }).catch(() => {})
   return redis
+}
+
+/** Throws if Redis accepts no writes: it is unreachable, a replica, or out of memory, or cannot save its data. */
+export async function requireWritableRedis(redis: Redis): Promise<void> {
+  // Redis rejects this command for every reason for which it would reject the command of a counter.
+  await redis.set(PROBE_KEY, '', 'PX', PROBE_KEPT_MS)
 }

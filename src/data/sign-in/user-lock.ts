@@ -27,7 +27,7 @@ export async function lockUser(
   { accountId, userId }: UserKey
 ): Promise<LockedUser | null> {
   // Excludes every writer to the user's rows, because each of them updates the user's own row or locks it with at least
-  // FOR SHARE. A stronger lock would exclude only the checks of foreign keys as well.
+  // FOR SHARE. The only thing that a stronger lock would also block is checks of foreign keys.
   const [user] = await transaction.$queryRaw<LockedUser[]>`
     SELECT "accountId", id AS "userId", email, epoch, "disabledAt" IS NOT NULL AS "isDisabled",
       "codeLockedUntil", "codeDisabledAt", "recoveryLockedUntil"

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { openDatabase } from '../../../src/data/engine/database.ts'
-import { createStatementNames } from '../../../src/data/engine/statement-names.ts'
+import { createStatementNames } from '../../../src/data/engine/postgresql/statement-names.ts'
 import { openTestDatabase } from '../../support/database.ts'
 
 const server = process.env['TEST_DATABASE_URL']

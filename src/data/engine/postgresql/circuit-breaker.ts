@@ -19,6 +19,8 @@ export interface CircuitBreakerOptions {
 export interface CircuitBreaker {
   /** Runs the work. While the circuit is open, throws the refusal and does not start the work. */
   guard<Result>(work: () => Promise<Result>): Promise<Result>
+  /** Runs the work in any state of the circuit, which an error of the work can open. */
+  watch<Result>(work: () => Promise<Result>): Promise<Result>
   /** Stops the probes. */
   end(): void
 }
@@ -52,22 +54,27 @@ export function createCircuitBreaker({
     }
   }
 
+  async function watch<Result>(work: () => Promise<Result>): Promise<Result> {
+    const begunAfter = closings
+    try {
+      return await work()
+    } catch (cause) {
+      // Work that started before the last outage says nothing about the server's current state.
+      if (!openedBy && closings === begunAfter && trips(cause)) {
+        openedBy = { cause }
+        onOpen(cause)
+        void probeUntilClosed()
+      }
+      throw cause
+    }
+  }
+
   return {
     async guard(work) {
       if (openedBy) throw refusal(openedBy.cause)
-      const begunAfter = closings
-      try {
-        return await work()
-      } catch (cause) {
-        // Work that started before the last outage says nothing about the server's current state.
-        if (!openedBy && closings === begunAfter && trips(cause)) {
-          openedBy = { cause }
-          onOpen(cause)
-          void probeUntilClosed()
-        }
-        throw cause
-      }
+      return watch(work)
     },
+    watch,
     end: () => ended.abort()
   }
 }

@@ -55,7 +55,8 @@ function guardTransaction(transaction: Transaction, { breaker, isLost }: Guard):
   return {
     ...guardStatements(transaction, guard),
     options: transaction.options,
-    commit: () => transaction.commit(),
+    // Never rejected by an open circuit: the adapter would not give the connection back.
+    commit: () => breaker.watch(() => transaction.commit()),
     rollback: () => transaction.rollback()
   }
 }

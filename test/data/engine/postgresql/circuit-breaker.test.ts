@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { createCircuitBreaker } from '../../../src/data/engine/circuit-breaker.ts'
+import { createCircuitBreaker } from '../../../../src/data/engine/postgresql/circuit-breaker.ts'
 
 const SILENCE = new Error('no answer')
 const BUSY = new Error('no connection to spare')

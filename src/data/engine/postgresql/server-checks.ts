@@ -1,0 +1,58 @@
+// Whether a server can take the writes of the service. A server that only reads, or that acknowledges no commit, is as
+// unavailable as one that is down.
+import type pg from 'pg'
+import { isOutOfSpace } from '../availability.ts'
+
+/** A busy standby acknowledges a commit in milliseconds. */
+const STANDBY_SILENCE = '1 second'
+
+interface ServerState {
+  isReadOnly: boolean
+  /** A commit of the same role waits for a synchronous standby that does not respond. */
+  isStandbySilent: boolean
+}
+
+/**
+ * Throws if the server is a standby, or a primary that accepts no writes or acknowledges no commits. The data of a standby
+ * may be out of date: a token that was revoked since would be accepted again.
+ *
+ * A commit that waits for a lost standby cannot be given up: its session stays on the server until the standby is back. So
+ * this check looks at the sessions that wait already, and adds none.
+ */
+export async function requireWritable(connection: pg.ClientBase | pg.Pool): Promise<void> {
+  const { rows } = await connection.query<ServerState>(`
+    SELECT current_setting('transaction_read_only') = 'on' AS "isReadOnly",
+      EXISTS (SELECT FROM pg_stat_activity
+        WHERE usename = current_user AND wait_event = 'SyncRep'
+          AND state_change < now() - interval '${STANDBY_SILENCE}') AS "isStandbySilent"`)
+  const [state] = rows
+  if (state?.isReadOnly) throw noWrites('the database accepts no writes')
+  if (state?.isStandbySilent) throw noWrites('the synchronous standby of the database is silent')
+}
+
+/**
+ * Returns the check of a server whose disk was full. `run` throws until the server has space for a hundred kilobytes again
+ * (SQLSTATE 53100). A server that never reported a full disk is not checked.
+ */
+export function createSpaceCheck(pool: pg.Pool) {
+  let wasFull = false
+  return {
+    /** Remembers an error that means a full disk. */
+    note(error: unknown): void {
+      wasFull ||= isOutOfSpace(error)
+    },
+
+    async run(): Promise<void> {
+      if (!wasFull) return
+      // The space of a deleted row is used again, so only a new table shows whether the disk has room.
+      await pool.query(
+        'CREATE TEMP TABLE twostep_space ON COMMIT DROP AS SELECT generate_series(1, 4000)'
+      )
+      wasFull = false
+    }
+  }
+}
+
+function noWrites(message: string): Error {
+  return Object.assign(new Error(message), { code: '25006' })
+}

@@ -79,8 +79,12 @@ async function prepareFolder(): Promise<string> {
 }
 
 /** Creates an empty database on the server without migrations, drops it with the test, and returns its URL. */
-export async function createEmptyDatabase(t: Test, serverUrl: string): Promise<string> {
-  return createOnServer(t, serverUrl, 'template0')
+export async function createEmptyDatabase(
+  t: Test,
+  serverUrl: string,
+  encoding: 'UTF8' | 'LATIN1' = 'UTF8'
+): Promise<string> {
+  return createOnServer(t, serverUrl, `template0 ENCODING '${encoding}' LOCALE 'C'`)
 }
 
 /** Returns a hash of the engine's version and all migrations, which names a template. */

@@ -87,9 +87,13 @@ export function createApiKeys(prisma: PrismaClient) {
       })
     },
 
-    /** Records the time at which the key was used, to the minute. */
-    async noteUse({ accountId, id }: Pick<ApiKey, 'accountId' | 'id'>, now: Date): Promise<void> {
+    /** Records the time at which the key was used, to the minute. Does nothing if the key has this minute already. */
+    async noteUse(
+      { accountId, id, lastUsedAt }: Pick<ApiKey, 'accountId' | 'id' | 'lastUsedAt'>,
+      now: Date
+    ): Promise<void> {
       const stale = new Date(now.getTime() - LAST_USED_PRECISION_SECONDS * 1000)
+      if (lastUsedAt !== null && lastUsedAt >= stale) return
       await prisma.apiKey.updateMany({
         where: { accountId, id, OR: [{ lastUsedAt: null }, { lastUsedAt: { lt: stale } }] },
         data: { lastUsedAt: now }

@@ -12,8 +12,9 @@ import {
 import { withMigrationLock } from './migrations/lock.ts'
 import { createCircuitBreaker } from './postgresql/circuit-breaker.ts'
 import { guardAdapter } from './postgresql/guarded-adapter.ts'
-import { createSpaceCheck, requireWritable } from './postgresql/server-checks.ts'
+import { createSpaceCheck, requireUtf8, requireWritable } from './postgresql/server-checks.ts'
 import { createStatementNames } from './postgresql/statement-names.ts'
+import { requirePostgresqlUrl } from './postgresql/url.ts'
 import type { Statement } from './statements.ts'
 
 // Ten connections are enough for one Node process. PostgreSQL's default of 100 then serves several replicas.
@@ -47,6 +48,7 @@ export function openPostgresql({
   log,
   poolMax = POOL_MAX
 }: PostgresqlOptions): Engine {
+  requirePostgresqlUrl(url)
   const onError = (err: Error) => log?.warn({ err }, 'database connection lost')
   const pool = new pg.Pool({
     ...connectionTo(url),
@@ -161,6 +163,7 @@ async function beginSession(client: pg.ClientBase, limits: string): Promise<void
     SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex';
     SET standard_conforming_strings = on`
   )
+  await requireUtf8(client)
   await requireWritable(client)
 }
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { openDatabase } from '../../../src/data/engine/database.ts'
 import { createStatementNames } from '../../../src/data/engine/postgresql/statement-names.ts'
-import { openTestDatabase } from '../../support/database.ts'
+import { createEmptyDatabase, openTestDatabase } from '../../support/database.ts'
 
 const server = process.env['TEST_DATABASE_URL']
 const withoutServer = server ? false : 'needs TEST_DATABASE_URL'
@@ -18,6 +18,36 @@ t.test('an unknown scheme is rejected without quoting the password', async (t) =
   await t.rejects(openDatabase({ url: 'mysql://root:secret@127.0.0.1/x' }), { message })
   await t.rejects(openDatabase({ url: '' }), { message: /^DATABASE_URL must begin with/ })
   await t.rejects(openDatabase({ url: 'pglite:' }), { message: /^DATABASE_URL must name a folder/ })
+})
+
+t.test(
+  'a URL that cannot be used as it is meant is rejected without quoting the password',
+  async (t) => {
+    const rejected: [url: string, message: RegExp][] = [
+      ['postgresql://ada:hunter2@one,two/twostep', /several hosts/],
+      ['postgresql://ada:hunter2@one:5432,two:5432/twostep', /several hosts/],
+      ['postgresql://ada:hunter2#@host/twostep', /no URL; write # as %23/],
+      ['postgresql://ada:hunter2/@host/twostep', /no URL; write # as %23/],
+      ['postgresql://ada:hunter2@host/twostep#hunter2', /no URL/],
+      ['postgresql://ada:hunter2@host:99999/twostep', /no URL/],
+      ['postgresql://ada:hunter2@host', /must name a database/],
+      ['postgresql://ada:hunter2@host/', /must name a database/],
+      ['postgresql://ada:hunter2@host/twostep?schema=app', /parameter schema; set search_path/]
+    ]
+    for (const [url, message] of rejected) {
+      const error = await openDatabase({ url }).catch((error: Error) => error)
+      t.match(error, { message }, url)
+      t.match(error, { message: /^DATABASE_URL / })
+      t.notMatch(String(error), /hunter2/)
+    }
+  }
+)
+
+t.test('a database with another encoding is rejected', { skip: withoutServer }, async (t) => {
+  const url = await createEmptyDatabase(t, server ?? '', 'LATIN1')
+  const database = await openDatabase({ url })
+  t.teardown(() => database.close())
+  await t.rejects(database.ping(), { message: /encoding LATIN1; create one with ENCODING 'UTF8'/ })
 })
 
 t.test('exactly one of forty concurrent conditional updates wins', async (t) => {
@@ -53,12 +83,19 @@ t.test('ping fails within its second if the server does not respond', async (t) 
   await t.rejects(database.ping())
 })
 
-t.test('the database reads instants as UTC in every time zone', async (t) => {
+t.test('the database reads values in every time zone and format of the server', async (t) => {
   const database = await openTestDatabase(t)
   const { url } = database
   if (url) {
     const name = new URL(url).pathname.slice(1)
-    await database.prisma.$executeRawUnsafe(`ALTER DATABASE ${name} SET timezone TO 'Asia/Tokyo'`)
+    for (const setting of [
+      "timezone TO 'Asia/Tokyo'",
+      "DateStyle TO 'German, DMY'",
+      "IntervalStyle TO 'iso_8601'",
+      "bytea_output TO 'escape'"
+    ]) {
+      await database.prisma.$executeRawUnsafe(`ALTER DATABASE ${name} SET ${setting}`)
+    }
   }
   // The setting affects only new connections.
   const there = url ? await openDatabase({ url }) : database
@@ -68,6 +105,9 @@ t.test('the database reads instants as UTC in every time zone', async (t) => {
     SELECT (extract(epoch FROM "createdAt") * 1000)::float8 AS ms FROM "Account"`
   t.same(rows, [{ ms: account.createdAt.getTime() }])
   t.same((await there.prisma.account.findFirst())?.createdAt, account.createdAt)
+  t.same(await there.prisma.$queryRaw`SELECT '\\x00ff5c'::bytea AS bytes`, [
+    { bytes: new Uint8Array([0, 255, 92]) }
+  ])
 })
 
 t.test(

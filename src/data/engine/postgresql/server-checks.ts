@@ -30,6 +30,14 @@ export async function requireWritable(connection: pg.ClientBase | pg.Pool): Prom
   if (state?.isStandbySilent) throw noWrites('the synchronous standby of the database is silent')
 }
 
+/** Throws if the database cannot store every character. */
+export async function requireUtf8(connection: pg.ClientBase): Promise<void> {
+  const { rows } = await connection.query<{ server_encoding: string }>('SHOW server_encoding')
+  const encoding = rows[0]?.server_encoding
+  if (encoding === 'UTF8') return
+  throw new Error(`the database has the encoding ${encoding}; create one with ENCODING 'UTF8'`)
+}
+
 /**
  * Returns the check of a server whose disk was full. `run` throws until the server has space for a hundred kilobytes again
  * (SQLSTATE 53100). A server that never reported a full disk is not checked.

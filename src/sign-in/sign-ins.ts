@@ -20,13 +20,16 @@ interface FirstStep {
 }
 
 export interface SignIns {
-  /** Returns an access token or a step token after a right first step, as the account's policy decides. Audits the step. */
+  /**
+   * Returns an access token or a step token after a right first step, as the account's policy decides. Audits the step.
+   * Returns null if the user was disabled, or their password changed, after they were read.
+   */
   afterFirstStep(
     request: FastifyRequest,
     subject: Subject,
     firstStep: FirstStep,
     act: Act
-  ): Promise<SignIn>
+  ): Promise<SignIn | null>
   /** Returns the response that ends a sign-in. */
   authenticated(
     subject: Subject,
@@ -119,9 +122,8 @@ export function createSignIns({
       }
       const { outcome: next, reason: why } = decision
       const decided = { ...act, details: { next, why } }
-      await (next === 'authenticated'
-        ? users.noteSignIn(subject, audit.succeeded(request, decided))
-        : audit.recordSuccess(request, decided))
+      if (next !== 'authenticated') await audit.recordSuccess(request, decided)
+      else if (!(await users.noteSignIn(subject, audit.succeeded(request, decided)))) return null
       return responseTo(decision, subject, authentication)
     }
   }

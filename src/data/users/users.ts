@@ -124,20 +124,36 @@ export function createUsers({ prisma, query }: Clients) {
       })
     },
 
-    /** Records a sign-in that needed no second step. */
-    async noteSignIn({ accountId, userId }: UserKey, event: SignedAuditEvent): Promise<void> {
-      await query(signedIn, { accountId, userId, event })
+    /**
+     * Records a sign-in that needed no second step. Returns false, and records nothing, if the user's password was changed
+     * or the user was disabled since the password was read: the epoch says so.
+     */
+    async noteSignIn(
+      { accountId, userId, epoch }: Owner,
+      event: SignedAuditEvent
+    ): Promise<boolean> {
+      const [signIn] = await query<{ isNoted: boolean }, SignInNote>(signedIn, {
+        accountId,
+        userId,
+        epoch,
+        event
+      })
+      return signIn?.isNoted ?? false
     }
   }
 }
 
+type SignInNote = Owner & { event: SignedAuditEvent }
+
 const signedIn = prepare(
-  template<UserKey & { event: SignedAuditEvent }>`
+  template<SignInNote>`
     WITH signed_in AS (
       UPDATE "User" SET "lastSignInAt" = ${({ event }) => event.occurredAt}::timestamptz
       WHERE "accountId" = ${({ accountId }) => accountId}::uuid AND id = ${({ userId }) => userId}::uuid
-    )
-    ${on(({ event }: { event: SignedAuditEvent }) => event, eventInsert())}`
+        AND epoch = ${({ epoch }) => epoch}::int AND "disabledAt" IS NULL
+      RETURNING id
+    ), recorded AS (${on(({ event }: SignInNote) => event, eventInsert('signed_in'))})
+    SELECT EXISTS (SELECT 1 FROM signed_in) AS "isNoted"`
 )
 
 /**

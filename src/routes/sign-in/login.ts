@@ -110,14 +110,18 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
     // Again, because other tries may have failed since: concurrent tries must not learn more than sequential ones.
     await limits.requirePasswordPause(request, tried)
     const target = user && ({ kind: 'user', id: user.subject.userId } as const)
+    const refuse = () =>
+      audit.refuse(request, 'invalid-credentials', { accountId, target }, BEARER_CHALLENGE)
     if (!user || !isRight || user.subject.isDisabled) {
       await limits.countFailedPassword(request, tried)
-      const act = { accountId, target }
-      throw await audit.refuse(request, 'invalid-credentials', act, BEARER_CHALLENGE)
+      throw await refuse()
     }
     const actor = { kind: 'user', id: user.subject.userId, credential: 'password' } as const
+    const act = { accountId, actor, target }
     const firstStep = { ...BY_PASSWORD_STEP, deviceToken }
-    return signIns.afterFirstStep(request, user.subject, firstStep, { accountId, actor, target })
+    const signIn = await signIns.afterFirstStep(request, user.subject, firstStep, act)
+    if (!signIn) throw await refuse()
+    return signIn
   }
 
   async function assertLogin(request: RequestOf<typeof ASSERT_LOGIN>) {
@@ -132,7 +136,9 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
     requireAllowed(firstFactor, subject.policy.sso)
     const target = { kind: 'user', id: subject.userId } as const
     const firstStep = firstFactor === 'sso' ? BY_SSO_STEP : { ...BY_PASSWORD_STEP, deviceToken }
-    return signIns.afterFirstStep(request, subject, firstStep, { target })
+    const signIn = await signIns.afterFirstStep(request, subject, firstStep, { target })
+    if (!signIn) throw new Problem('user-not-found')
+    return signIn
   }
 }
 

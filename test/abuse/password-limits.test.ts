@@ -142,6 +142,31 @@ t.test(
   }
 )
 
+t.test(
+  'S6: 429: guesses at sign-in and guesses of the current password are counted together',
+  ON_SERVER,
+  async (t) => {
+    const user = await service.enrolledUser({ account })
+    const as = await user.accessToken()
+    const address = newAddress()
+    const guess = () =>
+      service.call('PATCH', `/v1/users/${user.id}`, {
+        as,
+        body: { password: 'another horse, another battery', currentPassword: WRONG_PASSWORD },
+        ...from(address)
+      })
+    const guesses = [
+      await guess(),
+      await signIn(user, WRONG_PASSWORD, address),
+      await guess(),
+      await signIn(user, WRONG_PASSWORD, address)
+    ]
+    t.same(tally(guesses), { '422 password-rejected': 2, '401 invalid-credentials': 2 })
+    t.equal(verdictOf(await guess()), '429 too-many-attempts')
+    t.equal(verdictOf(await signIn(user, user.password, address)), '429 too-many-attempts')
+  }
+)
+
 t.test('S20: 401, 429: no response reveals whether a user exists', ON_SERVER, async (t) => {
   const disabled = await service.createUser({ account })
   const change = { as: account.apiKey, body: { disabled: true } }

@@ -64,13 +64,19 @@ export function createUsers({ prisma, query }: Clients) {
       }
     },
 
-    /** Returns the hash of the user's password, for routes that ask for the password again; null if they have none. */
-    async findPasswordHash({ accountId, userId }: UserKey): Promise<string | null> {
+    /**
+     * Returns the hash of the user's password (null if they have none) and the slug of the account, for routes that ask for
+     * the password again. Failures count under the slug, as at a sign-in. Returns null if the user does not exist.
+     */
+    async findPassword({
+      accountId,
+      userId
+    }: UserKey): Promise<{ hash: string | null; slug: string } | null> {
       const user = await prisma.user.findUnique({
         where: { accountId_id: { accountId, id: userId } },
-        select: { passwordHash: true }
+        select: { passwordHash: true, account: { select: { slug: true } } }
       })
-      return user?.passwordHash ?? null
+      return user && { hash: user.passwordHash, slug: user.account.slug }
     },
 
     /**

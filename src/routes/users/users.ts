@@ -178,10 +178,11 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     password: string | undefined
   ): Promise<void> {
     if (password === undefined) throw invalidMember('/currentPassword', 'is required')
-    const tried = { account: accountId, email }
+    const found = await users.findPassword({ accountId, userId: id })
+    if (!found) throw new Problem('user-not-found')
+    const tried = { account: found.slug, email }
     await limits.requirePasswordPause(request, tried)
-    const phc = await users.findPasswordHash({ accountId, userId: id })
-    const isRight = await passwordHashing.verify(password, phc)
+    const isRight = await passwordHashing.verify(password, found.hash)
     await limits.requirePasswordPause(request, tried)
     if (isRight) return
     await limits.countFailedPassword(request, tried)

@@ -145,7 +145,7 @@ t.test('limits on Redis', WITH_REDIS_SERVER, async (t) => {
     await t.test(`503: requests are rejected while Redis is ${title}`, async (t) => {
       await redis.command(...begin)
       await isClosed(t, one)
-      await isUnjudged(t)
+      await isUnjudged(t, one)
       await redis.command(...end)
       await isBack(t, one, two)
     })

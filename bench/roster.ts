@@ -16,6 +16,7 @@ const NOW = new Date('2026-01-05T09:00:00.000Z')
 /** Single sign-on is optional, so that the roster has to look up which users are exempt. */
 const POLICY: AccountPolicy = {
   twoFactor: 'optional',
+  appliesTo: 'everyone',
   requiredFrom: null,
   requiredSince: null,
   graceDays: 0,

@@ -29,7 +29,9 @@ import { createOutbox } from './data/trail/outbox.ts'
 import { createAuthenticators } from './data/users/authenticators.ts'
 import { createEnrollments } from './data/users/enrollments.ts'
 import { createRecoveryCodes } from './data/users/recovery-codes.ts'
+import { createRequirements } from './data/users/requirements.ts'
 import { createResets } from './data/users/resets.ts'
+import { createSignOuts } from './data/users/sign-outs.ts'
 import { createTwoFactor } from './data/users/two-factor.ts'
 import { createUsers } from './data/users/users.ts'
 import { openOutgoingMail } from './delivery/mail/outgoing-mail.ts'
@@ -131,8 +133,10 @@ function createStores(database: Database, { mandateFrom }: Config) {
     outbox: createOutbox(prisma),
     policies: createPolicies(prisma, demands),
     recoveryCodes: createRecoveryCodes(prisma),
+    requirements: createRequirements(prisma),
     resets: createResets(prisma, demands),
     serviceKeys: createServiceKeys(prisma),
+    signOuts: createSignOuts(prisma),
     ssoIdentities: createSsoIdentities(prisma),
     storedSigningKeys: createSigningKeys(prisma),
     subjects: createSubjects(query, demands),

@@ -17,6 +17,7 @@ import deviceRoutes from './routes/users/devices.ts'
 import recoveryCodeRoutes from './routes/users/recovery-codes.ts'
 import resetRoutes from './routes/users/reset.ts'
 import rosterRoutes from './routes/users/roster.ts'
+import signOutRoutes from './routes/users/sign-out.ts'
 import twoFactorRoutes from './routes/users/two-factor.ts'
 import userPolicyRoutes from './routes/users/user-policy.ts'
 import userRoutes from './routes/users/users.ts'
@@ -55,13 +56,23 @@ async function registerSignIn(app: FastifyInstance, parts: Parts): Promise<void>
 
 async function registerUsers(app: FastifyInstance, parts: Parts): Promise<void> {
   const { users, policies, authenticators, recoveryCodes, resets, trustedDevices } = parts
-  const { twoFactor, passwordHashing, recoveryCodeHasher, limits, audit, now } = parts
+  const {
+    requirements,
+    signOuts,
+    twoFactor,
+    passwordHashing,
+    recoveryCodeHasher,
+    limits,
+    audit,
+    now
+  } = parts
   await app.register(rosterRoutes, { users, policies, now })
   await app.register(userRoutes, { users, policies, passwordHashing, limits, audit, now })
   await app.register(userPolicyRoutes, { users, policies, now })
   await app.register(resetRoutes, { resets, audit })
   await app.register(authenticatorRoutes, { authenticators, audit, now })
-  await app.register(twoFactorRoutes, { twoFactor, audit })
+  await app.register(twoFactorRoutes, { twoFactor, requirements, users, policies, audit, now })
+  await app.register(signOutRoutes, { signOuts, audit })
   await app.register(recoveryCodeRoutes, { recoveryCodes, recoveryCodeHasher, audit })
   await app.register(deviceRoutes, { trustedDevices, audit, now })
 }

@@ -1,6 +1,9 @@
 // The decision: what a sign-in must do next, and why. The order of precedence is part of the contract: verified single
-// sign-on, then the operator's mandate, then the account's policy, then the user's own choice.
+// sign-on, then the operator's mandate, then the account's policy, then the requirement of this user, then the user's own
+// authenticator.
+import type { Role } from './claims.ts'
 import { isRepresentable } from './instants.ts'
+import type { UserRequirement } from './requirements.ts'
 
 type TwoFactorPolicy = 'optional' | 'required'
 export type SsoMode = 'off' | 'optional' | 'required'
@@ -8,6 +11,8 @@ export type SsoMode = 'off' | 'optional' | 'required'
 /** What an account requires of its users. */
 export interface AccountPolicy {
   twoFactor: TwoFactorPolicy
+  /** Whom `twoFactor` binds. A mandate binds everyone. */
+  appliesTo: 'everyone' | 'admins'
   /** When the requirement starts; null: at `requiredSince`. */
   requiredFrom: Date | null
   /** When `required` was chosen; null while the policy is optional. It is the start if `requiredFrom` is null. */
@@ -34,8 +39,15 @@ export interface Demands {
   policy: AccountPolicy
 }
 
+/** The facts about a user on which requirements depend. */
+export interface BoundUser {
+  role: Role
+  /** The requirement that binds this user alone; null for none. */
+  requirement: UserRequirement | null
+}
+
 export interface DecisionInput extends Demands {
-  user: { hasAuthenticator: boolean }
+  user: BoundUser & { hasAuthenticator: boolean }
   arrival: Arrival
   /** The browser or phone sent the token of a device that the user trusts. */
   hasTrustedDevice: boolean
@@ -48,9 +60,11 @@ export type Decision =
   | { outcome: 'authenticated'; reason: 'sso_supersedes' | 'trusted_device'; recommended: null }
   | {
       outcome: 'verification_required'
-      reason: 'mandated' | 'account_required' | 'user_enabled'
+      reason: EnforcedReason | 'user_enabled'
     }
-  | { outcome: 'enrollment_required'; reason: 'mandated' | 'account_required' }
+  | { outcome: 'enrollment_required'; reason: EnforcedReason }
+
+type EnforcedReason = 'mandated' | 'account_required' | 'reset_pending' | 'user_required'
 
 /** A set-up that is optional now and becomes necessary at this instant. */
 interface Recommendation {
@@ -61,20 +75,34 @@ const DAY_MS = 86_400_000
 
 /** Decides what follows a successful first step. The function is total and pure: every input has one outcome and reason. */
 export function decide(input: DecisionInput): Decision {
-  const { arrival, user, policy, hasTrustedDevice } = input
+  const { arrival, user, policy, hasTrustedDevice, now } = input
   if (arrival === 'sso') {
     return { outcome: 'authenticated', reason: 'sso_supersedes', recommended: null }
   }
+  const demands = { ...demandsOn(user.role, input), now }
+  const reason = enforcedBy(demands) ?? enforcedOf(user)
   // The user's own authenticator is used even if nothing requires it: the user relies on that protection.
   if (user.hasAuthenticator) {
-    if (hasTrustedDevice && policy.trustedDevices.allowed) {
+    // A device never replaces the set-up after a reset. A reset revokes all devices, and this holds even if one is left.
+    const isAllowed = policy.trustedDevices.allowed && user.requirement?.by !== 'reset'
+    if (hasTrustedDevice && isAllowed) {
       return { outcome: 'authenticated', reason: 'trusted_device', recommended: null }
     }
-    return { outcome: 'verification_required', reason: enforcedBy(input) ?? 'user_enabled' }
+    return { outcome: 'verification_required', reason: reason ?? 'user_enabled' }
   }
-  const reason = enforcedBy(input)
   if (reason) return { outcome: 'enrollment_required', reason }
-  return withoutSetUp(input)
+  return withoutSetUp(demands)
+}
+
+/** Returns the demands as they bind users of a role: without the account's requirement if it is for admins only. */
+export function demandsOn(role: Role, { mandate, policy }: Demands): Demands {
+  const isBound = policy.appliesTo === 'everyone' || role === 'admin'
+  return { mandate, policy: isBound ? policy : { ...policy, twoFactor: 'optional' } }
+}
+
+function enforcedOf({ requirement }: BoundUser): 'reset_pending' | 'user_required' | null {
+  if (!requirement) return null
+  return requirement.by === 'reset' ? 'reset_pending' : 'user_required'
 }
 
 /** Lets the user in without two-factor, and says from when on it will be required, if it will. */
@@ -98,9 +126,17 @@ function enforcedBy({
   return from && from <= now ? 'account_required' : null
 }
 
-/** Returns when a user without an authenticator must set one up, by the earlier requirement; null for never. */
+/** Returns when this user must set up an authenticator, by the earliest requirement; null for never. */
+export function enforcedFromFor(user: BoundUser, demands: Demands): Date | null {
+  return earliest(enforcedFrom(demandsOn(user.role, demands)), user.requirement?.since ?? null)
+}
+
+/** Returns when users whom the demands bind must set up an authenticator, by the earlier demand; null for never. */
 export function enforcedFrom({ mandate, policy }: Demands): Date | null {
-  const dates = [mandate?.requiredFrom ?? null, accountEnforcesFrom(policy)]
+  return earliest(mandate?.requiredFrom ?? null, accountEnforcesFrom(policy))
+}
+
+function earliest(...dates: (Date | null)[]): Date | null {
   const [first] = dates.filter((date) => date !== null).sort((one, other) => +one - +other)
   return first ?? null
 }
@@ -119,6 +155,11 @@ function accountRequiresFrom({ twoFactor, requiredFrom, requiredSince }: Account
 function accountEnforcesFrom(policy: AccountPolicy): Date | null {
   const from = accountRequiresFrom(policy)
   return from && new Date(from.getTime() + policy.graceDays * DAY_MS)
+}
+
+/** Returns whether two-factor is required of this user, by policy, mandate, or a requirement of the user alone. */
+export function isTwoFactorRequiredOf(user: BoundUser, demands: Demands, now: Date): boolean {
+  return user.requirement !== null || isTwoFactorRequired({ ...demandsOn(user.role, demands), now })
 }
 
 /**
@@ -150,6 +191,7 @@ export function bindingMandate(
 /** A merge patch (RFC 7396) of a policy: absent members stay as they are. */
 export interface PolicyPatch {
   twoFactor?: TwoFactorPolicy
+  appliesTo?: AccountPolicy['appliesTo']
   requiredFrom?: Date | null
   graceDays?: number
   trustedDevices?: { allowed?: boolean; days?: number }
@@ -189,6 +231,7 @@ export function isGraceWritable(policy: AccountPolicy): boolean {
 export function isDeviceTrustKept(before: AccountPolicy, after: AccountPolicy): boolean {
   return (
     before.twoFactor === after.twoFactor &&
+    before.appliesTo === after.appliesTo &&
     before.sso.mode === after.sso.mode &&
     before.trustedDevices.allowed === after.trustedDevices.allowed &&
     before.trustedDevices.days === after.trustedDevices.days

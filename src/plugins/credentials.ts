@@ -9,8 +9,17 @@ import type { StepTokenKey } from '../data/sign-in/verdicts.ts'
 
 export type AccessTokenHolder = 'anyone' | 'admin' | 'self' | 'self-or-admin'
 
-/** How fresh a sign-in a route requires. */
-export type Freshness = 'second-factor' | 'enrolling'
+/**
+ * How fresh a sign-in a route requires. `second-factor`: a second factor shown at most ten minutes ago. `recent`: any
+ * sign-in of that age. `enrolling`: `second-factor` if the user has an active authenticator, otherwise `recent`.
+ */
+export type Freshness = 'second-factor' | 'recent' | 'enrolling'
+
+/** A route can require another freshness of users who act on themselves than of admins who act on others. */
+interface FreshnessByTarget {
+  self?: Freshness
+  others: Freshness
+}
 
 /** The credentials that a route accepts. A kind that is not named is rejected. */
 export interface CredentialRule {
@@ -20,11 +29,7 @@ export interface CredentialRule {
   step?: StepPurpose
   accessToken?: {
     holder: AccessTokenHolder
-    /**
-     * `second-factor`: a second factor shown at most ten minutes ago. `enrolling`: the same, but while the user has no
-     * active authenticator, a password sign-in of that age is enough.
-     */
-    fresh?: Freshness
+    fresh?: Freshness | FreshnessByTarget
   }
 }
 

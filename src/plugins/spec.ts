@@ -166,15 +166,26 @@ const HOLDERS = {
   'self-or-admin': "the user's own or an admin's access token"
 } as const
 
+const SIGN_INS = {
+  'second-factor': ' from a recent sign-in',
+  enrolling: ' from a recent sign-in',
+  recent: ' from a sign-in at most ten minutes ago'
+} as const
+
 function describeRule({ operator, apiKey, step, accessToken }: CredentialRule): string {
-  const isFresh = accessToken?.fresh !== undefined
   const taken = [
     operator && 'the operator key',
     apiKey && `an API key with ${apiKey.map((scope) => `\`${scope}\``).join(' or ')}`,
     step && `a step token of purpose \`${step}\``,
-    accessToken && `${HOLDERS[accessToken.holder]}${isFresh ? ' from a recent sign-in' : ''}`
+    accessToken && describeToken(accessToken)
   ]
   return `Requires ${taken.filter(Boolean).join(', or ')}.`
+}
+
+function describeToken({ holder, fresh }: NonNullable<CredentialRule['accessToken']>): string {
+  if (typeof fresh !== 'object') return `${HOLDERS[holder]}${fresh ? SIGN_INS[fresh] : ''}`
+  const ofSelf = fresh.self ? SIGN_INS[fresh.self] : ''
+  return `${HOLDERS.self}${ofSelf}, or ${HOLDERS.admin}${SIGN_INS[fresh.others]}`
 }
 
 /** OpenAPI requires a description for every response. The reason phrase is enough. */

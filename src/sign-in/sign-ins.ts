@@ -111,7 +111,11 @@ export function createSignIns({
         mandate: subject.mandate,
         arrival,
         now: now(),
-        user: { hasAuthenticator: subject.authenticators.length > 0 }
+        user: {
+          role: subject.role,
+          requirement: subject.requirement,
+          hasAuthenticator: subject.authenticators.length > 0
+        }
       }
       const decision = decide({ ...input, hasTrustedDevice: false })
       if (decision.outcome === 'verification_required') {

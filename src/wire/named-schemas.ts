@@ -6,7 +6,7 @@ import {
   SignInUser,
   VerificationRequired
 } from './sign-in.ts'
-import { Authenticator, TrustedDevice, User } from './users.ts'
+import { Authenticator, Requirement, TrustedDevice, User } from './users.ts'
 
 export const NAMED_SCHEMAS = [
   SignInUser,
@@ -14,6 +14,7 @@ export const NAMED_SCHEMAS = [
   VerificationRequired,
   EnrollmentRequired,
   SignIn,
+  Requirement,
   User,
   Authenticator,
   TrustedDevice

@@ -10,6 +10,10 @@ const GraceDays = Type.Integer({
     'Grace period in days after `requiredFrom`: users may still sign in without two-factor.'
 })
 const DeviceDays = Type.Integer({ minimum: 1, maximum: 365 })
+const AppliesTo = Type.Enum(['everyone', 'admins'], {
+  description:
+    'Whom `twoFactor: "required"` binds. A mandate binds everyone. A new role counts from the next sign-in.'
+})
 const Mode = Type.Enum(['off', 'optional', 'required'], {
   description:
     '`off`: no single sign-on. `optional`: users sign in with a password or by single sign-on. `required`: users cannot sign in with a password.'
@@ -31,6 +35,7 @@ const RequiredFrom = Nullable(
 export const PolicyBody = Type.Object(
   {
     twoFactor: Type.Optional(TwoFactorPolicy),
+    appliesTo: Type.Optional(AppliesTo),
     requiredFrom: Type.Optional(RequiredFrom),
     graceDays: Type.Optional(GraceDays),
     trustedDevices: Type.Optional(
@@ -56,13 +61,15 @@ export type PolicyBody = Static<typeof PolicyBody>
 
 export const PolicyAnswer = Type.Object({
   twoFactor: TwoFactorPolicy,
+  appliesTo: AppliesTo,
   requiredFrom: RequiredFrom,
   graceDays: GraceDays,
   trustedDevices: Type.Object({ allowed: Type.Boolean(), days: DeviceDays }),
   sso: Type.Object({ mode: Mode, issuer: Nullable(Issuer), clientId: Nullable(ClientId) }),
   mandate: MandateAnswer,
   effective: Type.Enum(['optional', 'required'], {
-    description: 'The requirement that applies now, under the policy and the mandate.'
+    description:
+      'The requirement that applies now, under the policy and the mandate. A policy binds only the users that `appliesTo` names.'
   }),
   updatedAt: Instant
 })

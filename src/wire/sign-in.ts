@@ -9,6 +9,8 @@ export const DecisionReason = Type.Enum(
     'sso_supersedes',
     'trusted_device',
     'user_enabled',
+    'user_required',
+    'reset_pending',
     'account_required',
     'mandated',
     'grace_period',
@@ -16,7 +18,10 @@ export const DecisionReason = Type.Enum(
     'recovery_code_verified',
     'enrolled'
   ],
-  { description: 'The reason for the decision.' }
+  {
+    description:
+      'The reason for the decision. `user_required`: the user or an admin requires two-factor of this user. `reset_pending`: a reset made a new set-up necessary. Clients must tolerate reasons that they do not know.'
+  }
 )
 
 const AccessTokenMembers = {

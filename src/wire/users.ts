@@ -1,5 +1,6 @@
 // Users, their authenticators and their trusted devices, as several routes return them.
 import { type Static, Type } from 'typebox'
+import { refTo } from './references.ts'
 import { AuthenticatorName, Email, ExternalId, Instant, Nullable, Role, Uuid } from './scalars.ts'
 import { DecisionReason } from './sign-in.ts'
 
@@ -9,6 +10,23 @@ export const UserParams = Type.Object({
     description: 'The id of a user of the account, or `me` for the user of the access token.'
   })
 })
+
+export const Requirement = Type.Object(
+  {
+    by: Type.Enum(['reset', 'self', 'admin'], {
+      description:
+        '`reset`: a reset made a new set-up necessary. `self`: the user requires it. `admin`: an admin or an API key of the account requires it.'
+    }),
+    since: Instant
+  },
+  {
+    $id: 'Requirement',
+    description:
+      'Two-factor is required of this user alone, whatever the policy says. After a reset, an earlier requirement is shown again once the user has set up an authenticator.'
+  }
+)
+
+export type Requirement = Static<typeof Requirement>
 
 export const User = Type.Object(
   {
@@ -32,7 +50,11 @@ export const User = Type.Object(
       }),
       authenticators: Type.Integer({ minimum: 0 }),
       recoveryCodesRemaining: Type.Integer({ minimum: 0 }),
-      required: Type.Boolean({ description: 'Whether two-factor is required for this user.' }),
+      required: Type.Boolean({
+        description:
+          'Whether two-factor is required for this user, by the mandate, the policy or `requirement`.'
+      }),
+      requirement: Nullable(refTo(Requirement)),
       exempt: Type.Boolean({ description: 'Whether single sign-on replaces the code.' }),
       reason: DecisionReason
     })

@@ -1,6 +1,8 @@
 // The credentials that each route accepts. This is the contract of the credential matrix, written a second time, by hand.
 import type { Scope } from '../../src/core/bearer-keys.ts'
 
+type Fresh = 'second factor' | 'enrolling' | 'recent'
+
 interface Taken {
   operator?: true
   /** An API key needs one of these scopes. */
@@ -8,7 +10,9 @@ interface Taken {
   step?: 'verify' | 'enroll'
   person?: 'anyone' | 'admin' | 'self' | 'self or admin'
   /** Requires a second factor from the last 600 s. For the first app, a password from the last 600 s is enough. */
-  fresh?: 'second factor' | 'enrolling'
+  fresh?: Fresh
+  /** The rule for users who act on themselves, if it differs. */
+  freshForOneself?: Fresh | 'any'
   /** Users cannot do this to themselves. */
   othersOnly?: true
 }
@@ -44,6 +48,18 @@ export const CONTRACT: Record<string, Taken | typeof EVERYONE> = {
   'PATCH /v1/users/:userId/authenticators/:authenticatorId': OWN_AND_FRESH,
   'DELETE /v1/users/:userId/authenticators/:authenticatorId': OWN_AND_FRESH,
   'DELETE /v1/users/:userId/two-factor': OWN_AND_FRESH,
+  'PUT /v1/users/:userId/two-factor': {
+    scopes: ['users:write'],
+    person: 'self or admin',
+    fresh: 'second factor',
+    freshForOneself: 'recent'
+  },
+  'POST /v1/users/:userId/sign-out': {
+    scopes: ['users:write'],
+    person: 'self or admin',
+    fresh: 'second factor',
+    freshForOneself: 'any'
+  },
   'GET /v1/users/:userId/devices': { person: 'self or admin' },
   'DELETE /v1/users/:userId/devices/:deviceId': { person: 'self or admin' },
   'POST /v1/users/:userId/reset': {
@@ -132,7 +148,8 @@ function expectedOfPerson(person: Person, taken: Taken, isOwn: boolean): string 
     'self or admin': isOwn || isAdmin
   }[taken.person]
   if (!isHolder) return '403 limited-access'
-  if (taken.fresh && !isFreshFor(taken.fresh, person)) {
+  const fresh = (isOwn && taken.freshForOneself) || taken.fresh
+  if (fresh && fresh !== 'any' && !isFreshFor(fresh, person)) {
     const otherwise = person.secondsAgo <= 600 ? 'enroll' : 'login'
     return `401 step-up-required ${person.hasAuthenticator ? 'verify' : otherwise}`
   }
@@ -140,9 +157,9 @@ function expectedOfPerson(person: Person, taken: Taken, isOwn: boolean): string 
 }
 
 function isFreshFor(
-  purpose: 'second factor' | 'enrolling',
+  purpose: Fresh,
   { secondsAgo, hasSecondFactor, hasAuthenticator }: Person
 ): boolean {
   if (secondsAgo > 600) return false
-  return hasSecondFactor || (purpose === 'enrolling' && !hasAuthenticator)
+  return hasSecondFactor || purpose === 'recent' || (purpose === 'enrolling' && !hasAuthenticator)
 }

@@ -67,6 +67,7 @@ t.test(
   async (t) => {
     const policy = (allowed: boolean, mode: SsoMode): AccountPolicy => ({
       twoFactor: 'optional',
+      appliesTo: 'everyone',
       requiredFrom: null,
       requiredSince: null,
       graceDays: 0,

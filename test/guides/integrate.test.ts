@@ -20,6 +20,8 @@ interface BackEnd {
   claimsOf(accessToken: string): Promise<Record<string, unknown>>
   isActive(token: string): Promise<boolean>
   requireTwoFactor(): Promise<void>
+  requireTwoFactorOf(userId: string, required: boolean): Promise<{ by: string } | null>
+  signOutEverywhere(userId: string): Promise<unknown>
   resetTwoFactor(userId: string, reason: string): Promise<string>
 }
 
@@ -75,6 +77,18 @@ t.test(
     t.match(signedIn, { status: 'authenticated', reason: 'sso_supersedes', user: { id } })
   }
 )
+
+t.test('the back end requires two-factor of one user, and signs them out', ON_SERVER, async (t) => {
+  const user = await createUser({ account })
+  t.match(await backEnd.requireTwoFactorOf(user.id, true), { by: 'admin' })
+  t.match(await backEnd.afterYourPasswordCheck(user.email), { reason: 'user_required' })
+  t.equal(await backEnd.requireTwoFactorOf(user.id, false), null)
+  const signedIn = await backEnd.afterYourPasswordCheck(user.email)
+  const token = 'accessToken' in signedIn ? signedIn.accessToken : ''
+  t.equal(await backEnd.isActive(token), true)
+  await backEnd.signOutEverywhere(user.id)
+  t.equal(await backEnd.isActive(token), false)
+})
 
 t.test('the back end requires two-factor and resets a user', ON_SERVER, async (t) => {
   const user = await enrolledUser({ account })

@@ -53,7 +53,10 @@ t.test(
       { keys: [{ kty: 'EC' }] },
       { email: 'ada@example.com', role: 'member' },
       { code: 'code-rejected', attemptsRemaining: Number },
-      { status: 'authenticated', reason: 'recovery_code_verified' }
+      { status: 'authenticated', reason: 'recovery_code_verified' },
+      { twoFactor: 'optional' },
+      { email: 'ada@example.com', nextSignIn: 'enrollment_required' },
+      { status: 'enrollment_required', reason: 'reset_pending' }
     ])
   }
 )

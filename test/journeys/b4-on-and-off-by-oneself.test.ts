@@ -70,3 +70,66 @@ t.test('users choose only while two-factor is optional in the account', async (t
     []
   )
 })
+
+t.test('what an admin requires of a user stays on until an admin withdraws it', async (t) => {
+  const account = await createAccount()
+  const admin = await enrolledUser({ account, role: 'admin' })
+  const user = await createUser({ account, email: 'alan@example.com' })
+  const asAdmin = { as: await admin.accessToken() }
+  const path = `/v1/users/${user.id}/two-factor`
+  const since = clock.now().toISOString()
+  const required = await call('PUT', path, { ...asAdmin, body: { required: true } })
+  t.match(required.json(), {
+    twoFactor: { required: true, requirement: { by: 'admin', since }, reason: 'user_required' }
+  })
+  const told = await mailbox.mailTo('alan@example.com', /is required for you/)
+  t.match(told.text, /An admin of your account requires you/)
+  t.notMatch(told.text, '127.0.0.1', 'the mail does not show the address of the admin')
+
+  const first = (await login(user)).json()
+  t.match(first, { status: 'enrollment_required', reason: 'user_required' })
+  const setUp = (await enroll(first.stepToken)).json()
+  const code = codeAt(setUp.setupKey, clock.now())
+  const on = (await confirm(first.stepToken, setUp.authenticatorId, code)).json()
+  t.match((await login(user)).json(), { status: 'verification_required', reason: 'user_required' })
+
+  const own = { as: on.accessToken }
+  for (const [method, rest, body] of [
+    ['DELETE', 'two-factor', undefined],
+    ['DELETE', `authenticators/${setUp.authenticatorId}`, undefined],
+    ['PUT', 'two-factor', { required: false }]
+  ] as const) {
+    const answer = await call(method, `/v1/users/me/${rest}`, { ...own, ...(body && { body }) })
+    isProblem(t, answer, 409, 'policy-requires-authenticator')
+  }
+
+  const withdrawn = await call('PUT', path, { ...asAdmin, body: { required: false } })
+  t.match(withdrawn.json(), { twoFactor: { state: 'enabled', required: false, requirement: null } })
+  await mailbox.mailTo('alan@example.com', /requirement was withdrawn/)
+  t.equal((await call('DELETE', '/v1/users/me/two-factor', own)).statusCode, 204)
+  t.match((await login(user)).json(), { status: 'authenticated', reason: 'not_required' })
+})
+
+t.test('users require two-factor of themselves, and withdraw it themselves', async (t) => {
+  const user = await createUser({ email: 'edsger@example.com' })
+  const path = '/v1/users/me/two-factor'
+  const first = { as: (await login(user)).json().accessToken }
+  const required = await call('PUT', path, { ...first, body: { required: true } })
+  t.match(required.json(), { twoFactor: { required: true, requirement: { by: 'self' } } })
+  const told = await mailbox.mailTo(user.email, /is required for you/)
+  t.match(told.text, '127.0.0.1', 'the mail names the address of the user')
+
+  const asked = (await login(user)).json()
+  t.match(asked, { status: 'enrollment_required', reason: 'user_required' })
+  const setUp = (await enroll(asked.stepToken)).json()
+  const code = codeAt(setUp.setupKey, clock.now())
+  const on = {
+    as: (await confirm(asked.stepToken, setUp.authenticatorId, code)).json().accessToken
+  }
+  const last = await call('DELETE', `/v1/users/me/authenticators/${setUp.authenticatorId}`, on)
+  isProblem(t, last, 409, 'policy-requires-authenticator')
+
+  t.equal((await call('DELETE', path, on)).statusCode, 204, 'turning it off withdraws it')
+  await mailbox.mailTo(user.email, /is off/)
+  t.match((await login(user)).json(), { status: 'authenticated', reason: 'not_required' })
+})

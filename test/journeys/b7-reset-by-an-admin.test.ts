@@ -47,6 +47,7 @@ t.test(
     })
     t.same(reset.data, {
       userId: grace.id,
+      email: grace.email,
       resetAt: clock.now().toISOString(),
       nextSignIn: 'enrollment_required'
     })
@@ -93,12 +94,48 @@ t.test(
   }
 )
 
-t.test(
-  'where two-factor is optional, the response says that the user needs no set-up',
-  async (t) => {
-    const user = await enrolledUser()
-    const answer = await call('POST', `/v1/users/${user.id}/reset`, { as: user.account.apiKey })
-    t.match(answer.json(), { userId: user.id, nextSignIn: 'not_required' })
-    t.match((await login(user)).json(), { status: 'authenticated', reason: 'not_required' })
+t.test('where two-factor is optional, a reset leads to a new set-up too', async (t) => {
+  const account = await createAccount()
+  const admin = await enrolledUser({ account, role: 'admin' })
+  const user = await enrolledUser({ account, email: 'alan@example.com' })
+  const reset = await client.POST('/v1/users/{userId}/reset', {
+    ...bearer(await admin.accessToken()),
+    params: { path: { userId: user.id } },
+    body: { reason: 'Lost phone' }
+  })
+  t.match(reset.data, { email: user.email, nextSignIn: 'enrollment_required' })
+  await mailbox.mailTo(user.email, /is on/)
+  t.match((await mailbox.mailTo(user.email, /reset/)).text, /leads you through a new set-up/)
+
+  const since = clock.now().toISOString()
+  const shown = async () => {
+    const { data } = await client.GET('/v1/users/{userId}', {
+      ...bearer(account.apiKey),
+      params: { path: { userId: user.id } }
+    })
+    return data?.twoFactor
   }
-)
+  const pending = { by: 'reset', since }
+  t.match(await shown(), { state: 'disabled', requirement: pending, required: true })
+  for (let time = 0; time < 2; time += 1) {
+    const { status, reason } = (await login(user)).json()
+    t.same([status, reason], ['enrollment_required', 'reset_pending'], 'at every sign-in')
+  }
+  const { stepToken } = (await login(user)).json()
+  const { authenticatorId, setupKey } = (await enroll(stepToken)).json()
+  const done = await confirm(stepToken, authenticatorId, codeAt(setupKey, clock.now()))
+  t.match(done.json(), { status: 'authenticated', reason: 'enrolled' })
+  t.match(await shown(), { state: 'enabled', requirement: null, required: false })
+
+  const off = await call('DELETE', '/v1/users/me/two-factor', { as: done.json().accessToken })
+  t.equal(off.statusCode, 204, 'after the set-up, the user chooses again')
+  t.match((await login(user)).json(), { status: 'authenticated', reason: 'not_required' })
+})
+
+t.test('a user who never had two-factor and does not need it needs no set-up', async (t) => {
+  const user = await createUser()
+  await enroll((await login(user)).json().accessToken)
+  const answer = await call('POST', `/v1/users/${user.id}/reset`, { as: user.account.apiKey })
+  t.match(answer.json(), { userId: user.id, email: user.email, nextSignIn: 'not_required' })
+  t.match((await login(user)).json(), { status: 'authenticated', reason: 'not_required' })
+})

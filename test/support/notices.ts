@@ -19,6 +19,9 @@ export const DETAILS: NoticeDetails = {
   support_reset: { ticket: 'CASE-4711' },
   support_reset_of_user: { ticket: 'CASE-4711', user: 'ada@example.com' },
   two_factor_required: { from: '2026-03-01T00:00:00.000Z' },
+  two_factor_required_of_user: { by: 'admin' },
+  two_factor_requirement_withdrawn: { by: 'admin' },
+  signed_out: { devicesForgotten: true },
   password_changed: {},
   email_changed: { from: 'ada@example.com', to: 'ada@example.org' }
 }

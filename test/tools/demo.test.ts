@@ -29,6 +29,8 @@ t.test('exit 0: with --auto the demo runs to its end', ON_SERVER, async (t) => {
   const [exitCode] = await once(child, 'close')
   t.equal(exitCode, 0, output)
   t.match(output, 'amr        ["pwd","otp","mfa"]')
+  t.match(output, '"nextSignIn": "enrollment_required"')
+  t.match(output, '"reason": "reset_pending"')
   t.notMatch(output, '\u001b', 'no colours without a terminal')
   t.notMatch(output, 'correct horse', 'the password is not shown')
 })

@@ -30,12 +30,14 @@ export const AUDIT_TYPES = [
   'sign_in.recovery_code',
   'sign_in.sso',
   'token.introspect',
+  'two_factor.require',
   'two_factor.turn_off',
   'user.create',
   'user.read',
   'user.change',
   'user.delete',
-  'user.reset'
+  'user.reset',
+  'user.sign_out'
 ] as const
 export type AuditType = (typeof AUDIT_TYPES)[number]
 

@@ -26,6 +26,12 @@ export interface NoticeDetails {
   support_reset_of_user: { ticket: string; user: string }
   /** The account requires two-factor. For users who have not set it up. `from` is null if it applies immediately. */
   two_factor_required: { from: string | null }
+  /** Two-factor is required of this user alone, by themself or by the account. */
+  two_factor_required_of_user: { by: 'self' | 'admin' | 'api_key' }
+  /** That requirement was withdrawn. */
+  two_factor_requirement_withdrawn: { by: 'self' | 'admin' | 'api_key' }
+  /** An admin signed the user out everywhere. */
+  signed_out: { devicesForgotten: boolean }
   password_changed: Record<never, never>
   /** For both the old address and the new one. */
   email_changed: { from: string; to: string }

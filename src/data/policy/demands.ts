@@ -11,6 +11,7 @@ import type { Transaction } from '../trail/act-records.ts'
 /** A policy as it is stored. */
 export interface PolicyRow extends PolicyInstants {
   twoFactor: AccountPolicy['twoFactor']
+  appliesTo: AccountPolicy['appliesTo']
   graceDays: number
   trustedDevicesAllowed: boolean
   trustedDeviceDays: number
@@ -31,6 +32,7 @@ export function asAccountPolicy(
 ): AccountPolicy {
   return {
     twoFactor: row.twoFactor,
+    appliesTo: row.appliesTo,
     requiredFrom,
     requiredSince,
     graceDays: row.graceDays,

@@ -1,9 +1,11 @@
 // Changes of an account's policy and of the operator's mandate, which takes precedence over it.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
+import type { Role } from '../../core/claims.ts'
 import type { NoticeKind } from '../../core/mail/notices.ts'
 import {
   type AccountPolicy,
   type Demands,
+  demandsOn,
   enforcedFrom,
   isDeviceTrustKept,
   type Mandate
@@ -101,11 +103,14 @@ export function createPolicies(prisma: PrismaClient, demands: DemandsReader) {
       })
     },
 
-    /** Counts the account's users by the effect that these demands would have on them. */
+    /**
+     * Counts the account's users by the effect that these demands would have on them. The requirements of single users
+     * do not count, because no policy changes them.
+     */
     async countReach(accountId: string, demands: Demands): Promise<Reach> {
-      const isDemanded = enforcedFrom(demands) !== null
+      const bound = ROLES.filter((role) => enforcedFrom(demandsOn(role, demands)) !== null)
       const exempt = isExemptFrom(demands.policy)
-      const toEnroll = Prisma.sql`${isDemanded} AND NOT ${HAS_AUTHENTICATOR} AND NOT ${exempt}`
+      const toEnroll = Prisma.sql`${hasRole(bound)} AND NOT ${HAS_AUTHENTICATOR} AND NOT ${exempt}`
       const ofAccount = Prisma.sql`u."accountId" = ${accountId}::uuid AND u."disabledAt" IS NULL`
       const [counts] = await prisma.$queryRaw<Omit<Reach, 'sample'>[]>`
         SELECT (count(*) FILTER (WHERE ${toEnroll}))::int AS "wouldEnroll",
@@ -132,35 +137,69 @@ export function isExemptFrom({ sso }: AccountPolicy): Prisma.Sql {
       AND s.issuer = ${sso.issuer} AND s."clientId" = ${sso.clientId})`
 }
 
+const ROLES: readonly Role[] = ['member', 'admin']
+
+/** Returns the SQL condition for users with one of these roles. */
+function hasRole(roles: readonly Role[]): Prisma.Sql {
+  return Prisma.sql`u.role::text = ANY (${[...roles]})`
+}
+
 /**
- * Returns the instant from which users must set up two-factor, as the mail states it. An instant in the past becomes
- * `now`.
+ * Returns the instant from which users of a role must set up two-factor, as the mail states it. An instant in the past
+ * becomes `now`.
  */
-function announcedFrom(demands: Demands, now: Date): Date | null {
-  const from = enforcedFrom(demands)
+function announcedFrom(role: Role, demands: Demands, now: Date): Date | null {
+  const from = enforcedFrom(demandsOn(role, demands))
   return from && from < now ? now : from
 }
 
+/** Notifies the users of each role for which the date changes. A policy can be for admins only. */
 async function notifyUsersToEnroll(
   transaction: Transaction,
   before: StoredPolicy,
   after: StoredPolicy,
   event: SignedAuditEvent
 ): Promise<void> {
-  const [was, from] = [before, after].map((demands) => announcedFrom(demands, event.occurredAt))
-  if (from?.getTime() === was?.getTime()) return
-  // If an admin turns the requirement on and off repeatedly, the outbox is filled only once. Outdated mails are not
-  // sent, unless they are being delivered at this moment.
-  await transaction.outboxMail.deleteMany({
-    where: { accountId: after.accountId, kind: KIND, failedAt: null }
+  const changes = ROLES.map((role) => {
+    const [was, from] = [before, after].map((one) => announcedFrom(role, one, event.occurredAt))
+    return { role, from: from ?? null, isChanged: from?.getTime() !== was?.getTime() }
   })
-  if (!from) return
-  const toEnroll = {
-    accountId: after.accountId,
-    who: Prisma.sql`NOT ${HAS_AUTHENTICATOR} AND NOT ${isExemptFrom(after.policy)}`
+  const changed = changes.filter(({ isChanged }) => isChanged)
+  if (changed.length === 0) return
+  const unchanged = changes.filter(({ isChanged }) => !isChanged).map(({ role }) => role)
+  await removeOutdatedMails(transaction, after.accountId, unchanged)
+  for (const { role, from } of changed) {
+    if (from) await notifyRole(transaction, after, { role, from }, event)
   }
+}
+
+/**
+ * Removes the waiting mails, except to users of the roles for which nothing changes. If an admin turns the requirement
+ * on and off repeatedly, the outbox is filled only once. Outdated mails are not sent, unless they are being delivered at
+ * this moment.
+ */
+async function removeOutdatedMails(
+  transaction: Transaction,
+  accountId: string,
+  unchanged: readonly Role[]
+): Promise<void> {
+  await transaction.$executeRaw`
+    DELETE FROM "OutboxMail" o
+    WHERE o."accountId" = ${accountId}::uuid AND o.kind = ${KIND} AND o."failedAt" IS NULL
+      AND NOT EXISTS (SELECT FROM "User" u
+        WHERE u."accountId" = o."accountId" AND u.email = o.recipient AND ${hasRole(unchanged)})`
+}
+
+async function notifyRole(
+  transaction: Transaction,
+  { accountId, policy }: StoredPolicy,
+  { role, from }: { role: Role; from: Date },
+  event: SignedAuditEvent
+): Promise<void> {
+  const who = Prisma.sql`${hasRole([role])} AND NOT ${HAS_AUTHENTICATOR}
+    AND NOT ${isExemptFrom(policy)}`
   const details = { from: from > event.occurredAt ? from.toISOString() : null }
-  await transaction.$executeRaw(insertNoticeToEach(toEnroll, event, KIND, details))
+  await transaction.$executeRaw(insertNoticeToEach({ accountId, who }, event, KIND, details))
 }
 
 function asRow({ trustedDevices, sso, ...policy }: AccountPolicy): PolicyRow {

@@ -3,7 +3,8 @@
 import type { PathState } from '../../core/attempts.ts'
 import { NO_ACCOUNT } from '../../core/audit/events.ts'
 import type { Role } from '../../core/claims.ts'
-import type { AccountPolicy, Demands } from '../../core/policy.ts'
+import type { AccountPolicy, BoundUser, Demands } from '../../core/policy.ts'
+import { requirementOf, type StoredRequirement } from '../../core/requirements.ts'
 import { inPlaces, prepare, raw, type Template, template } from '../engine/statements.ts'
 import { asAccountPolicy, type DemandsReader, type PolicyRow } from '../policy/demands.ts'
 
@@ -15,13 +16,12 @@ interface SubjectAuthenticator {
 }
 
 /** A snapshot of a user. Everything in it was true at the same instant, that of `codePathVersion`. */
-export interface Subject extends Demands {
+export interface Subject extends Demands, BoundUser {
   accountId: string
   accountName: string
   audience: string
   userId: string
   email: string
-  role: Role
   isDisabled: boolean
   epoch: number
   codePathVersion: number
@@ -38,7 +38,7 @@ export interface UserKey {
   userId: string
 }
 
-export interface SubjectRow extends InJson<PolicyRow> {
+export interface SubjectRow extends InJson<PolicyRow>, RequirementInJson {
   accountId: string
   accountName: string
   audience: string
@@ -59,6 +59,13 @@ export interface SubjectRow extends InJson<PolicyRow> {
   authenticators: SubjectAuthenticator[]
   recoveryCodesRemaining: number
   stepToken: Subject['stepToken']
+}
+
+/** The stored requirement of a user. A policy has members of the same names, so these have names of their own. */
+interface RequirementInJson {
+  userRequiredBy: StoredRequirement['requiredBy']
+  userRequiredSince: string | null
+  resetPendingSince: string | null
 }
 
 type InJson<Row> = {
@@ -138,12 +145,14 @@ function subjectWhere<Input>(
   return template<Input>`
     SELECT row_to_json(subject) AS subject FROM (
       SELECT u."accountId", a.name AS "accountName", a.audience, p."twoFactor"::text AS "twoFactor",
-      p."requiredFrom", p."requiredSince", p."graceDays", p."trustedDevicesAllowed",
+      p."appliesTo"::text AS "appliesTo", p."requiredFrom", p."requiredSince", p."graceDays", p."trustedDevicesAllowed",
       p."trustedDeviceDays", p."ssoMode"::text AS "ssoMode", p."ssoIssuer", p."ssoClientId",
       m."requiredFrom" AS "mandatedFrom", m.reason AS "mandateReason",
       u.id AS "userId", u.email, u.role::text AS role, u."passwordHash", u."disabledAt", u.epoch,
       u."codePathVersion", u."codeFailures", u."codeLockedUntil", u."codeDisabledAt",
       u."recoveryFailures", u."recoveryLockedUntil",
+      u."requiredBy"::text AS "userRequiredBy", u."requiredSince" AS "userRequiredSince",
+      u."resetPendingSince",
       (SELECT coalesce(json_agg(json_build_object('id', x.id, 'name', x.name,
           'sealedSecret', x."sealedSecret", 'lastTimeStep', x."lastTimeStep") ORDER BY x.id), '[]')
         FROM "Authenticator" x WHERE x."accountId" = u."accountId" AND x."userId" = u.id
@@ -174,6 +183,7 @@ export function asSubject(row: SubjectRow, demands: DemandsReader): Subject {
     userId: row.userId,
     email: row.email,
     role: row.role,
+    requirement: requirementIn(row),
     isDisabled: row.disabledAt !== null,
     epoch: row.epoch,
     codePathVersion: row.codePathVersion,
@@ -191,6 +201,15 @@ export function asSubject(row: SubjectRow, demands: DemandsReader): Subject {
     recoveryCodesRemaining: row.recoveryCodesRemaining,
     stepToken: row.stepToken
   }
+}
+
+function requirementIn(row: SubjectRow): BoundUser['requirement'] {
+  const stored = {
+    requiredBy: row.userRequiredBy,
+    requiredSince: instantOf(row.userRequiredSince),
+    resetPendingSince: instantOf(row.resetPendingSince)
+  }
+  return requirementOf(stored, row.authenticators.length > 0)
 }
 
 function instantOf(text: string | null): Date | null {

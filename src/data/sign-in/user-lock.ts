@@ -1,11 +1,15 @@
 // The lock on a user's row. Every transaction that judges a user's state before it writes takes this lock first.
+import type { Role } from '../../core/claims.ts'
+import type { StoredRequirement } from '../../core/requirements.ts'
+import { Prisma } from '../../generated/prisma/client.ts'
 import type { Transaction } from '../trail/act-records.ts'
 import type { UserKey } from './subjects.ts'
 
 /** A user at the instant of the lock. Everything here stays true until the transaction ends. */
-export interface LockedUser extends UserKey {
+export interface LockedUser extends UserKey, StoredRequirement {
   /** The address for notices. */
   email: string
+  role: Role
   epoch: number
   isDisabled: boolean
   codeLockedUntil: Date | null
@@ -26,13 +30,7 @@ export async function lockUser(
   transaction: Transaction,
   { accountId, userId }: UserKey
 ): Promise<LockedUser | null> {
-  // Excludes every writer to the user's rows, because each of them updates the user's own row or locks it with at least
-  // FOR SHARE. The only thing that a stronger lock would also block is checks of foreign keys.
-  const [user] = await transaction.$queryRaw<LockedUser[]>`
-    SELECT "accountId", id AS "userId", email, epoch, "disabledAt" IS NOT NULL AS "isDisabled",
-      "codeLockedUntil", "codeDisabledAt", "recoveryLockedUntil"
-    FROM "User" WHERE "accountId" = ${accountId}::uuid AND id = ${userId}::uuid
-    FOR NO KEY UPDATE`
+  const [user] = await lockUsers(transaction, accountId, [userId])
   return user ?? null
 }
 
@@ -48,4 +46,46 @@ export async function lockOwner(
 /** Returns whether a token with this epoch is still valid for the user. */
 export function isStillValid(user: LockedUser, { epoch }: { epoch: number }): boolean {
   return !user.isDisabled && user.epoch === epoch
+}
+
+/** Why an act on a user is refused. `limited-access`: the actor acts on another user and is no admin any more. */
+export type TargetRefusal = 'user-not-found' | 'invalid-credential' | 'limited-access'
+
+/**
+ * Locks the row of a user on whom someone acts, and the row of the actor: the user or an admin, with the epoch of their
+ * token; null for an API key or the operator. The token and the role of the actor are judged under the lock, because both
+ * may have been lost since the request began.
+ */
+export async function lockTarget(
+  transaction: Transaction,
+  { accountId, userId }: UserKey,
+  actor: Owner | null
+): Promise<LockedUser | TargetRefusal> {
+  const ids = actor && actor.userId !== userId ? [userId, actor.userId] : [userId]
+  const users = await lockUsers(transaction, accountId, ids)
+  const named = (id: string) => users.find((user) => user.userId === id)
+  if (actor) {
+    const acting = named(actor.userId)
+    if (!acting || !isStillValid(acting, actor)) return 'invalid-credential'
+    if (actor.userId !== userId && acting.role !== 'admin') return 'limited-access'
+  }
+  return named(userId) ?? 'user-not-found'
+}
+
+/** Locks the users of an account with these ids, in the order of their ids, so that two transactions never deadlock. */
+function lockUsers(
+  transaction: Transaction,
+  accountId: string,
+  ids: readonly string[]
+): Promise<LockedUser[]> {
+  // Excludes every writer to the user's rows, because each of them updates the user's own row or locks it with at least
+  // FOR SHARE. The only thing that a stronger lock would also block is checks of foreign keys.
+  return transaction.$queryRaw<LockedUser[]>`
+    SELECT "accountId", id AS "userId", email, role::text AS role, epoch,
+      "disabledAt" IS NOT NULL AS "isDisabled", "codeLockedUntil", "codeDisabledAt",
+      "recoveryLockedUntil", "requiredBy"::text AS "requiredBy", "requiredSince",
+      "resetPendingSince"
+    FROM "User"
+    WHERE "accountId" = ${accountId}::uuid AND id IN (${Prisma.join(ids.map((id) => Prisma.sql`${id}::uuid`))})
+    ORDER BY id FOR NO KEY UPDATE`
 }

@@ -199,8 +199,8 @@ async function activate(
 }
 
 /**
- * Raises the epoch from the judged one, and removes and returns the enrollment. Raising the epoch locks the user's row.
- * The enrollment is read again under this lock, because it may have been renamed or discarded.
+ * Raises the epoch from the judged one, and removes and returns the enrollment. A set-up that a reset made necessary is
+ * thereby done. Raising the epoch locks the user's row. The enrollment is read again under this lock, because it may have been renamed or discarded.
  */
 async function takePending(
   transaction: Transaction,
@@ -210,7 +210,12 @@ async function takePending(
 ): Promise<Enrollment> {
   const moved = await transaction.user.updateMany({
     where: { accountId, id: userId, epoch, disabledAt: null },
-    data: { epoch: { increment: 1 }, codePathVersion: { increment: 1 }, lastSignInAt: now }
+    data: {
+      epoch: { increment: 1 },
+      codePathVersion: { increment: 1 },
+      lastSignInAt: now,
+      resetPendingSince: null
+    }
   })
   const key = { accountId, userId, authenticatorId }
   const pending = await transaction.enrollment.findFirst({ where: key })

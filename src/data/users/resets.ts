@@ -1,19 +1,32 @@
-// Resets a user to the state before the first set-up. An admin or the support does this after the loss of a phone.
+// Resets a user's two-factor. An admin or the support does this after the loss of a phone. A user who had two-factor, or
+// must have it, sets it up again at the next sign-in: a reset never leaves the password alone.
 import { isClosed } from '../../core/attempts.ts'
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { type Notice, noticeTo } from '../../core/mail/notices.ts'
-import type { Demands } from '../../core/policy.ts'
+import { type BoundUser, type Demands, isTwoFactorRequiredOf } from '../../core/policy.ts'
+import { requirementOf } from '../../core/requirements.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import type { DemandsReader } from '../policy/demands.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
-import { type LockedUser, lockUser } from '../sign-in/user-lock.ts'
+import {
+  type LockedUser,
+  lockTarget,
+  type Owner,
+  type TargetRefusal
+} from '../sign-in/user-lock.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { insertNoticeToEach } from '../trail/outbox.ts'
 import { forgetTwoFactor } from './two-factor.ts'
 
+/** What decides the next sign-in of a user who was reset. */
+export interface ResetUser extends BoundUser {
+  email: string
+  demands: Demands
+}
+
 export type ResetOutcome =
-  | { isReset: true; demands: Demands }
-  | { isReset: false; reason: 'user-not-found' | 'nothing-to-reset' }
+  | { isReset: true; user: ResetUser }
+  | { isReset: false; reason: TargetRefusal | 'nothing-to-reset' }
 
 export type Resets = ReturnType<typeof createResets>
 
@@ -33,21 +46,32 @@ export function createResets(prisma: PrismaClient, demands: DemandsReader) {
 
     /**
      * Removes authenticators, the pending enrollment, recovery codes and trusted devices, and opens locked paths.
-     * Raises the epoch, which revokes all earlier tokens. Notifies the user and, after a support reset, every admin.
+     * Raises the epoch, which revokes all earlier tokens. Makes a new set-up necessary if the user had an authenticator,
+     * or if two-factor is required of the user. Notifies the user and, after a support reset, every admin. `actor` is
+     * the admin, or null.
      */
-    reset(key: UserKey, event: SignedAuditEvent): Promise<ResetOutcome> {
+    reset(key: UserKey, actor: Owner | null, event: SignedAuditEvent): Promise<ResetOutcome> {
       return prisma.$transaction(async (transaction) => {
         // The lock comes first. The reset then sees everything that a concurrent confirmation added, and none can
         // follow.
-        const user = await lockUser(transaction, key)
-        if (!user) return { isReset: false, reason: 'user-not-found' }
+        const user = await lockTarget(transaction, key, actor)
+        if (typeof user === 'string') return { isReset: false, reason: user }
         const now = event.occurredAt
-        const isAnything = isLocked(user, now) || (await hasAnything(transaction, key, now))
+        const found = await countRows(transaction, key, now)
+        const isAnything = isLocked(user, now) || Object.values(found).some((count) => count > 0)
         if (!isAnything) return { isReset: false, reason: 'nothing-to-reset' }
-        await forgetTwoFactor(transaction, key)
+        const inForce = await demands.read(transaction, key.accountId)
+        const isEnrolled = found.authenticators > 0
+        const before = { role: user.role, requirement: requirementOf(user, isEnrolled) }
+        const mustSetUp = isEnrolled || isTwoFactorRequiredOf(before, inForce, now)
+        const after = { ...user, resetPendingSince: mustSetUp ? now : null }
+        const { resetPendingSince } = after
+        await forgetTwoFactor(transaction, key, { resetPendingSince })
         await writeRecord(transaction, event, [noticeOfReset(user, event)])
         if (event.actor.kind === 'operator') await notifyAdmins(transaction, user, event)
-        return { isReset: true, demands: await demands.read(transaction, key.accountId) }
+        const { role, email } = user
+        const requirement = requirementOf(after, false)
+        return { isReset: true, user: { role, email, requirement, demands: inForce } }
       })
     }
   }
@@ -64,20 +88,17 @@ function isLocked(
   )
 }
 
-/** Returns whether a reset would remove anything. An expired enrollment does not count. */
-async function hasAnything(
-  transaction: Transaction,
-  { accountId, userId }: UserKey,
-  now: Date
-): Promise<boolean> {
+/** Counts the rows that a reset removes. An expired enrollment does not count. */
+async function countRows(transaction: Transaction, { accountId, userId }: UserKey, now: Date) {
   const where = { accountId, userId }
-  const counts = [
-    await transaction.authenticator.count({ where }),
-    await transaction.enrollment.count({ where: { ...where, expiresAt: { gt: now } } }),
-    await transaction.recoveryCode.count({ where }),
-    await transaction.trustedDevice.count({ where })
-  ]
-  return counts.some((count) => count > 0)
+  return {
+    authenticators: await transaction.authenticator.count({ where }),
+    enrollments: await transaction.enrollment.count({
+      where: { ...where, expiresAt: { gt: now } }
+    }),
+    recoveryCodes: await transaction.recoveryCode.count({ where }),
+    devices: await transaction.trustedDevice.count({ where })
+  }
 }
 
 function noticeOfReset(user: LockedUser, event: SignedAuditEvent): Notice {

@@ -3,6 +3,7 @@
 import type { Role } from '../../core/claims.ts'
 import { type Page, type PageRequest, pageOf } from '../../core/lists/pages.ts'
 import type { AccountPolicy } from '../../core/policy.ts'
+import type { StoredRequirement } from '../../core/requirements.ts'
 import {
   demandsOf,
   ENROLLMENT_TRIES_MAX,
@@ -15,7 +16,7 @@ import { isExemptFrom } from '../policy/policies.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
 
 /** A user as the roster lists them. */
-export interface RosterUser extends TwoFactorRows {
+export interface RosterUser extends TwoFactorRows, StoredRequirement {
   accountId: string
   id: string
   email: string
@@ -50,6 +51,7 @@ export function createRoster(prisma: PrismaClient) {
     const rows = await prisma.$queryRaw<RosterRow[]>`
       SELECT u."accountId", u.id, u.email, u.role::text AS role, u."externalId", u."disabledAt",
         u."createdAt", u."lastSignInAt", u."codeLockedUntil", u."codeDisabledAt",
+        u."requiredBy"::text AS "requiredBy", u."requiredSince", u."resetPendingSince",
         (SELECT coalesce(json_agg(json_build_object('confirmedAt', x."confirmedAt")
             ORDER BY x."confirmedAt"), '[]')
           FROM "Authenticator" x WHERE x."accountId" = u."accountId" AND x."userId" = u.id

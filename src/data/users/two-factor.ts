@@ -2,7 +2,8 @@
 // true until the transaction ends.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { noticeTo } from '../../core/mail/notices.ts'
-import { isTwoFactorRequired } from '../../core/policy.ts'
+import { isTwoFactorRequiredOf } from '../../core/policy.ts'
+import { requirementOf, type StoredRequirement } from '../../core/requirements.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { type DemandsReader, holdDemands } from '../policy/demands.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
@@ -21,7 +22,8 @@ export type TwoFactor = ReturnType<typeof createTwoFactor>
 export function createTwoFactor(prisma: PrismaClient, demands: DemandsReader) {
   return {
     /**
-     * Removes all of the user's two-factor and revokes all of their tokens. Does nothing if two-factor is off already.
+     * Removes all of the user's two-factor and revokes all of their tokens. Also withdraws the user's own requirement,
+     * because the next sign-in would otherwise ask for a set-up. Does nothing if two-factor is off already.
      */
     turnOff(owner: Owner, event: SignedAuditEvent): Promise<TurnOffOutcome> {
       const { accountId, userId } = owner
@@ -31,7 +33,7 @@ export function createTwoFactor(prisma: PrismaClient, demands: DemandsReader) {
         const active = await transaction.authenticator.count({ where: { accountId, userId } })
         return active === 0
           ? 'removed'
-          : turnOffUnlessRequired(transaction, user, { event, demands })
+          : turnOffUnlessRequired(transaction, withoutOwnRequirement(user), { event, demands })
       })
     }
   }
@@ -46,7 +48,15 @@ export const clearPaths = {
   recoveryLockedUntil: null
 } as const
 
-/** Turns two-factor off, unless it is required under the demands that are in force when the transaction commits. */
+/** Returns the user without a requirement of their own. An admin's requirement stays. */
+function withoutOwnRequirement(user: LockedUser): LockedUser {
+  return user.requiredBy === 'self' ? { ...user, requiredBy: null, requiredSince: null } : user
+}
+
+/**
+ * Turns two-factor off, unless it is required of the user under the demands that are in force when the transaction
+ * commits.
+ */
 export async function turnOffUnlessRequired(
   transaction: Transaction,
   user: LockedUser,
@@ -54,20 +64,29 @@ export async function turnOffUnlessRequired(
 ): Promise<'removed' | 'policy-requires-authenticator'> {
   await holdDemands(transaction, user.accountId)
   const inForce = await demands.read(transaction, user.accountId)
-  if (isTwoFactorRequired({ ...inForce, now: event.occurredAt }))
+  const bound = { role: user.role, requirement: requirementOf(user, true) }
+  if (isTwoFactorRequiredOf(bound, inForce, event.occurredAt))
     return 'policy-requires-authenticator'
-  await forgetTwoFactor(transaction, user)
+  await forgetTwoFactor(transaction, user, NOT_REQUIRED)
   await writeRecord(transaction, event, [noticeTo(user, event, 'two_factor_disabled', {})])
   return 'removed'
 }
 
+/** Nothing is required of a user alone. */
+const NOT_REQUIRED: StoredRequirement = {
+  requiredBy: null,
+  requiredSince: null,
+  resetPendingSince: null
+}
+
 /**
- * Deletes all of a user's two-factor, including trusted devices and counted guesses, and revokes all earlier tokens.
- * The caller holds the lock on the user's row.
+ * Deletes all of a user's two-factor, including trusted devices and counted guesses, revokes all earlier tokens, and
+ * stores the requirement that binds the user from then on. The caller holds the lock on the user's row.
  */
 export async function forgetTwoFactor(
   transaction: Transaction,
-  { accountId, userId }: UserKey
+  { accountId, userId }: UserKey,
+  required: Partial<StoredRequirement>
 ): Promise<void> {
   const where = { accountId, userId }
   await transaction.authenticator.deleteMany({ where })
@@ -79,7 +98,8 @@ export async function forgetTwoFactor(
     data: {
       epoch: { increment: 1 },
       codePathVersion: { increment: 1 },
-      ...clearPaths
+      ...clearPaths,
+      ...required
     }
   })
 }

@@ -1,6 +1,7 @@
 // The layout of every mail: what happened, the facts one per line, and what to do if it wasn't you. Sentences contain only
 // our own words. Words that other people have chosen (names, tickets) appear only in the facts, in quotes.
 import escapeHtml from 'escape-html'
+import type { NoticeDetails, NoticeKind } from '../../core/mail/notices.ts'
 
 /** The label of a fact, and its value. */
 type Fact = readonly [label: string, value: string]
@@ -14,6 +15,14 @@ export interface MailContent {
   /** What to do if the reader did not do it. */
   unexpected: { heading: string; advice: string }
 }
+
+/** The content of the mails of some kinds, by their details. */
+export type TextsOf<Kinds extends NoticeKind> = {
+  readonly [Kind in Kinds]: (details: NoticeDetails[Kind]) => MailContent
+}
+
+/** The heading of the advice about an act that only its owner can do. */
+export const NOT_YOU = "If this wasn't you"
 
 export interface MailText {
   subject: string

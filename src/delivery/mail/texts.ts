@@ -1,16 +1,13 @@
 // The text of each kind of mail. No mail contains a link: only the host knows the page on which people manage their
 // sign-in, and a mail that teaches people to follow links helps phishing.
 import { isIP } from 'node:net'
-import type { NoticeDetails, NoticeKind, NoticeOf } from '../../core/mail/notices.ts'
-import { inWords, layOut, type MailContent, type MailText, quoted } from './layout.ts'
-
-type TextOf<Kind extends NoticeKind> = (details: NoticeDetails[Kind]) => MailContent
-
-const NOT_YOU = "If this wasn't you"
+import type { NoticeKind, NoticeOf } from '../../core/mail/notices.ts'
+import { inWords, layOut, type MailText, NOT_YOU, quoted, type TextsOf } from './layout.ts'
+import { REQUIREMENT_TEXTS } from './requirement-texts.ts'
 
 const RESET_MEANS =
-  'Your authenticator apps, recovery codes and trusted devices no longer work. If your account requires two-step ' +
-  'sign-in, your next sign-in leads you through a new set-up. Please complete it soon.'
+  'Your authenticator apps, recovery codes and trusted devices no longer work. If you used two-step sign-in before, or ' +
+  'must use it, your next sign-in with your password leads you through a new set-up. Please complete it soon.'
 const RESET_NOT_ASKED_FOR = {
   heading: "If you didn't ask for this",
   advice:
@@ -18,7 +15,9 @@ const RESET_NOT_ASKED_FOR = {
     'set up an authenticator app before you do.'
 }
 
-const TEXTS: { readonly [Kind in NoticeKind]: TextOf<Kind> } = {
+const TEXTS: TextsOf<NoticeKind> = {
+  ...REQUIREMENT_TEXTS,
+
   two_factor_enabled: ({ authenticator }) => ({
     subject: 'Two-step sign-in is on',
     happened: [

@@ -47,8 +47,9 @@ export const freshness = fastifyPlugin<{ now: () => Date }>(
   async (app, { now }) => {
     app.addHook('onRequest', (request, _reply, done) => {
       const presented = accessTokenOf(request)
-      if (!presented?.rule.fresh) return done()
-      const next = missingStep(presented.rule.fresh, presented.token, now())
+      const fresh = presented && freshnessOf(request, presented)
+      if (!fresh) return done()
+      const next = missingStep(fresh, presented.token, now())
       done(next ? stepUpRequired(next) : undefined)
     })
   },
@@ -68,9 +69,12 @@ function isAccepted(rule: CredentialRule, credential: Credential): boolean {
   }
 }
 
-function accessTokenOf(
-  request: FastifyRequest
-): { rule: AccessTokenRule; token: AccessToken } | null {
+interface PresentedToken {
+  rule: AccessTokenRule
+  token: AccessToken
+}
+
+function accessTokenOf(request: FastifyRequest): PresentedToken | null {
   const { credential } = request
   const rule = ruleOf(request)?.accessToken
   return rule && credential?.kind === 'accessToken' ? { rule, token: credential } : null
@@ -95,13 +99,23 @@ function isSelf(request: FastifyRequest, subject: Subject): boolean {
   return userId === 'me' || userId === subject.userId
 }
 
+/** Returns the freshness that the route requires of this user; undefined for none. */
+function freshnessOf(
+  request: FastifyRequest,
+  { rule: { fresh }, token }: PresentedToken
+): Freshness | undefined {
+  if (typeof fresh !== 'object') return fresh
+  return isSelf(request, token.subject) ? fresh.self : fresh.others
+}
+
 /** Returns what the user must do before the request; null if the sign-in is fresh enough. */
 function missingStep(
   fresh: Freshness,
   { claims, subject }: AccessToken,
   now: Date
 ): 'verify' | 'enroll' | 'login' | null {
-  if (isFresh(claims, now)) return null
+  const isEnough = fresh === 'recent' ? isRecent : isFresh
+  if (isEnough(claims, now)) return null
   const hasAuthenticator = subject.authenticators.length > 0
   if (hasAuthenticator) return 'verify'
   if (!isRecent(claims, now)) return 'login'

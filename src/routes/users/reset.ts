@@ -1,18 +1,18 @@
 // Reset of a user's two-factor by an admin, the account's back end or the operator's support, for example after the user
 // lost the phone and has no recovery code left. No key is shown or restored: the user sets up two-factor again.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
-import { type Demands, decide } from '../../core/policy.ts'
+import { decide } from '../../core/policy.ts'
 import type { UserKey } from '../../data/sign-in/subjects.ts'
-import type { Resets } from '../../data/users/resets.ts'
+import type { Resets, ResetUser } from '../../data/users/resets.ts'
 import type { Credential } from '../../plugins/credentials.ts'
-import { invalidMember, Problem } from '../../wire/problem.ts'
-import { GivenReason, Instant, Ticket, Uuid } from '../../wire/scalars.ts'
+import { invalidMember, Problem, revokedCredential } from '../../wire/problem.ts'
+import { Email, GivenReason, Instant, Ticket, Uuid } from '../../wire/scalars.ts'
 import { UserParams } from '../../wire/users.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
 import { allowNoBody } from '../optional-body.ts'
-import { type Caller, isSelf, targetUser } from './target-user.ts'
+import { actorOf, type Caller, isSelf, targetUser } from './target-user.ts'
 
 interface ResetOptions {
   resets: Resets
@@ -26,9 +26,11 @@ const ResetBody = Type.Object(
 
 const ResetAnswer = Type.Object({
   userId: Uuid,
+  email: Email,
   resetAt: Instant,
-  nextSignIn: Type.Enum(['enrollment_required', 'not_required'], {
-    description: 'The result of the next password sign-in under the current policy.'
+  nextSignIn: Type.Enum(['enrollment_required', 'not_required', 'sso_required'], {
+    description:
+      'The result of the next password sign-in under the current policy. `not_required`: the user never had two-factor and does not need it. `sso_required`: the account accepts no passwords, only single sign-on.'
   })
 })
 
@@ -50,7 +52,7 @@ const RESET_USER = {
     operationId: 'resetUser',
     summary: "Reset a user's two-factor",
     description:
-      'Removes the authenticators, pending enrollments, recovery codes, trusted devices and locks of a user, and revokes all earlier tokens of the user. The user is notified by e-mail. With the operator key, `ticket` is required, and every admin of the account is notified too.',
+      'Removes the authenticators, pending enrollments, recovery codes, trusted devices and locks of a user, and revokes all earlier tokens of the user. If the user had an authenticator or needs one, the next password sign-in leads to the set-up, also in an account where two-factor is optional. The user is notified by e-mail. With the operator key, `ticket` is required, and every admin of the account is notified too.',
     tags: ['Users'],
     params: UserParams,
     body: ResetBody,
@@ -70,15 +72,17 @@ const resetRoutes: FastifyPluginAsyncTypebox<ResetOptions> = async (app, { reset
     const key = await targetOf(credential, request.params.userId)
     const act = { accountId: key.accountId, ticket }
     const event = audit.succeeded(request, { ...act, reason })
-    const outcome = await resets.reset(key, event)
+    const outcome = await resets.reset(key, actorOf(credential), event)
     if (!outcome.isReset) {
+      if (outcome.reason === 'invalid-credential') throw revokedCredential()
       // In the account of the user, so that its admins see it. The operator key belongs to no account.
       throw await audit.refuse(request, outcome.reason, act)
     }
     return {
       userId: key.userId,
+      email: outcome.user.email,
       resetAt: event.occurredAt.toISOString(),
-      nextSignIn: nextSignIn(outcome.demands, event.occurredAt)
+      nextSignIn: nextSignIn(outcome.user, event.occurredAt)
     }
   }
 
@@ -96,11 +100,15 @@ const resetRoutes: FastifyPluginAsyncTypebox<ResetOptions> = async (app, { reset
 
 export default resetRoutes
 
-/** Returns the result of a password sign-in without an authenticator. */
-function nextSignIn(demands: Demands, now: Date): 'enrollment_required' | 'not_required' {
+/** Returns the result of a password sign-in of a user who was reset. */
+function nextSignIn(
+  { demands, role, requirement }: ResetUser,
+  now: Date
+): Static<typeof ResetAnswer>['nextSignIn'] {
+  if (demands.policy.sso.mode === 'required') return 'sso_required'
   const { outcome } = decide({
     ...demands,
-    user: { hasAuthenticator: false },
+    user: { role, requirement, hasAuthenticator: false },
     arrival: 'password',
     hasTrustedDevice: false,
     now

@@ -1,18 +1,20 @@
 // The effect of the policy on one user, with its reason.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { type Demands, decide, enforcedFrom, isTwoFactorRequired } from '../../core/policy.ts'
+import { type Demands, enforcedFromFor } from '../../core/policy.ts'
 import { twoFactorFacts } from '../../core/two-factor.ts'
 import type { Policies } from '../../data/policy/policies.ts'
 import type { RosterUser } from '../../data/users/roster.ts'
 import type { Users } from '../../data/users/users.ts'
 import { MandateAnswer, mandateAnswer } from '../../wire/mandate.ts'
 import { Problem } from '../../wire/problem.ts'
+import { refTo } from '../../wire/references.ts'
 import { Instant, Nullable, Uuid } from '../../wire/scalars.ts'
 import { DecisionReason } from '../../wire/sign-in.ts'
-import { UserParams } from '../../wire/users.ts'
+import { Requirement, UserParams } from '../../wire/users.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
 import { targetUser } from './target-user.ts'
+import { boundUser, standingOf } from './user-answer.ts'
 
 interface UserPolicyOptions {
   users: Users
@@ -27,6 +29,7 @@ const UserPolicyAnswer = Type.Object({
   }),
   reason: DecisionReason,
   required: Type.Boolean({ description: 'Whether two-factor is required for this user.' }),
+  requirement: Nullable(refTo(Requirement)),
   exempt: Type.Boolean({ description: 'Whether single sign-on replaces the code.' }),
   requiredFrom: Nullable(
     Type.String({
@@ -48,7 +51,7 @@ const EXPLAIN_POLICY = {
     operationId: 'explainPolicy',
     summary: 'Explain the policy for a user',
     description:
-      'Returns the decision that the policy and the mandate make for one user, with its reason.',
+      'Returns the decision that the mandate, the policy and the requirement of the user make for one user, with its reason.',
     tags: ['Policy'],
     params: UserParams,
     response: { 200: UserPolicyAnswer }
@@ -71,22 +74,12 @@ const userPolicyRoutes: FastifyPluginAsyncTypebox<UserPolicyOptions> = async (
 
 export default userPolicyRoutes
 
-function asAnswer(user: RosterUser, { policy, mandate }: Demands, now: Date) {
-  const demands = { policy, mandate, now }
-  const { isExempt: exempt, isEnrolled: hasAuthenticator } = twoFactorFacts(user, policy.sso, now)
-  const { outcome, reason } = decide({
-    ...demands,
-    user: { hasAuthenticator },
-    arrival: exempt ? 'sso' : 'password',
-    hasTrustedDevice: false
-  })
+function asAnswer(user: RosterUser, demands: Demands, now: Date) {
+  const facts = twoFactorFacts(user, demands.policy.sso, now)
   return {
     userId: user.id,
-    outcome,
-    reason,
-    required: isTwoFactorRequired(demands),
-    exempt,
-    requiredFrom: enforcedFrom(demands)?.toISOString() ?? null,
-    mandate: mandateAnswer(mandate, now)
+    ...standingOf(user, facts, demands, now),
+    requiredFrom: enforcedFromFor(boundUser(user), demands)?.toISOString() ?? null,
+    mandate: mandateAnswer(demands.mandate, now)
   }
 }

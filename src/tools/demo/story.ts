@@ -34,7 +34,7 @@ export async function playStory(story: Story): Promise<void> {
 
   begin('The back end of the account creates a user and requires two-factor for all users')
   await createUser(story, account)
-  await requireTwoFactor(story, account)
+  await changeTwoFactor(story, account, 'required')
 
   begin('Ada signs in for the first time: her password leads to the set-up')
   const setUpStep = await login(story, account, 'enrollment_required')
@@ -43,10 +43,15 @@ export async function playStory(story: Story): Promise<void> {
   begin('She signs in again: the password, then a code')
   const step = await login(story, account, 'verification_required')
   await replay(story, step, code)
-  const { accessToken } = await verify(story, step)
+  const { accessToken, user } = await verify(story, step)
 
   begin('The host verifies her access token, and needs only the public keys')
   await readAccessToken(story, account, accessToken)
+
+  begin('Ada loses her phone. The back end resets her, and her next sign-in leads to a new set-up')
+  await reset(story, account, user)
+  await login(story, account, 'enrollment_required')
+  print('\n   A reset leads to a new set-up, although two-factor is optional now.')
 
   print(
     `\n${paint(['bold', 'green'], 'That is the whole sign-in.')} For the API reference, run npm start and open /docs.\n`
@@ -80,14 +85,33 @@ async function createUser({ calls }: Story, { apiKey }: NewAccount): Promise<voi
   })
 }
 
-async function requireTwoFactor({ calls }: Story, { apiKey }: NewAccount): Promise<void> {
+async function changeTwoFactor(
+  { calls }: Story,
+  { apiKey }: NewAccount,
+  twoFactor: 'optional' | 'required'
+): Promise<void> {
   const policy = { path: '/v1/policy', bearer: apiKey.key }
   const { headers } = await calls.expect(200, { method: 'GET', ...policy })
   await calls.expect(200, {
     method: 'PATCH',
     ...policy,
     headers: { 'if-match': headers.get('etag') ?? '' },
-    body: { twoFactor: 'required' }
+    body: { twoFactor }
+  })
+}
+
+/** Makes two-factor optional again, and then resets the user: a reset does not need a strict policy. */
+async function reset(
+  story: Story,
+  account: NewAccount,
+  { id }: Authenticated['user']
+): Promise<void> {
+  await changeTwoFactor(story, account, 'optional')
+  await story.calls.expect(200, {
+    method: 'POST',
+    path: `/v1/users/${id}/reset`,
+    bearer: account.apiKey.key,
+    body: { reason: 'Lost phone' }
   })
 }
 

@@ -1,5 +1,5 @@
 // The policy decision as a table: every combination of mandate, account policy, user and first factor, with its decision.
-import { type AccountPolicy, decide, type Mandate } from '../../core/policy.ts'
+import { type AccountPolicy, type DecisionInput, decide, type Mandate } from '../../core/policy.ts'
 
 const NOW = new Date('2026-06-15T12:00:00.000Z')
 const PAST = new Date('2026-06-10T12:00:00.000Z')
@@ -7,6 +7,7 @@ const FUTURE = new Date('2026-06-20T12:00:00.000Z')
 
 const OPTIONAL: AccountPolicy = {
   twoFactor: 'optional',
+  appliesTo: 'everyone',
   requiredFrom: null,
   requiredSince: null,
   graceDays: 0,
@@ -26,9 +27,13 @@ const POLICIES: [name: string, AccountPolicy][] = [
   ['required, in the grace period', { ...REQUIRED, graceDays: 7 }],
   ['required', REQUIRED]
 ]
-const USERS: [name: string, hasAuthenticator: boolean][] = [
-  ['none', false],
-  ['active', true]
+const REQUIRED_OF_USER = { by: 'admin', since: PAST } as const
+const USERS: [name: string, DecisionInput['user']][] = [
+  ['none', user(false, null)],
+  ['none, required of the user', user(false, REQUIRED_OF_USER)],
+  ['none, after a reset', user(false, { by: 'reset', since: PAST })],
+  ['active', user(true, null)],
+  ['active, required of the user', user(true, REQUIRED_OF_USER)]
 ]
 const FIRST_STEPS = ['password', 'password on a trusted device', 'single sign-on'] as const
 
@@ -56,13 +61,13 @@ export function policyTable(): string {
 export function cases() {
   return MANDATES.flatMap(([mandateName, mandate]) =>
     POLICIES.flatMap(([policyName, policy]) =>
-      USERS.flatMap(([userName, hasAuthenticator]) =>
+      USERS.flatMap(([userName, user]) =>
         FIRST_STEPS.map((firstStep) => ({
           names: [mandateName, policyName, userName, firstStep],
           decision: decide({
             mandate,
             policy,
-            user: { hasAuthenticator },
+            user,
             now: NOW,
             arrival: firstStep === 'single sign-on' ? 'sso' : 'password',
             hasTrustedDevice: firstStep === 'password on a trusted device'
@@ -75,4 +80,11 @@ export function cases() {
 
 function mandateFrom(requiredFrom: Date): Mandate {
   return { requiredFrom, reason: null, source: 'account' }
+}
+
+function user(
+  hasAuthenticator: boolean,
+  requirement: DecisionInput['user']['requirement']
+): DecisionInput['user'] {
+  return { role: 'member', hasAuthenticator, requirement }
 }

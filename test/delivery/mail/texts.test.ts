@@ -22,6 +22,15 @@ const HOSTILE = [
   'x'.repeat(5000)
 ]
 
+/** The sentence or the fact in which a mail states its details, if it is not a fact with the value itself. */
+const SAID: Partial<Record<NoticeKind, string>> = {
+  two_factor_reset: 'An admin of your account has reset',
+  two_factor_required: 'Sunday, 1 March 2026, 00:00 UTC',
+  two_factor_required_of_user: 'An admin of your account requires',
+  two_factor_requirement_withdrawn: 'An admin of your account no longer',
+  signed_out: 'Your trusted devices are no longer trusted'
+}
+
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
 
 function write<Kind extends NoticeKind>(
@@ -64,9 +73,7 @@ for (const kind of KINDS) {
     says(t, mail, /\n?If (this|you)[^\n]*(wasn't you|didn't expect|didn't ask)/)
     says(t, mail, /(an admin of your account|Tell support)/)
     for (const value of Object.values(DETAILS[kind])) {
-      if (kind === 'two_factor_reset') says(t, mail, 'An admin of your account has reset')
-      else if (kind === 'two_factor_required') says(t, mail, 'Sunday, 1 March 2026, 00:00 UTC')
-      else says(t, mail, typeof value === 'number' ? `: ${value}` : `: "${value}"`)
+      says(t, mail, SAID[kind] ?? (typeof value === 'number' ? `: ${value}` : `: "${value}"`))
     }
     const withoutAddress = write(kind, { address: null })
     t.notMatch(withoutAddress.text + withoutAddress.html, /IP address/)
@@ -131,11 +138,7 @@ t.test(
       says(t, write(kind), /could now set up an authenticator app before (you do|the user does)/)
     }
     for (const kind of ['two_factor_reset', 'support_reset'] as const) {
-      says(
-        t,
-        write(kind),
-        /requires two-step sign-in, your next sign-in leads you through a new set-up/
-      )
+      says(t, write(kind), /your next sign-in with your password leads you through a new set-up/)
       says(t, write(kind), /Tell an admin of your account immediately, and change your password/)
     }
     says(

@@ -144,7 +144,7 @@ const mandate = (accountId: string, body: object, as: string = OPERATOR_KEY) =>
   call('PUT', `/v1/accounts/${accountId}/mandate`, { as, body })
 const NO_MANDATE = { locked: false, requiredFrom: null, reason: null, source: null }
 const DEFAULTS = {
-  ...{ twoFactor: 'optional', requiredFrom: null, graceDays: 0 },
+  ...{ twoFactor: 'optional', appliesTo: 'everyone', requiredFrom: null, graceDays: 0 },
   trustedDevices: { allowed: false, days: 30 },
   sso: { mode: 'off', issuer: null, clientId: null },
   mandate: NO_MANDATE,
@@ -161,6 +161,7 @@ t.test('200: each field changes alone, and the others keep their defaults', asyn
     [{ requiredFrom: '2026-06-01T12:00:00+02:00' }, { requiredFrom: '2026-06-01T10:00:00.000Z' }],
     [{ requiredFrom: null }, { requiredFrom: null }],
     [{ graceDays: 14 }, { graceDays: 14 }],
+    [{ appliesTo: 'admins' }, { appliesTo: 'admins' }],
     [{ trustedDevices: { allowed: true } }, { trustedDevices: { allowed: true, days: 30 } }],
     [{ trustedDevices: { days: 7 } }, { trustedDevices: { allowed: true, days: 7 } }],
     [{ sso }, { sso }],
@@ -178,6 +179,7 @@ t.test('400: an invalid value is rejected, and the problem names the field', asy
   for (const [body, pointer] of [
     [{ requiredFrom: 'tomorrow' }, '/requiredFrom'],
     [{ requiredFrom: '2016-12-31T23:59:60Z' }, '/requiredFrom'],
+    [{ appliesTo: 'members' }, '/appliesTo'],
     [{ graceDays: -1 }, '/graceDays'],
     [{ graceDays: 366 }, '/graceDays'],
     [{ graceDays: 1.5 }, '/graceDays'],
@@ -317,7 +319,8 @@ t.test('200: the effect of the policy on one user, with its reason', async (t) =
   const explain = (id: string, as = account.apiKey) => call('GET', `/v1/users/${id}/policy`, { as })
   t.same((await explain(user.id)).json(), {
     ...{ userId: user.id, outcome: 'authenticated', reason: 'not_required' },
-    ...{ required: false, exempt: false, requiredFrom: null, mandate: NO_MANDATE }
+    ...{ required: false, requirement: null, exempt: false },
+    ...{ requiredFrom: null, mandate: NO_MANDATE }
   })
   t.match((await explain('me', await enrolled.accessToken())).json(), {
     ...{ userId: enrolled.id, outcome: 'verification_required', reason: 'user_enabled' }

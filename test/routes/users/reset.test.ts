@@ -34,11 +34,13 @@ t.test('200: an admin resets a member and removes everything of their two-factor
   t.equal(answer.statusCode, 200)
   t.same(answer.json(), {
     userId: member.id,
+    email: member.email,
     resetAt: clock.now().toISOString(),
-    nextSignIn: 'not_required'
+    nextSignIn: 'enrollment_required'
   })
   t.match(await leftOf(member), NOTHING)
-  t.match((await login(member)).json(), { status: 'authenticated', reason: 'not_required' })
+  const next = { status: 'enrollment_required', reason: 'reset_pending' }
+  t.match((await login(member)).json(), next)
 
   const actor = { kind: 'user', id: admin.id, credential: 'access_token' }
   const done = { type: 'user.reset', outcome: 'succeeded', reason: 'Lost phone', actor }
@@ -66,6 +68,75 @@ t.test('200: where two-factor is required, the next sign-in leads to the set-up'
   t.equal(confirmed.json().recoveryCodes.length, 10)
   const mails = await mailsTo(service, member.email, 'two_factor_reset')
   t.same(mails, [{ kind: 'two_factor_reset', details: { by: 'api_key' }, address: null }])
+})
+
+t.test('200: a reset leads to a set-up if the user had or needs two-factor', async (t) => {
+  const account = await createAccount()
+  const require = (user: TestUser) =>
+    call('PUT', `/v1/users/${user.id}/two-factor`, { as: account.apiKey, body: { required: true } })
+  const nextOf = async (user: TestUser) => (await reset(account.apiKey, user.id)).json().nextSignIn
+  const reasonOf = async (user: TestUser) => (await login(user)).json().reason
+  const stored = ({ id }: TestUser) => database.prisma.user.findFirstOrThrow({ where: { id } })
+
+  const enrolling = await createUser({ account })
+  await enroll(await assertedToken(enrolling))
+  t.equal(await nextOf(enrolling), 'not_required', 'nothing was confirmed yet')
+  t.equal((await stored(enrolling)).resetPendingSince, null)
+
+  const required = await createUser({ account })
+  await enroll(await assertedToken(required))
+  await require(required)
+  t.equal(await nextOf(required), 'enrollment_required')
+  t.equal(await reasonOf(required), 'reset_pending')
+  await enroll(await assertedToken(required))
+  t.equal(await nextOf(required), 'enrollment_required', 'and so after another reset')
+  const token = await assertedToken(required)
+  const { authenticatorId, setupKey } = (await enroll(token)).json()
+  await confirm(token, authenticatorId, service.codeAt(setupKey, clock.now()))
+  t.match(await stored(required), { resetPendingSince: null, requiredBy: 'admin' })
+  t.equal(await reasonOf(required), 'user_required', 'the requirement survives the reset')
+
+  const inGrace = await createUser({ account })
+  await enroll(await assertedToken(inGrace))
+  await changePolicy(account, { twoFactor: 'required', graceDays: 7 })
+  t.equal(await nextOf(inGrace), 'enrollment_required', 'a grace period does not pass the reset')
+  t.equal(await reasonOf(inGrace), 'reset_pending')
+  await changePolicy(account, { graceDays: 0 })
+  t.equal(await reasonOf(inGrace), 'account_required', 'the policy comes first')
+
+  const admins = await createAccount()
+  await changePolicy(admins, { twoFactor: 'required', appliesTo: 'admins' })
+  const member = await createUser({ account: admins })
+  await enroll(await assertedToken(member))
+  const unbound = await reset(admins.apiKey, member.id)
+  t.match(unbound.json(), { nextSignIn: 'not_required' }, 'the policy does not bind members')
+})
+
+t.test('200: where single sign-on is required, no password sign-in follows a reset', async (t) => {
+  const account = await createAccount()
+  const user = await enrolledUser({ account })
+  const sso = { mode: 'required', issuer: 'https://login.example.com', clientId: 'client-1' }
+  await changePolicy(account, { sso })
+  t.match((await reset(account.apiKey, user.id)).json(), { nextSignIn: 'sso_required' })
+  await changePolicy(account, { sso: { mode: 'off' } })
+  t.match((await login(user)).json(), { reason: 'reset_pending' }, 'the set-up is still due')
+})
+
+t.test('200: a device that a reset has left behind does not pass the set-up', async (t) => {
+  const account = await createAccount()
+  await changePolicy(account, { trustedDevices: { allowed: true } })
+  const user = await enrolledUser({ account })
+  const body = { code: user.nextCode(), rememberDevice: true }
+  const { deviceToken } = (
+    await call('POST', '/v1/verify', { as: await user.stepToken(), body })
+  ).json()
+  const devices = await database.prisma.trustedDevice.findMany({ where: { userId: user.id } })
+  await reset(account.apiKey, user.id)
+  await database.prisma.trustedDevice.createMany({ data: devices })
+  const { slug } = account
+  const signIn = { account: slug, email: user.email, password: user.password, deviceToken }
+  const next = { status: 'enrollment_required', reason: 'reset_pending' }
+  t.match((await call('POST', '/v1/login', { body: signIn })).json(), next)
 })
 
 t.test('200: a reset ends a lock, a disabled path and a pending set-up', async (t) => {

@@ -34,6 +34,7 @@ t.test('POST /v1/users', async (t) => {
         authenticators: 0,
         recoveryCodesRemaining: 0,
         required: false,
+        requirement: null,
         exempt: false,
         reason: 'not_required'
       }

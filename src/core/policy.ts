@@ -122,8 +122,7 @@ function enforcedBy({
   now
 }: Demands & { now: Date }): 'mandated' | 'account_required' | null {
   if (mandate && mandate.requiredFrom <= now) return 'mandated'
-  const from = accountEnforcesFrom(policy)
-  return from && from <= now ? 'account_required' : null
+  return isAccountEnforcing(policy, now) ? 'account_required' : null
 }
 
 /** Returns when this user must set up an authenticator, by the earliest requirement; null for never. */
@@ -143,8 +142,22 @@ function earliest(...dates: (Date | null)[]): Date | null {
 
 /** A mandate's grace period is the time before its date. An account's grace period starts at its date. */
 function isInGrace({ mandate, policy, now }: Demands & { now: Date }): boolean {
-  const from = accountRequiresFrom(policy)
-  return mandate !== null || (from !== null && from <= now)
+  return mandate !== null || isAccountRequiring(policy, now)
+}
+
+/**
+ * Returns whether the account's requirement has started. Without a date it has: "immediately" is a state and not the
+ * instant `requiredSince`, which another replica wrote by its own clock, and which can be later than this replica's now.
+ */
+function isAccountRequiring({ twoFactor, requiredFrom }: AccountPolicy, now: Date): boolean {
+  return twoFactor === 'required' && (requiredFrom === null || requiredFrom <= now)
+}
+
+/** Returns whether the requirement has started and its grace period is over. A grace period of no days never delays it. */
+function isAccountEnforcing(policy: AccountPolicy, now: Date): boolean {
+  if (!isAccountRequiring(policy, now)) return false
+  const from = accountEnforcesFrom(policy)
+  return policy.graceDays === 0 || (from !== null && from <= now)
 }
 
 /** Returns when the account's requirement starts; null if it has none. Without any date it has always applied. */
@@ -168,8 +181,7 @@ export function isTwoFactorRequiredOf(user: BoundUser, demands: Demands, now: Da
  */
 export function isTwoFactorRequired({ mandate, policy, now }: Demands & { now: Date }): boolean {
   if (mandate && mandate.requiredFrom <= now) return true
-  const from = accountRequiresFrom(policy)
-  return from !== null && from <= now
+  return isAccountRequiring(policy, now)
 }
 
 /** Returns whether the operator's mandate is in force, which locks the account's own switch. */

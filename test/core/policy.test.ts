@@ -166,6 +166,14 @@ t.test('a requirement starts at its exact instant, and so ends its grace period'
   t.equal(inWords(decided({ mandate, now: days(1) })), 'enrollment_required mandated')
 })
 
+t.test('a requirement without a date applies immediately, whatever clock wrote it', async (t) => {
+  const byFastClock = { ...REQUIRED, requiredSince: days(1) }
+  t.equal(isTwoFactorRequired({ policy: byFastClock, mandate: null, now: NOW }), true)
+  t.equal(inWords(decided({ policy: byFastClock })), 'enrollment_required account_required')
+  const inGrace = { ...byFastClock, graceDays: 3 }
+  t.equal(inWords(decided({ policy: inGrace })), 'authenticated grace_period recommended')
+})
+
 t.test(
   'during the grace period, users may sign in without two-factor but not turn it off',
   async (t) => {

@@ -6,7 +6,7 @@ import { startWithFactors } from './factors.ts'
 
 const service = await startWithFactors(t)
 const { app, assertedToken, changePolicy, clock, codeAt, confirm, createAccount, enroll } = service
-const { enrolledUser, recover, verify } = service
+const { createUser, enrolledUser, recover, verify } = service
 const { isAccepted, isDone, isOff, isRefused, now, prisma, remove, rename, stateOf } = service
 const { traced, trust, turnOff, userWithTwo } = service
 
@@ -49,6 +49,17 @@ t.test('DELETE /v1/users/{userId}/two-factor', async (t) => {
       await isRefused(t, user, act, [409, 'policy-requires-authenticator'], event)
     }
     t.ok(await isAccepted(as))
+  })
+
+  t.test('409: a replica with a slow clock enforces an immediate requirement', async (t) => {
+    const account = await createAccount()
+    const { user, as } = await userWithTwo({ account })
+    await changePolicy(account, { twoFactor: 'required' })
+    const requiredSince = new Date(now().getTime() + 5000)
+    await prisma.policy.update({ where: { accountId: account.id }, data: { requiredSince } })
+    await isRefused(t, user, () => turnOff(as), [409, 'policy-requires-authenticator'])
+    const other = await assertedToken(await createUser({ account }))
+    isProblem(t, await turnOff(other), 401, 'invalid-credential')
   })
 
   t.test('204: nothing happens if two-factor is already off', async (t) => {

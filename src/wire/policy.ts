@@ -77,7 +77,10 @@ export const PreviewAnswer = Type.Object({
       description: 'When the set-up would become mandatory, or null if nothing is required.'
     })
   ),
-  sample: Type.Array(Type.Object({ id: Uuid, email: Email }), {
-    description: 'The first users who would have to set up two-factor, oldest first.'
-  })
+  sample: Type.Optional(
+    Type.Array(Type.Object({ id: Uuid, email: Email }), {
+      description:
+        'The first users who would have to set up two-factor, oldest first. Absent for an API key without the scope `users:read`.'
+    })
+  )
 })

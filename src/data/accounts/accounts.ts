@@ -6,7 +6,7 @@ import { isUniqueViolation } from '../engine/conflicts.ts'
 import { type Clients, prepare, template } from '../engine/statements.ts'
 import type { NamedAccount } from '../sign-in/subject-rows.ts'
 import { writeRecord } from '../trail/act-records.ts'
-import type { NewApiKey } from './api-keys.ts'
+import { type NewApiKey, newKeyRow } from './api-keys.ts'
 
 export interface Account {
   id: string
@@ -44,7 +44,7 @@ export function createAccounts({ prisma, query }: Clients) {
       const data = {
         ...account,
         policy: { create: { updatedAt: account.createdAt } },
-        apiKeys: { create: apiKey }
+        apiKeys: { create: newKeyRow(apiKey) }
       }
       try {
         return await prisma.$transaction(async (transaction) => {

@@ -1,4 +1,5 @@
 // The lock on a user's row. Every transaction that judges a user's state before it writes takes this lock first.
+import type { Role } from '../../core/claims.ts'
 import type { Transaction } from '../trail/act-records.ts'
 import type { UserKey } from './subjects.ts'
 
@@ -6,6 +7,7 @@ import type { UserKey } from './subjects.ts'
 export interface LockedUser extends UserKey {
   /** The address for notices. */
   email: string
+  role: Role
   epoch: number
   isDisabled: boolean
   codeLockedUntil: Date | null
@@ -29,7 +31,7 @@ export async function lockUser(
   // Excludes every writer to the user's rows, because each of them updates the user's own row or locks it with at least
   // FOR SHARE. A stronger lock would exclude only the checks of foreign keys as well.
   const [user] = await transaction.$queryRaw<LockedUser[]>`
-    SELECT "accountId", id AS "userId", email, epoch, "disabledAt" IS NOT NULL AS "isDisabled",
+    SELECT "accountId", id AS "userId", email, role::text AS role, epoch, "disabledAt" IS NOT NULL AS "isDisabled",
       "codeLockedUntil", "codeDisabledAt", "recoveryLockedUntil"
     FROM "User" WHERE "accountId" = ${accountId}::uuid AND id = ${userId}::uuid
     FOR NO KEY UPDATE`

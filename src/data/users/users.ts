@@ -5,7 +5,7 @@ import { isUniqueViolation } from '../engine/conflicts.ts'
 import { type Clients, on, prepare, template } from '../engine/statements.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
 import { forgetDevices } from '../sign-in/trusted-devices.ts'
-import { isStillValid, lockUser, type Owner } from '../sign-in/user-lock.ts'
+import { isStillValid, type LockedUser, lockUser, type Owner } from '../sign-in/user-lock.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { eventInsert } from '../trail/audit-events.ts'
 import { createRoster, type RosterUser } from './roster.ts'
@@ -28,11 +28,22 @@ export interface UserChange {
   externalId?: string | null
 }
 
+/** Whom a caller may change in a certain way. `members`: the user must not be an admin when the change is written. */
+export type Among = 'everyone' | 'members'
+
 export type ChangeOutcome =
   | { changed: true; user: RosterUser }
-  | { changed: false; reason: 'not-found' | 'email-taken' | 'last-admin' | 'invalid-credential' }
+  | {
+      changed: false
+      reason:
+        | 'not-found'
+        | 'email-taken'
+        | 'last-admin'
+        | 'invalid-credential'
+        | 'insufficient-scope'
+    }
 
-export type RemoveOutcome = 'removed' | 'not-found' | 'last-admin'
+export type RemoveOutcome = 'removed' | 'not-found' | 'last-admin' | 'insufficient-scope'
 
 const inRoster = {
   omit: { passwordHash: true },
@@ -82,7 +93,8 @@ export function createUsers({ prisma, query }: Clients) {
     async change(
       { accountId, userId, epoch: shown }: UserKey & Partial<Owner>,
       change: UserChange,
-      event: SignedAuditEvent
+      event: SignedAuditEvent,
+      among: Among
     ): Promise<ChangeOutcome> {
       const revokesTokens = change.passwordHash !== undefined || Boolean(change.disabledAt)
       const epoch = revokesTokens ? { epoch: { increment: 1 } } : {}
@@ -95,8 +107,8 @@ export function createUsers({ prisma, query }: Clients) {
           const key = { accountId_id: { accountId, id: userId } }
           const before = await lockUser(transaction, { accountId, userId })
           if (!before) return { changed: false, reason: 'not-found' }
-          const isTokenValid = shown === undefined || isStillValid(before, { epoch: shown })
-          if (!isTokenValid) return { changed: false, reason: 'invalid-credential' }
+          const reason = refusalOf(before, { epoch: shown, among })
+          if (reason) return { changed: false, reason }
           await transaction.user.updateMany({
             where: { accountId, id: userId },
             data: { ...change, ...epoch }
@@ -114,11 +126,18 @@ export function createUsers({ prisma, query }: Clients) {
     },
 
     /** Deletes a user and everything that belongs to them. Never removes the last admin of an account. */
-    remove({ accountId, userId }: UserKey, event: SignedAuditEvent): Promise<RemoveOutcome> {
+    remove(
+      { accountId, userId }: UserKey,
+      event: SignedAuditEvent,
+      among: Among
+    ): Promise<RemoveOutcome> {
       return prisma.$transaction(async (transaction) => {
-        if (await lockLastAdmin(transaction, { accountId, userId })) return 'last-admin'
-        const removed = await transaction.user.deleteMany({ where: { accountId, id: userId } })
-        if (removed.count === 0) return 'not-found'
+        const isLastAdmin = await lockLastAdmin(transaction, { accountId, userId })
+        const user = await lockUser(transaction, { accountId, userId })
+        if (!user) return 'not-found'
+        if (isBeyond(among, user)) return 'insufficient-scope'
+        if (isLastAdmin) return 'last-admin'
+        await transaction.user.deleteMany({ where: { accountId, id: userId } })
         await writeRecord(transaction, event)
         return 'removed'
       })
@@ -139,6 +158,19 @@ const signedIn = prepare(
     )
     ${on(({ event }: { event: SignedAuditEvent }) => event, eventInsert())}`
 )
+
+/** Returns why the caller may not change this user; null if they may. */
+function refusalOf(
+  before: LockedUser,
+  { epoch, among }: { epoch: number | undefined; among: Among }
+): 'insufficient-scope' | 'invalid-credential' | null {
+  if (isBeyond(among, before)) return 'insufficient-scope'
+  return epoch === undefined || isStillValid(before, { epoch }) ? null : 'invalid-credential'
+}
+
+function isBeyond(among: Among, { role }: { role: Role }): boolean {
+  return among === 'members' && role === 'admin'
+}
 
 /**
  * Returns the notices of a change. A change of address goes to both addresses: someone who takes over an account must

@@ -168,6 +168,7 @@ const accountRoutes: FastifyPluginAsyncTypebox<AccountsOptions> = async (
     const id = generateId()
     const createdAt = now()
     const bearerKey = generateBearerKey('api')
+    const operator = { kind: 'operator', id: request.credentialOf('operator').id } as const
     const apiKey = { id: bearerKey.id, name: 'First key', scopes: [...SCOPES], createdAt }
     const event = audit.succeeded(request, {
       accountId: id,
@@ -176,7 +177,12 @@ const accountRoutes: FastifyPluginAsyncTypebox<AccountsOptions> = async (
     })
     const account = await accounts.create(
       { id, slug, name, audience: audience ?? `urn:twostep:account:${id}`, createdAt },
-      { ...apiKey, secretHash: hashBearerSecret(bearerKey.secret), expiresAt: null },
+      {
+        ...apiKey,
+        secretHash: hashBearerSecret(bearerKey.secret),
+        expiresAt: null,
+        createdBy: operator
+      },
       event
     )
     if (!account) throw new Problem('slug-taken')

@@ -277,6 +277,24 @@ t.test('200: MANDATE_FROM applies to every account of the deployment', async (t)
   t.match((await own.login(user)).json(), { status: 'enrollment_required', reason: 'mandated' })
 })
 
+t.test('200: a preview names users only to an admin and to a key that reads users', async (t) => {
+  const account = await createAccount()
+  const { id, email } = await createUser({ account })
+  const preview = async (...scopes: string[]) =>
+    call('POST', '/v1/policy/preview', {
+      as: await createApiKey(account, ...scopes),
+      body: REQUIRED
+    })
+  const counts = { wouldEnroll: 1, exempt: 0, unaffected: 0 }
+  const blind = (await preview('policy:write')).json()
+  t.match(blind, counts)
+  t.notOk('sample' in blind)
+  t.match((await preview('policy:write', 'users:read')).json(), {
+    ...counts,
+    sample: [{ id, email }]
+  })
+})
+
 t.test('200: a preview counts the affected users and changes nothing', async (t) => {
   const account = await createAccount()
   const admin = await enrolledUser({ account, role: 'admin' })

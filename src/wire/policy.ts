@@ -2,6 +2,7 @@
 import { type Static, Type } from 'typebox'
 import { MandateAnswer } from './mandate.ts'
 import { Email, Instant, Nullable, TwoFactorPolicy, Uuid } from './scalars.ts'
+import { Support } from './support.ts'
 
 const GraceDays = Type.Integer({
   minimum: 0,
@@ -61,6 +62,7 @@ export const PolicyAnswer = Type.Object({
   trustedDevices: Type.Object({ allowed: Type.Boolean(), days: DeviceDays }),
   sso: Type.Object({ mode: Mode, issuer: Nullable(Issuer), clientId: Nullable(ClientId) }),
   mandate: MandateAnswer,
+  support: Nullable(Support),
   effective: Type.Enum(['optional', 'required'], {
     description: 'The requirement that applies now, under the policy and the mandate.'
   }),

@@ -13,13 +13,14 @@ export interface Account {
   slug: string
   name: string
   audience: string
+  /** The issuer that authenticator apps show; null: derived from the name. */
+  issuerName: string | null
+  supportUrl: string | null
+  supportEmail: string | null
   createdAt: Date
 }
 
-export interface AccountChange {
-  name?: string
-  audience?: string
-}
+export type AccountChange = Partial<Omit<Account, 'id' | 'slug' | 'createdAt'>>
 
 type DoorsRow = { id: string } & AccountPolicy['sso']
 

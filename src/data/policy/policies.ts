@@ -8,6 +8,7 @@ import {
   isDeviceTrustKept,
   type Mandate
 } from '../../core/policy.ts'
+import type { Support } from '../../core/support.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { insertNoticeToEach } from '../trail/outbox.ts'
@@ -18,6 +19,8 @@ export interface StoredPolicy extends Demands {
   accountId: string
   version: number
   updatedAt: Date
+  /** The contact for the users of the account; null if there is none. */
+  support: Support | null
 }
 
 /** The number of users for whom a policy would change the next sign-in. */

@@ -1,7 +1,8 @@
-// The text of each kind of mail. No mail contains a link: only the host knows the page on which people manage their
-// sign-in, and a mail that teaches people to follow links helps phishing.
+// The text of each kind of mail. No mail contains a link to click: only the host knows the page on which people manage their
+// sign-in, and a mail that teaches people to follow links helps phishing. The contact of the support is plain text.
 import { isIP } from 'node:net'
 import type { NoticeDetails, NoticeKind, NoticeOf } from '../../core/mail/notices.ts'
+import type { Support } from '../../core/support.ts'
 import { inWords, layOut, type MailContent, type MailText, quoted } from './layout.ts'
 
 type TextOf<Kind extends NoticeKind> = (details: NoticeDetails[Kind]) => MailContent
@@ -261,7 +262,7 @@ const TEXTS: { readonly [Kind in NoticeKind]: TextOf<Kind> } = {
 /** Returns the mail about a notice. Throws for a kind that only another version of the service knows. */
 export function writeMail<Kind extends NoticeKind>(
   notice: Omit<NoticeOf<Kind>, 'accountId' | 'recipient'>,
-  accountName: string
+  account: { name: string; support: Support | null }
 ): MailText {
   const { kind, details, occurredAt, address } = notice
   if (!Object.hasOwn(TEXTS, kind)) throw new Error(`no text for mails of kind ${kind}`)
@@ -269,10 +270,15 @@ export function writeMail<Kind extends NoticeKind>(
   return layOut({
     ...content,
     facts: [
-      ['Account', quoted(accountName)],
+      ['Account', quoted(account.name)],
       ['When', inWords(occurredAt)],
       ...(address !== null && isIP(address) ? [['IP address', address] as const] : []),
-      ...content.facts
+      ...content.facts,
+      ...(account.support ? [['Support', contactOf(account.support)] as const] : [])
     ]
   })
+}
+
+function contactOf({ url, email }: Support): string {
+  return [email, url].filter((part) => part !== null).join(' or ')
 }

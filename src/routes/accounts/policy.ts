@@ -19,7 +19,7 @@ import type { Policies, StoredPolicy } from '../../data/policy/policies.ts'
 import type { Credential, CredentialRule } from '../../plugins/credentials.ts'
 import { mandateAnswer } from '../../wire/mandate.ts'
 import { PolicyAnswer, PolicyBody, PreviewAnswer } from '../../wire/policy.ts'
-import { invalidMember, Problem, unavailable } from '../../wire/problem.ts'
+import { invalidMember, Problem, supportIn, unavailable } from '../../wire/problem.ts'
 import { instantOf } from '../../wire/scalars.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 import { hasScope, requireScopes } from '../scopes.ts'
@@ -56,7 +56,7 @@ const GET_POLICY = {
     operationId: 'getPolicy',
     summary: 'Read the account policy',
     description:
-      'Returns the policy of the account, the mandate of the operator and the requirement that applies now.',
+      'Returns the policy of the account, the mandate of the operator, the requirement that applies now and the support contact.',
     tags: ['Policy'],
     response: { 200: { ...PolicyAnswer, headers: ETAG_HEADER } }
   }
@@ -181,7 +181,7 @@ function applyPatch(before: StoredPolicy, patch: PolicyPatch, now: Date): Accoun
   return after
 }
 
-function requireUnlocked({ mandate }: StoredPolicy, patch: PolicyPatch, now: Date): void {
+function requireUnlocked({ mandate, support }: StoredPolicy, patch: PolicyPatch, now: Date): void {
   const names = (['twoFactor', 'requiredFrom', 'graceDays'] as const).filter(
     (name) => name in patch
   )
@@ -190,7 +190,7 @@ function requireUnlocked({ mandate }: StoredPolicy, patch: PolicyPatch, now: Dat
   const requiredFrom = mandate.requiredFrom.toISOString()
   throw new Problem('policy-locked', {
     detail: `The operator requires two-factor for this account since ${requiredFrom}${reason === null ? '' : `: ${reason}`}.`,
-    extras: { mandate: { requiredFrom, reason, source } }
+    extras: { mandate: { requiredFrom, reason, source }, ...supportIn({ support }).extras }
   })
 }
 
@@ -225,13 +225,14 @@ function shownAt(now: Date, stored: StoredPolicy) {
   return { body, etag: strongEtag({ ...body, version: stored.version }) }
 }
 
-function asAnswer({ policy, mandate, updatedAt }: StoredPolicy, now: Date) {
+function asAnswer({ policy, mandate, support, updatedAt }: StoredPolicy, now: Date) {
   const { requiredSince: _since, ...shown } = policy
   const isRequired = isTwoFactorRequired({ policy, mandate, now })
   return {
     ...shown,
     requiredFrom: policy.requiredFrom?.toISOString() ?? null,
     mandate: mandateAnswer(mandate, now),
+    support,
     effective: isRequired ? ('required' as const) : ('optional' as const),
     updatedAt: updatedAt.toISOString()
   }

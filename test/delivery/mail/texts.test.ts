@@ -1,6 +1,7 @@
 // The texts of mails: the facts and the advice are there, and a hostile name can't change a sentence.
 import t, { type Test } from 'tap'
 import type { NoticeDetails, NoticeKind } from '../../../src/core/mail/notices.ts'
+import type { Support } from '../../../src/core/support.ts'
 import type { MailText } from '../../../src/delivery/mail/layout.ts'
 import { writeMail } from '../../../src/delivery/mail/texts.ts'
 import { DETAILS, KINDS } from '../../support/notices.ts'
@@ -26,10 +27,16 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
 
 function write<Kind extends NoticeKind>(
   kind: Kind,
-  given: { details?: NoticeDetails[Kind]; accountName?: string; address?: string | null } = {}
+  given: {
+    details?: NoticeDetails[Kind]
+    accountName?: string
+    address?: string | null
+    support?: Support | null
+  } = {}
 ): MailText {
-  const { details = DETAILS[kind], accountName = 'Acme', address = '203.0.113.7' } = given
-  return writeMail({ kind, details, occurredAt: AT, address }, accountName)
+  const { details = DETAILS[kind], accountName: name = 'Acme', support = null } = given
+  const { address = '203.0.113.7' } = given
+  return writeMail({ kind, details, occurredAt: AT, address }, { name, support })
 }
 
 /** Returns the text that a reader of the HTML sees. */
@@ -54,6 +61,15 @@ t.test('every kind has its own mail', async (t) => {
   const subjects = KINDS.map((kind) => write(kind).subject)
   t.equal(new Set(subjects).size, KINDS.length)
   for (const subject of subjects) t.match(subject, /^[A-Z][ -~]{10,59}$/, 'plain, and short')
+})
+
+t.test('a mail names the contact of the support, if there is one', async (t) => {
+  const url = 'https://acme.example/help'
+  const email = 'help@acme.example'
+  says(t, write('password_changed', { support: { url, email } }), `Support: ${email} or ${url}`)
+  says(t, write('password_changed', { support: { url, email: null } }), `Support: ${url}`)
+  t.notMatch(write('password_changed', { support: { url, email } }).html, /<a\b/, 'as text')
+  t.notMatch(write('password_changed').text, 'Support')
 })
 
 for (const kind of KINDS) {

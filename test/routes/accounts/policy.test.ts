@@ -148,7 +148,8 @@ const DEFAULTS = {
   trustedDevices: { allowed: false, days: 30 },
   sso: { mode: 'off', issuer: null, clientId: null },
   mandate: NO_MANDATE,
-  effective: 'optional'
+  effective: 'optional',
+  support: null
 }
 
 t.test('200: each field changes alone, and the others keep their defaults', async (t) => {

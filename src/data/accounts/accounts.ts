@@ -6,6 +6,7 @@ import { isUniqueViolation } from '../engine/conflicts.ts'
 import { type Clients, prepare, template } from '../engine/statements.ts'
 import type { NamedAccount } from '../sign-in/subject-rows.ts'
 import { writeRecord } from '../trail/act-records.ts'
+import { notifyAdmins } from '../trail/admin-notices.ts'
 import { type NewApiKey, newKeyRow } from './api-keys.ts'
 
 export interface Account {
@@ -20,7 +21,9 @@ export interface Account {
   createdAt: Date
 }
 
-export type AccountChange = Partial<Omit<Account, 'id' | 'slug' | 'createdAt'>>
+const CHANGEABLE = ['name', 'audience', 'issuerName', 'supportUrl', 'supportEmail'] as const
+
+export type AccountChange = Partial<Pick<Account, (typeof CHANGEABLE)[number]>>
 
 type DoorsRow = { id: string } & AccountPolicy['sso']
 
@@ -86,13 +89,16 @@ export function createAccounts({ prisma, query }: Clients) {
       return pageOf(rows, limit)
     },
 
-    /** Changes an account. Returns null if it does not exist. */
+    /** Changes an account, and notifies its admins. Returns null if it does not exist. */
     change(id: string, change: AccountChange, event: SignedAuditEvent): Promise<Account | null> {
       const data: Prisma.AccountUpdateManyMutationInput = change
       return prisma.$transaction(async (transaction) => {
+        const before = await transaction.account.findUnique({ where: { id } })
         const [account] = await transaction.account.updateManyAndReturn({ where: { id }, data })
-        if (!account) return null
+        if (!before || !account) return null
         await writeRecord(transaction, event)
+        const fields = CHANGEABLE.filter((field) => account[field] !== before[field])
+        if (fields.length > 0) await notifyAdmins(transaction, event, 'account_changed', { fields })
         return account
       })
     }

@@ -3,6 +3,7 @@ import type { Scope } from '../../core/bearer-keys.ts'
 import { type Page, type PageRequest, pageOf } from '../../core/lists/pages.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
+import { notifyAdmins } from '../trail/admin-notices.ts'
 
 /** The credential that created a key. */
 export interface KeyMaker {
@@ -56,6 +57,8 @@ export function createApiKeys(prisma: PrismaClient) {
           omit: { secretHash: true }
         })
         await writeRecord(transaction, event)
+        const { name, scopes } = apiKey
+        await notifyAdmins(transaction, event, 'api_key_created', { name, scopes })
         return asApiKey(created)
       })
     },
@@ -98,21 +101,21 @@ export function createApiKeys(prisma: PrismaClient) {
       return rows.map((row) => ({ ...row, scopes: row.scopes as Scope[] }))
     },
 
-    /** Revokes a family of keys, each with its own event. Returns the ids of the keys that it revoked. */
+    /** Revokes a family of keys, each with its own event. Notifies the admins. Returns false if there was none to revoke. */
     revoke(
       accountId: string,
       family: KeyFamily,
       eventOf: (id: string) => SignedAuditEvent
-    ): Promise<string[]> {
+    ): Promise<boolean> {
       return prisma.$transaction(async (transaction) => {
-        const revoked: string[] = []
-        // A key may create another one until its own deletion, so the search is repeated until it finds none.
-        for (;;) {
-          const ids = await deleteFamily(transaction, accountId, family)
-          if (ids.length === 0) return revoked
-          for (const id of ids) await writeRecord(transaction, eventOf(id))
-          revoked.push(...ids)
-        }
+        const revoked = await deleteAll(transaction, accountId, family)
+        const events = revoked.map(({ id }) => eventOf(id))
+        for (const event of events) await writeRecord(transaction, event)
+        const [event] = events
+        if (!event) return false
+        const names = revoked.map(({ name }) => name)
+        await notifyAdmins(transaction, event, 'api_keys_revoked', { names })
+        return true
       })
     },
 
@@ -146,23 +149,36 @@ async function lockMakers(
   return maker ? [...maker.makers, id] : null
 }
 
+/** A key may create another one until its own deletion, so the search is repeated until it finds none. */
+async function deleteAll(
+  transaction: Transaction,
+  accountId: string,
+  family: KeyFamily
+): Promise<{ id: string; name: string }[]> {
+  const all: { id: string; name: string }[] = []
+  for (;;) {
+    const found = await deleteFamily(transaction, accountId, family)
+    if (found.length === 0) return all
+    all.push(...found)
+  }
+}
+
 /** Locks the keys in the order of their ids, so that two revocations do not wait for each other. */
 async function deleteFamily(
   transaction: Transaction,
   accountId: string,
   { id, withDescendants }: KeyFamily
-): Promise<string[]> {
+): Promise<{ id: string; name: string }[]> {
   const isOfFamily = withDescendants
     ? Prisma.sql`(id = ${id} OR makers @> ARRAY[${id}])`
     : Prisma.sql`id = ${id}`
-  const deleted = await transaction.$queryRaw<{ id: string }[]>`
+  return transaction.$queryRaw<{ id: string; name: string }[]>`
     WITH family AS (
       SELECT id FROM "ApiKey" WHERE "accountId" = ${accountId}::uuid AND ${isOfFamily}
       ORDER BY id FOR UPDATE
     )
     DELETE FROM "ApiKey" k USING family
-    WHERE k."accountId" = ${accountId}::uuid AND k.id = family.id RETURNING k.id`
-  return deleted.map((row) => row.id)
+    WHERE k."accountId" = ${accountId}::uuid AND k.id = family.id RETURNING k.id, k.name`
 }
 
 interface KeyRow extends Omit<ApiKey, 'scopes' | 'createdBy'> {

@@ -1,6 +1,7 @@
 // Changes of an account's policy and of the operator's mandate, which takes precedence over it.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import type { NoticeKind } from '../../core/mail/notices.ts'
+import { policyChanges } from '../../core/mail/policy-changes.ts'
 import {
   type AccountPolicy,
   type Demands,
@@ -11,6 +12,7 @@ import {
 import type { Support } from '../../core/support.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
+import { notifyAdmins } from '../trail/admin-notices.ts'
 import { insertNoticeToEach } from '../trail/outbox.ts'
 import type { DemandsReader, PolicyRow } from './demands.ts'
 
@@ -52,7 +54,7 @@ export function createPolicies(prisma: PrismaClient, demands: DemandsReader) {
     find: (accountId: string): Promise<StoredPolicy> => read(prisma, accountId),
 
     /**
-     * Replaces the policy that was read. Notifies the users for whom the date changes from which they must set up
+     * Replaces the policy that was read. Notifies the admins of the change, and the users for whom the date changes from which they must set up
      * two-factor. Revokes trusted devices that the new policy does not allow. Returns null if the policy was changed
      * since it was read.
      */
@@ -72,6 +74,9 @@ export function createPolicies(prisma: PrismaClient, demands: DemandsReader) {
         if (!isDeviceTrustKept(before.policy, policy)) {
           await transaction.trustedDevice.deleteMany({ where: { accountId } })
         }
+        const changes = policyChanges(before.policy, policy)
+        if (changes.length > 0)
+          await notifyAdmins(transaction, event, 'policy_changed', { changes })
         const after = await read(transaction, accountId)
         // If a mandate was set since, the request that set it has notified the users.
         const was = { ...before, mandate: after.mandate }
@@ -98,6 +103,9 @@ export function createPolicies(prisma: PrismaClient, demands: DemandsReader) {
           await transaction.mandate.create({ data })
         }
         await writeRecord(transaction, event)
+        const { reason } = event
+        const from = mandate?.requiredFrom.toISOString() ?? null
+        await notifyAdmins(transaction, event, 'mandate_set', { from, reason })
         const after = await read(transaction, accountId)
         await notifyUsersToEnroll(transaction, before, after, event)
         return after

@@ -30,7 +30,7 @@ export async function isUser(
 }
 
 /** An account with the contact that helps its users. */
-export type LoginAccount = NamedAccount & { support: Support | null }
+type LoginAccount = NamedAccount & { support: Support | null }
 
 /** The account and the user that a sign-in by password names; null if they do not exist. */
 export interface LoginCandidate {

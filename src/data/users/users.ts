@@ -1,6 +1,6 @@
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import type { Role } from '../../core/claims.ts'
-import { type Notice, noticeTo } from '../../core/mail/notices.ts'
+import { noticeTo } from '../../core/mail/notices.ts'
 import { isUniqueViolation } from '../engine/conflicts.ts'
 import { type Clients, on, prepare, template } from '../engine/statements.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
@@ -8,7 +8,10 @@ import { forgetDevices } from '../sign-in/trusted-devices.ts'
 import { isStillValid, type LockedUser, lockUser, type Owner } from '../sign-in/user-lock.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { eventInsert } from '../trail/audit-events.ts'
+import { isActiveAdmin, notifyOfAdmin, recordChange, type UserChange } from './change-notices.ts'
 import { createRoster, type RosterUser } from './roster.ts'
+
+export type { UserChange } from './change-notices.ts'
 
 export interface NewUser {
   accountId: string
@@ -18,14 +21,6 @@ export interface NewUser {
   passwordHash: string | null
   externalId: string | null
   createdAt: Date
-}
-
-export interface UserChange {
-  email?: string
-  role?: Role
-  passwordHash?: string
-  disabledAt?: Date | null
-  externalId?: string | null
 }
 
 /** Whom a caller may change in a certain way. `members`: the user must not be an admin when the change is written. */
@@ -61,12 +56,16 @@ export function createUsers({ prisma, query }: Clients) {
   return {
     ...createRoster(prisma),
 
-    /** Creates a user. Returns null if another user of the account has the address. */
+    /** Creates a user. Notifies a new admin, and the other admins. Returns null if another user of the account has the address. */
     async create(user: NewUser, event: SignedAuditEvent): Promise<RosterUser | null> {
       try {
         return await prisma.$transaction(async (transaction) => {
           const created = await transaction.user.create({ data: user, ...inRoster })
-          await writeRecord(transaction, event)
+          const isAdmin = user.role === 'admin'
+          const notices = isAdmin ? [noticeTo(user, event, 'role_changed', { role: 'admin' })] : []
+          await writeRecord(transaction, event, notices)
+          if (isAdmin)
+            await notifyOfAdmin(transaction, { ...user, userId: user.id }, 'added', event)
           return created
         })
       } catch (error) {
@@ -85,7 +84,8 @@ export function createUsers({ prisma, query }: Clients) {
     },
 
     /**
-     * Changes a user, and notifies them of a new password or address. If the password is changed or the user is
+     * Changes a user, and notifies them of a new password, address, role or state. Other admins are notified if the account
+     * gains or loses an admin. If the password is changed or the user is
      * disabled, the same write raises the epoch, which revokes all earlier tokens, and all trusted devices are revoked.
      * Never removes the last admin of an account. If a user changes themself, `epoch` is that of their token, which
      * must still be valid at the write.
@@ -114,7 +114,7 @@ export function createUsers({ prisma, query }: Clients) {
             data: { ...change, ...epoch }
           })
           if (revokesTokens) await forgetDevices(transaction, { accountId, userId })
-          await writeRecord(transaction, event, noticesOfChange(accountId, before, change, event))
+          await recordChange(transaction, before, change, event)
           const user = await transaction.user.findUniqueOrThrow({ where: key, ...inRoster })
           return { changed: true, user }
         })
@@ -125,7 +125,7 @@ export function createUsers({ prisma, query }: Clients) {
       }
     },
 
-    /** Deletes a user and everything that belongs to them. Never removes the last admin of an account. */
+    /** Deletes a user and everything that belongs to them, and notifies them. Never removes the last admin of an account. */
     remove(
       { accountId, userId }: UserKey,
       event: SignedAuditEvent,
@@ -138,7 +138,8 @@ export function createUsers({ prisma, query }: Clients) {
         if (isBeyond(among, user)) return 'insufficient-scope'
         if (isLastAdmin) return 'last-admin'
         await transaction.user.deleteMany({ where: { accountId, id: userId } })
-        await writeRecord(transaction, event)
+        await writeRecord(transaction, event, [noticeTo(user, event, 'user_deleted', {})])
+        if (isActiveAdmin(user)) await notifyOfAdmin(transaction, user, 'deleted', event)
         return 'removed'
       })
     },
@@ -170,29 +171,6 @@ function refusalOf(
 
 function isBeyond(among: Among, { role }: { role: Role }): boolean {
   return among === 'members' && role === 'admin'
-}
-
-/**
- * Returns the notices of a change. A change of address goes to both addresses: someone who takes over an account must
- * not be the only one notified.
- */
-function noticesOfChange(
-  accountId: string,
-  before: { email: string },
-  change: UserChange,
-  event: SignedAuditEvent
-): Notice[] {
-  const owner = { accountId, email: before.email }
-  const isPasswordChanged = change.passwordHash !== undefined
-  const to = change.email
-  return [
-    ...(isPasswordChanged ? [noticeTo(owner, event, 'password_changed', {})] : []),
-    ...(to === undefined || to === before.email
-      ? []
-      : [before.email, to].map((email) =>
-          noticeTo({ accountId, email }, event, 'email_changed', { from: before.email, to })
-        ))
-  ]
 }
 
 /**

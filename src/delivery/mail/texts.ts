@@ -1,13 +1,12 @@
 // The text of each kind of mail. No mail contains a link to click: only the host knows the page on which people manage their
 // sign-in, and a mail that teaches people to follow links helps phishing. The contact of the support is plain text.
 import { isIP } from 'node:net'
-import type { NoticeDetails, NoticeKind, NoticeOf } from '../../core/mail/notices.ts'
+import type { NoticeKind, NoticeOf } from '../../core/mail/notices.ts'
 import type { Support } from '../../core/support.ts'
-import { inWords, layOut, type MailContent, type MailText, quoted } from './layout.ts'
-
-type TextOf<Kind extends NoticeKind> = (details: NoticeDetails[Kind]) => MailContent
-
-const NOT_YOU = "If this wasn't you"
+import { ADMIN_TEXTS } from './admin-texts.ts'
+import { inWords, layOut, type MailText, quoted } from './layout.ts'
+import { MEMBERSHIP_TEXTS } from './membership-texts.ts'
+import { NOT_YOU, type TextOf } from './text-of.ts'
 
 const RESET_MEANS =
   'Your authenticator apps, recovery codes and trusted devices no longer work. If your account requires two-step ' +
@@ -20,6 +19,9 @@ const RESET_NOT_ASKED_FOR = {
 }
 
 const TEXTS: { readonly [Kind in NoticeKind]: TextOf<Kind> } = {
+  ...MEMBERSHIP_TEXTS,
+  ...ADMIN_TEXTS,
+
   two_factor_enabled: ({ authenticator }) => ({
     subject: 'Two-step sign-in is on',
     happened: [
@@ -92,7 +94,7 @@ const TEXTS: { readonly [Kind in NoticeKind]: TextOf<Kind> } = {
     }
   }),
 
-  recovery_code_used: ({ remaining }) => ({
+  recovery_code_used: ({ remaining, trustedUntil }) => ({
     subject: 'A recovery code was used',
     happened: [
       'One of your recovery codes was used to sign in. Each recovery code works only once.',
@@ -100,7 +102,10 @@ const TEXTS: { readonly [Kind in NoticeKind]: TextOf<Kind> } = {
         ? ['Make new recovery codes soon, so that you always have some in reserve.']
         : [])
     ],
-    facts: [['Recovery codes left', String(remaining)]],
+    facts: [
+      ['Recovery codes left', String(remaining)],
+      ...(trustedUntil ? [['Device trusted until', inWords(new Date(trustedUntil))] as const] : [])
+    ],
     unexpected: {
       heading: NOT_YOU,
       advice:

@@ -112,7 +112,7 @@ const CHANGE_ACCOUNT = {
     operationId: 'changeAccount',
     summary: 'Change an account',
     description:
-      'Changes the named fields. A new audience applies to access tokens that are issued after the change, and a new issuer name to authenticators that are set up after it.',
+      'Changes the named fields. A new audience applies to access tokens that are issued after the change, and a new issuer name to authenticators that are set up after it. The admins are notified by e-mail.',
     tags: ['Operator'],
     params: AccountParams,
     body: AccountChangeBody,
@@ -131,7 +131,7 @@ const SET_MANDATE = {
     operationId: 'setMandate',
     summary: 'Set or lift a mandate',
     description:
-      'Requires two-factor for the account from `requiredFrom` on; an instant in the past takes effect immediately, and null lifts the mandate. Until then, users can sign in without two-factor and see the date; afterwards, the account cannot turn two-factor off. Users who have to set it up are notified by e-mail, and single sign-on stays exempt.',
+      'Requires two-factor for the account from `requiredFrom` on; an instant in the past takes effect immediately, and null lifts the mandate. Until then, users can sign in without two-factor and see the date; afterwards, the account cannot turn two-factor off. The admins and the users who have to set it up are notified by e-mail, and single sign-on stays exempt.',
     tags: ['Operator'],
     params: AccountParams,
     body: Type.Object(

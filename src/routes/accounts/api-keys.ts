@@ -82,7 +82,7 @@ const CREATE_API_KEY = {
     operationId: 'createApiKey',
     summary: 'Create an API key',
     description:
-      'Creates an API key and shows it only in this response. With the operator key, `accountId` is required and names the account. An API key creates keys for its own account only, with scopes that it has itself, and with no later `expiresAt` than its own.',
+      'Creates an API key and shows it only in this response. With the operator key, `accountId` is required and names the account. An API key creates keys for its own account only, with scopes that it has itself, and with no later `expiresAt` than its own. The admins of the account are notified by e-mail.',
     tags: ['API keys'],
     body: NewApiKeyBody,
     response: { 201: NewApiKeyAnswer }
@@ -121,7 +121,7 @@ const REVOKE_API_KEY = {
     operationId: 'revokeApiKey',
     summary: 'Revoke an API key',
     description:
-      'Deletes an API key. Later requests with the key are rejected immediately. An API key revokes only keys whose scopes it has itself.',
+      'Deletes an API key. Later requests with the key are rejected immediately. An API key revokes only keys whose scopes it has itself. The admins of the account are notified by e-mail.',
     tags: ['API keys'],
     params: Type.Object({ apiKeyId: Type.String({ pattern: BEARER_KEY_ID_FORM.source }) }),
     querystring: Type.Object(
@@ -205,10 +205,10 @@ const apiKeyRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
       credential,
       found.flatMap(({ scopes }) => scopes)
     )
-    const revoked = await apiKeys.revoke(accountId, family, (id) =>
+    const isRevoked = await apiKeys.revoke(accountId, family, (id) =>
       audit.succeeded(request, { accountId, target: { kind: 'api_key', id } })
     )
-    if (revoked.length === 0) throw new Problem('not-found')
+    if (!isRevoked) throw new Problem('not-found')
     return reply.code(204).send(null)
   }
 }

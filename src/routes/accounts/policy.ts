@@ -73,7 +73,7 @@ const CHANGE_POLICY = {
     operationId: 'changePolicy',
     summary: 'Change the account policy',
     description:
-      'Applies a merge patch (RFC 7396) to the version of the policy that `If-Match` names. Users who have to set up two-factor are notified by e-mail, and a change of `twoFactor`, `trustedDevices` or `sso.mode` revokes all trusted devices. A mandate in force locks `twoFactor`, `requiredFrom` and `graceDays`; the identity provider is never contacted. An API key that names a member of `sso` needs the scope `sso:write` too.',
+      'Applies a merge patch (RFC 7396) to the version of the policy that `If-Match` names. Admins are notified of changed values by e-mail, users if they have to set up two-factor, and a change of `twoFactor`, `trustedDevices` or `sso.mode` revokes all trusted devices. A mandate in force locks `twoFactor`, `requiredFrom` and `graceDays`; the identity provider is never contacted. An API key that names a member of `sso` needs the scope `sso:write` too.',
     tags: ['Policy'],
     consumes: PATCH_TYPES,
     headers: Type.Object({ 'if-match': Type.Optional(Type.String()) }),

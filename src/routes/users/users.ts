@@ -56,7 +56,7 @@ const CREATE_USER = {
     operationId: 'createUser',
     summary: 'Create a user',
     description:
-      'Creates a user in the account of the API key. Omit the password if your own back end checks it. To create an admin, the API key needs the scope `admins:write` too.',
+      'Creates a user in the account of the API key. Omit the password if your own back end checks it. To create an admin, the API key needs the scope `admins:write` too, and the other admins are notified by e-mail.',
     tags: ['Users'],
     body: NewUserBody,
     response: { 201: refTo(User) }
@@ -85,7 +85,7 @@ const CHANGE_USER = {
     operationId: 'changeUser',
     summary: 'Change a user',
     description:
-      'Users change their own `password` with `currentPassword`, admins change `role` and `disabled` of other users, and an API key changes every field without `currentPassword`. To make an admin, or to change `role`, `password`, `email` or `disabled` of an admin, the API key needs the scope `admins:write` too. A new password or disabling the user revokes all earlier tokens and trusted devices of the user. The user is notified of a new password or e-mail address by e-mail.',
+      'Users change their own `password` with `currentPassword`, admins change `role` and `disabled` of other users, and an API key changes every field without `currentPassword`. To make an admin, or to change `role`, `password`, `email` or `disabled` of an admin, the API key needs the scope `admins:write` too. A new password or disabling the user revokes all earlier tokens and trusted devices of the user. The user is notified of a new password, e-mail address, role or state by e-mail, and the admins are notified of a new or former admin.',
     tags: ['Users'],
     params: UserParams,
     body: UserChangeBody,

@@ -46,6 +46,15 @@ function shown(html: string): string {
   return body.replace(/&(#?\w+);/g, (_, name) => entities[name] ?? `?${name}?`).replace(/\s+/g, ' ')
 }
 
+/** The details whose values the service itself has chosen. */
+const OUR_DETAILS = ['by', 'role', 'how']
+
+const isInstant = (value: unknown) => typeof value === 'string' && /^\d{4}-\d\d-\d\dT/.test(value)
+
+/** Returns whether another person has chosen the words of a detail. */
+const isForeign = (name: string, value: unknown): value is string =>
+  typeof value === 'string' && !isInstant(value) && !OUR_DETAILS.includes(name)
+
 /** Returns the tags in their order. A text changes them only if it is read as markup. */
 const tagsOf = (html: string) => html.match(/<[^>]*>/g)
 
@@ -78,11 +87,16 @@ for (const kind of KINDS) {
     says(t, mail, 'Account: "Acme"', 'When: Monday, 5 January 2026, 09:07 UTC')
     says(t, mail, 'IP address: 203.0.113.7')
     says(t, mail, /\n?If (this|you)[^\n]*(wasn't you|didn't expect|didn't ask)/)
-    says(t, mail, /(an admin of your account|Tell support)/)
-    for (const value of Object.values(DETAILS[kind])) {
-      if (kind === 'two_factor_reset') says(t, mail, 'An admin of your account has reset')
-      else if (kind === 'two_factor_required') says(t, mail, 'Sunday, 1 March 2026, 00:00 UTC')
-      else says(t, mail, typeof value === 'number' ? `: ${value}` : `: "${value}"`)
+    says(
+      t,
+      mail,
+      /(an admin of (your|the) account|other admins|support|deleted immediately|systems)/
+    )
+    if (kind === 'two_factor_reset') says(t, mail, 'An admin of your account has reset')
+    for (const [name, value] of Object.entries(DETAILS[kind])) {
+      if (isInstant(value)) says(t, mail, 'Sunday, 1 March 2026, 00:00 UTC')
+      else if (typeof value === 'number') says(t, mail, `: ${value}`)
+      else if (isForeign(name, value)) says(t, mail, `: "${value}"`)
     }
     const withoutAddress = write(kind, { address: null })
     t.notMatch(withoutAddress.text + withoutAddress.html, /IP address/)
@@ -113,11 +127,10 @@ for (const kind of KINDS) {
     const benign = write(kind)
     for (const hostile of HOSTILE) {
       const details = Object.fromEntries(
-        Object.entries(DETAILS[kind]).map(([name, value]) => {
-          const isForeign =
-            typeof value === 'string' && name !== 'by' && kind !== 'two_factor_required'
-          return [name, isForeign ? hostile : value]
-        })
+        Object.entries(DETAILS[kind]).map(([name, value]) => [
+          name,
+          isForeign(name, value) ? hostile : value
+        ])
       )
       const mail = write(kind, { details: details as never, accountName: hostile })
       t.equal(mail.subject, benign.subject, 'the subject contains no foreign text')
@@ -186,6 +199,32 @@ t.test('few recovery codes left: the mail asks to make new ones', async (t) => {
   const soon = /Make new recovery codes soon/
   t.notMatch(write('recovery_code_used', { details: { remaining: 4 } }).text, soon)
   says(t, write('recovery_code_used', { details: { remaining: 3 } }), soon)
+})
+
+t.test('mails to admins name who acted and what has changed', async (t) => {
+  says(t, write('admin_added'), 'Done by the admin: "bob@example.com"')
+  says(t, write('api_key_created'), 'Done by the API key: "abcdefghijkl"', 'It can: users:read')
+  says(t, write('api_keys_revoked'), 'Names: "Roster", "Sign-in"')
+  says(t, write('policy_changed'), 'twoFactor: required (previously optional)')
+  says(t, write('account_changed'), 'Changed: name, supportEmail', 'Done by: the operator')
+  const lifted = { ...DETAILS.mandate_set, from: null, reason: null }
+  says(t, write('mandate_set', { details: lifted }), /no longer requires/)
+  for (const [how, text] of [
+    ['demoted', 'the role was taken away'],
+    ['disabled', 'disabled'],
+    ['deleted', 'deleted']
+  ] as const) {
+    says(t, write('admin_removed', { details: { ...DETAILS.admin_removed, how } }), `How: ${text}`)
+  }
+  const names = HOSTILE.map((name) => `${name}`)
+  const { text } = write('api_keys_revoked', { details: { ...DETAILS.api_keys_revoked, names } })
+  t.equal(text.split('\n').length, write('api_keys_revoked').text.split('\n').length)
+})
+
+t.test('a recovery code that made a device trusted says so', async (t) => {
+  const details = { remaining: 4, trustedUntil: '2026-03-01T00:00:00.000Z' }
+  const until = 'Device trusted until: Sunday, 1 March 2026, 00:00 UTC'
+  says(t, write('recovery_code_used', { details }), until)
 })
 
 t.test('throws: a kind that only another version knows', async (t) => {

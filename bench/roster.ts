@@ -4,7 +4,7 @@
 import { PGlite } from '@electric-sql/pglite'
 import pg from 'pg'
 import type { AccountPolicy } from '../src/core/policy.ts'
-import type { TwoFactorFilter } from '../src/core/two-factor.ts'
+import type { TwoFactorFilter } from '../src/core/two-factor/states.ts'
 import { type Database, openDatabase } from '../src/data/engine/database.ts'
 import { createRoster } from '../src/data/users/roster.ts'
 import { FEW_DISABLED, FEW_ENABLED, fill, MIXED_100, MIXED_10000 } from './roster-accounts.ts'

@@ -85,7 +85,13 @@ export async function createParts(
   const audit = createAudit({ key: keys.auditKey, auditEvents: stores.auditEvents, now })
   const redis = await connectRedis(app, config, timeouts)
   const limits = await createLimits(app, { perMinute: config.rateLimitPerMinute, redis })
-  const mail = await openOutgoingMail({ settings: config.mail, outbox: stores.outbox, now, log })
+  const mail = await openOutgoingMail({
+    settings: config.mail,
+    outbox: stores.outbox,
+    support: config.support,
+    now,
+    log
+  })
   app.addHook('preClose', async () => mail?.stop())
   app.addHook('onClose', async () => mail?.close())
   return {
@@ -120,9 +126,9 @@ export async function createParts(
 }
 
 /** Creates the stores: one for each subject in the database. */
-function createStores(database: Database, { mandateFrom }: Config) {
+function createStores(database: Database, { mandate, support }: Config) {
   const { prisma, query } = database
-  const demands = createDemandsReader(mandateFrom)
+  const demands = createDemandsReader({ mandate, support })
   return {
     accounts: createAccounts(database),
     apiKeys: createApiKeys(prisma),

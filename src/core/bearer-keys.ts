@@ -22,7 +22,11 @@ export const SCOPES = [
   'policy:write',
   'audit:read',
   'introspect',
-  'keys:write'
+  'keys:write',
+  // The scopes below are needed in addition to another one, or for a single resource.
+  'sso:write',
+  'admins:write',
+  'webhooks:write'
 ] as const
 export type Scope = (typeof SCOPES)[number]
 

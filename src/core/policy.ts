@@ -3,7 +3,7 @@
 // authenticator.
 import type { Role } from './claims.ts'
 import { isRepresentable } from './instants.ts'
-import type { UserRequirement } from './requirements.ts'
+import type { UserRequirement } from './two-factor/requirements.ts'
 
 type TwoFactorPolicy = 'optional' | 'required'
 export type SsoMode = 'off' | 'optional' | 'required'
@@ -192,12 +192,12 @@ export function isPolicyLocked({ mandate, now }: { mandate: Mandate | null; now:
 /** Returns the mandate that is enforced first; the account's own if both start at the same time. */
 export function bindingMandate(
   ofAccount: Pick<Mandate, 'requiredFrom' | 'reason'> | null,
-  ofDeployment: Date | null
+  ofDeployment: Pick<Mandate, 'requiredFrom' | 'reason'> | null
 ): Mandate | null {
-  if (ofAccount && (!ofDeployment || ofAccount.requiredFrom <= ofDeployment)) {
+  if (ofAccount && (!ofDeployment || ofAccount.requiredFrom <= ofDeployment.requiredFrom)) {
     return { ...ofAccount, source: 'account' }
   }
-  return ofDeployment && { requiredFrom: ofDeployment, reason: null, source: 'deployment' }
+  return ofDeployment && { ...ofDeployment, source: 'deployment' }
 }
 
 /** A merge patch (RFC 7396) of a policy: absent members stay as they are. */

@@ -77,9 +77,19 @@ export function setupKey(secret: Uint8Array): string {
   return (encodeSecret(secret).match(/.{1,4}/g) ?? []).join(' ')
 }
 
-/** Returns the issuer without colons: in the label a colon separates issuer and account name (Key URI Format). */
+/** Longer issuers are cut off on the screen of a phone. The same limit as for an issuer name of an account's own. */
+const ISSUER_MAX_LENGTH = 64
+/** The two joiners stay, because Persian and emoji need them. */
+const UNFIT_FOR_LABEL =
+  /(?:(?![\u200c\u200d])[\s:\p{Cc}\p{Cf}\p{Co}\p{Cs}\u115f\u1160\u2800\u3164\uffa0])+/gu
+
+/**
+ * Returns the issuer for an account that has only a name. Accounts of earlier releases can have any name: in the label a colon
+ * separates issuer and account name (Key URI Format), and invisible characters can make one name look like another.
+ */
 export function issuerLabel(name: string): string {
-  return name.replace(/\s*:\s*/g, ' ').trim()
+  const visible = name.replace(UNFIT_FOR_LABEL, ' ').trim()
+  return [...visible].slice(0, ISSUER_MAX_LENGTH).join('').trim() || 'twostep'
 }
 
 /** Returns the `otpauth://` URI for the QR code (Key URI Format), with the label `issuer:accountName`. */

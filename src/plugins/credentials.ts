@@ -36,7 +36,13 @@ export interface CredentialRule {
 /** The verified caller. No other source says which account a request belongs to. */
 export type Credential =
   | { kind: 'operator'; id: string }
-  | { kind: 'apiKey'; id: string; accountId: string; scopes: readonly string[] }
+  | {
+      kind: 'apiKey'
+      id: string
+      accountId: string
+      scopes: readonly Scope[]
+      expiresAt: Date | null
+    }
   | {
       kind: 'step'
       claims: StepClaims

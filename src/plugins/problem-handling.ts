@@ -72,7 +72,19 @@ export function sendProblem(
   return reply
     .code(problemKind(problem.code).status)
     .headers({ ...PROBLEM_HEADERS, 'x-request-id': request.id, ...problem.headers })
-    .send(JSON.stringify(problemDocument(problem, request.id)))
+    .send(
+      JSON.stringify({ ...problemDocument(problem, request.id), ...supportOf(request, problem) })
+    )
+}
+
+/** Names the support contact of the caller's account in the problems that a user may need help with. */
+function supportOf({ credential }: FastifyRequest, { code, extras }: Problem) {
+  const mayNeedHelp = 'support' in (problemKind(code).extras ?? {})
+  // Without a scope, or with that of a step token, the caller only has to wait or to sign in again.
+  const isForUser = code !== 'too-many-attempts' || extras['scope'] === 'user'
+  if (!mayNeedHelp || !isForUser || !credential || !('subject' in credential)) return {}
+  const { support } = credential.subject
+  return support ? { support } : {}
 }
 
 /** Rejects a message that is not HTTP, such as a broken request line or endless headers, and closes the connection. */

@@ -1,6 +1,7 @@
 // From the environment to one frozen Config. Parsing is pure: it opens no file and makes no key.
 import { join } from 'node:path'
 import type { AttemptLimits } from '../core/attempts.ts'
+import type { Support } from '../core/support.ts'
 import type { MasterKeys } from '../crypto/sealing.ts'
 import { parseHttpUrl, parseIssuer, parseNetworks, parseOrigins } from './addresses.ts'
 import { ConfigError } from './config-error.ts'
@@ -8,7 +9,7 @@ import { DEFAULT_DATABASE_URL, dataFolderOf } from './data-folder.ts'
 import { type Environment, requireInProduction } from './environment.ts'
 import { type OperatorKey, parseMasterKeys, parseOperatorKey } from './keys.ts'
 import type { LocalKeys } from './local-keys.ts'
-import { type MailSettings, parseMailSettings } from './mail.ts'
+import { isAddress, type MailSettings, parseMailSettings } from './mail.ts'
 
 /** Where the secrets are, and the keys that decrypt them. */
 export interface StorageConfig {
@@ -34,8 +35,10 @@ export interface Config extends StorageConfig {
   /** Null: request limits are counted in this process only. */
   readonly redisUrl: string | null
   readonly mail: MailSettings
-  /** The instant from which every account of the deployment must require two-factor. Null: never. */
-  readonly mandateFrom: Date | null
+  /** The requirement of two-factor for every account of the deployment, with its reason. Null: none. */
+  readonly mandate: { readonly requiredFrom: Date; readonly reason: string | null } | null
+  /** The contact for users of accounts without their own. Null: none. */
+  readonly support: Support | null
   /** Addresses and networks whose `X-Forwarded-For` is trusted. */
   readonly trustedProxies: readonly string[]
   /** Private networks in which identity providers may be contacted. */
@@ -81,7 +84,8 @@ export function parseConfig(environment: Environment, localKeys: LocalKeys | nul
       issuer,
       folder: isProduction ? null : join(dataFolderOf(databaseUrl), 'mail')
     }),
-    mandateFrom: parseInstant('MANDATE_FROM', environment.MANDATE_FROM),
+    mandate: parseMandate(environment),
+    support: parseSupport(environment),
     // A client in a network that is trusted as a proxy can write any address into X-Forwarded-For.
     trustedProxies: parseNetworks('TRUSTED_PROXIES', environment.TRUSTED_PROXIES),
     // A very wide network would contain addresses that no account's policy may make the service contact.
@@ -139,6 +143,35 @@ function parseTracesUrl({
   if (OTEL_EXPORTER_OTLP_ENDPOINT === undefined && OTEL_TRACES_EXPORTER === undefined) return null
   const base = OTEL_EXPORTER_OTLP_ENDPOINT ?? DEFAULT_OTLP_ENDPOINT
   return `${parseHttpUrl('OTEL_EXPORTER_OTLP_ENDPOINT', base).replace(/\/$/, '')}/v1/traces`
+}
+
+/** Without MANDATE_FROM there is no mandate, and its reason has no effect. */
+function parseMandate({ MANDATE_FROM, MANDATE_REASON }: Environment) {
+  const reason = MANDATE_REASON ?? null
+  const requiredFrom = parseInstant('MANDATE_FROM', MANDATE_FROM)
+  if (reason !== null && !isPrintable(reason)) {
+    throw new ConfigError('MANDATE_REASON must be one line of text')
+  }
+  return requiredFrom && Object.freeze({ requiredFrom, reason })
+}
+
+function parseSupport({ SUPPORT_URL, SUPPORT_EMAIL }: Environment): Support | null {
+  const email = SUPPORT_EMAIL ?? null
+  if (email !== null && !isAddress(email)) {
+    throw new ConfigError('SUPPORT_EMAIL must be one e-mail address')
+  }
+  const url = SUPPORT_URL === undefined ? null : parseSupportUrl(SUPPORT_URL)
+  return url === null && email === null ? null : Object.freeze({ url, email })
+}
+
+function parseSupportUrl(text: string): string {
+  if (/^https?:\/\/[!-~]{1,490}$/.test(text) && URL.canParse(text)) return text
+  throw new ConfigError('SUPPORT_URL must be the URL of a page, such as https://help.example.com')
+}
+
+/** Whether a text has a visible character, and no control character. */
+function isPrintable(text: string): boolean {
+  return /\S/.test(text) && !/\p{Cc}/u.test(text)
 }
 
 const RFC3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/

@@ -82,6 +82,27 @@ export const Environment = Type.Object({
         'The instant from which every account requires two-factor, such as 2027-01-01T00:00:00Z. Unset: no mandate for the whole deployment.'
     })
   ),
+  MANDATE_REASON: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 500,
+      description:
+        'Why MANDATE_FROM requires two-factor, in words for the users and admins of all accounts.'
+    })
+  ),
+  SUPPORT_URL: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'The page where users get help, for accounts without a contact of their own. Mails and some problems name it.'
+    })
+  ),
+  SUPPORT_EMAIL: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description: 'The address where users get help, for accounts without a contact of their own.'
+    })
+  ),
   SSO_PRIVATE_NETWORKS: Type.String({
     default: '',
     description:

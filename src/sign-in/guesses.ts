@@ -108,7 +108,9 @@ export function codeGuess(
     recordRight(judged, accepted, device) {
       const details = { authenticatorId: accepted.authenticatorId, ...detailsOf(device) }
       const event = audit.succeeded(request, { details })
-      return verdicts.acceptCode(judged, stepToken, accepted, { event, notice: null, device })
+      const until = device?.expiresAt.toISOString()
+      const notice = until ? noticeTo(judged, event, 'device_trusted', { until }) : null
+      return verdicts.acceptCode(judged, stepToken, accepted, { event, notice, device })
     },
     recordWrong: (judged, next, record) => verdicts.recordWrongCode(judged, stepToken, next, record)
   }
@@ -135,7 +137,8 @@ export function recoveryCodeGuess(
     recordRight(judged, stored, device) {
       const event = audit.succeeded(request, { details: device && detailsOf(device) })
       const remaining = judged.recoveryCodesRemaining - 1
-      const notice = noticeTo(judged, event, 'recovery_code_used', { remaining })
+      const trusted = device ? { trustedUntil: device.expiresAt.toISOString() } : {}
+      const notice = noticeTo(judged, event, 'recovery_code_used', { remaining, ...trusted })
       return verdicts.acceptRecoveryCode(judged, stepToken, stored, { event, notice, device })
     },
     recordWrong: (judged, next, record) =>

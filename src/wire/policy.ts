@@ -2,6 +2,7 @@
 import { type Static, Type } from 'typebox'
 import { MandateAnswer } from './mandate.ts'
 import { Email, Instant, Nullable, TwoFactorPolicy, Uuid } from './scalars.ts'
+import { Support } from './support.ts'
 
 const GraceDays = Type.Integer({
   minimum: 0,
@@ -67,6 +68,7 @@ export const PolicyAnswer = Type.Object({
   trustedDevices: Type.Object({ allowed: Type.Boolean(), days: DeviceDays }),
   sso: Type.Object({ mode: Mode, issuer: Nullable(Issuer), clientId: Nullable(ClientId) }),
   mandate: MandateAnswer,
+  support: Nullable(Support),
   effective: Type.Enum(['optional', 'required'], {
     description:
       'The requirement that applies now, under the policy and the mandate. A policy binds only the users that `appliesTo` names.'
@@ -84,7 +86,10 @@ export const PreviewAnswer = Type.Object({
       description: 'When the set-up would become mandatory, or null if nothing is required.'
     })
   ),
-  sample: Type.Array(Type.Object({ id: Uuid, email: Email }), {
-    description: 'The first users who would have to set up two-factor, oldest first.'
-  })
+  sample: Type.Optional(
+    Type.Array(Type.Object({ id: Uuid, email: Email }), {
+      description:
+        'The first users who would have to set up two-factor, oldest first. Absent for an API key without the scope `users:read`.'
+    })
+  )
 })

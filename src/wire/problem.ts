@@ -1,4 +1,5 @@
 // Problems, as errors to throw and as RFC 9457 documents to send.
+import type { Support } from '../core/support.ts'
 import { type ProblemCode, problemKind } from './problems.ts'
 
 export interface ProblemOptions {
@@ -52,6 +53,15 @@ export function unavailable({
 /** Builds `invalid-request` for a field that the schema alone can't check. */
 export function invalidMember(pointer: string, message: string): Problem {
   return new Problem('invalid-request', { extras: { errors: [{ pointer, message }] } })
+}
+
+/** Returns the options of a problem that names the support contact, if there is one. */
+export function supportIn({
+  support
+}: {
+  support: Support | null
+}): Pick<ProblemOptions, 'extras'> {
+  return support ? { extras: { support } } : {}
 }
 
 /** Builds `invalid-credential` for a credential that was revoked or expired after the service read it. */

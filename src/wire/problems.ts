@@ -1,6 +1,7 @@
 // Every problem of the API, in one table: code, status, title, and what the caller can do about it. Problems are sent as
 // RFC 9457 documents. They never describe internal errors, which only the log does.
 import { type TSchema, Type } from 'typebox'
+import { Support } from './support.ts'
 
 interface ProblemKind {
   status: number
@@ -20,6 +21,9 @@ const serverTime = Type.String({
   description:
     'The time by which the service judged the code. A phone with another time shows other codes.'
 })
+
+/** Of the problems that a user may need help with. Absent if neither the account nor the deployment has a contact. */
+const support = Type.Optional(Support)
 
 const PROBLEMS = {
   'invalid-request': {
@@ -66,7 +70,8 @@ const PROBLEMS = {
   'limited-access': {
     status: 403,
     title: 'Limited access',
-    cure: 'Ask an admin of the account. The role of this user does not allow the request.'
+    cure: 'Ask an admin of the account. The role of this user does not allow the request. `support` names whom a user can ask.',
+    extras: { support }
   },
   'policy-locked': {
     status: 403,
@@ -77,13 +82,15 @@ const PROBLEMS = {
         requiredFrom: Type.String({ format: 'date-time' }),
         reason: Type.Union([Type.String(), Type.Null()]),
         source: Type.Enum(['account', 'deployment'])
-      })
+      }),
+      support
     }
   },
   'sso-required': {
     status: 403,
     title: 'The account requires single sign-on',
-    cure: 'Send the user to the account’s identity provider, then use `POST /v1/login/sso`.'
+    cure: 'Send the user to the account’s identity provider, then use `POST /v1/login/sso`.',
+    extras: { support }
   },
   'self-reset-forbidden': {
     status: 403,
@@ -103,7 +110,8 @@ const PROBLEMS = {
   'authenticator-disabled': {
     status: 403,
     title: 'Codes are disabled for this user after too many wrong ones',
-    cure: 'Sign in with a recovery code, or ask an admin for a reset.'
+    cure: 'Sign in with a recovery code, or ask an admin for a reset.',
+    extras: { support }
   },
   'not-found': {
     status: 404,
@@ -230,7 +238,8 @@ const PROBLEMS = {
     cure: 'Wait for `Retry-After`. If `scope` is `step_token`, sign in again. If `recoveryOpen` is true, a recovery code works now.',
     extras: {
       scope: Type.Optional(Type.Enum(['step_token', 'user'])),
-      recoveryOpen: Type.Optional(Type.Boolean())
+      recoveryOpen: Type.Optional(Type.Boolean()),
+      support
     }
   },
   internal: {

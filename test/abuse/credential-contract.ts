@@ -99,6 +99,43 @@ export const CONTRACT: Record<string, Taken | typeof EVERYONE> = {
   'GET /docs/static/*': EVERYONE
 }
 
+/**
+ * Requests that need a second scope because of what they name. The path names an admin or a member, and an API key with only
+ * the scope of the route is refused.
+ */
+export const SECOND_SCOPES: {
+  request: string
+  of?: 'admin' | 'member'
+  body?: object
+  scopes: [Scope, Scope]
+}[] = [
+  { request: 'POST /v1/users', body: { role: 'admin' }, scopes: ['users:write', 'admins:write'] },
+  ...[
+    { of: 'member' as const, body: { role: 'admin' } },
+    { of: 'admin' as const, body: { role: 'admin' } },
+    { of: 'admin' as const, body: { role: 'member' } },
+    { of: 'admin' as const, body: { password: 'another horse, another battery' } },
+    { of: 'admin' as const, body: { email: 'taken.over@example.com' } },
+    { of: 'admin' as const, body: { disabled: true } },
+    { of: 'admin' as const, body: { disabled: false } },
+    { of: 'admin' as const, body: { externalId: 'crm-1', disabled: true } }
+  ].map((change) => ({
+    ...change,
+    request: 'PATCH /v1/users/:userId',
+    scopes: ['users:write', 'admins:write'] as [Scope, Scope]
+  })),
+  {
+    request: 'DELETE /v1/users/:userId',
+    of: 'admin',
+    scopes: ['users:write', 'admins:write']
+  },
+  ...['PATCH /v1/policy', 'POST /v1/policy/preview'].flatMap((request) =>
+    [{ mode: 'off' }, { issuer: 'https://login.evil.example' }, { clientId: 'evil' }].map(
+      (sso) => ({ request, body: { sso }, scopes: ['policy:write', 'sso:write'] as [Scope, Scope] })
+    )
+  )
+]
+
 /** The properties of a bearer on which the contract depends. */
 export type Bearer =
   | { kind: 'invalid' }

@@ -3,10 +3,10 @@
 import { subscribe } from 'node:diagnostics_channel'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import { SCOPES } from '../../src/core/bearer-keys.ts'
+import { SCOPES, type Scope } from '../../src/core/bearer-keys.ts'
 import { ON_SERVER, OPERATOR_KEY, startApp, type TestUser } from '../support/app.ts'
 import type { Answer } from '../support/calls.ts'
-import { type Bearer, CHALLENGE, CONTRACT, expected } from './credential-contract.ts'
+import { type Bearer, CHALLENGE, CONTRACT, expected, SECOND_SCOPES } from './credential-contract.ts'
 
 const registered = new Set<string>()
 subscribe('fastify.initialization', (message) => {
@@ -204,6 +204,53 @@ t.test(
     }
   }
 )
+
+for (const { request, of, body, scopes } of SECOND_SCOPES) {
+  const [scope, second] = scopes
+  const named = [request, of && `of a ${of}`, body && JSON.stringify(body)]
+    .filter(Boolean)
+    .join(' ')
+  t.test(`S12: 403: ${scope} alone is not enough for ${named}`, async (t) => {
+    const owner = await createAccount()
+    await createUser({ account: owner, role: 'admin' })
+    const { id } = await createUser({ account: owner, role: of ?? 'member' })
+    const send = async (...held: Scope[]) => {
+      const [method = '', path = ''] = request.split(' ')
+      const { etag } = (await call('GET', '/v1/policy', { as: owner.apiKey })).headers
+      return call(method, path.replace(':userId', id), {
+        as: await createApiKey(owner, ...held),
+        ...(body && {
+          body: method === 'POST' && of === undefined ? { ...base(path), ...body } : body
+        }),
+        headers: path === '/v1/policy' ? { 'if-match': String(etag) } : {}
+      })
+    }
+    for (const one of scopes) t.match((await send(one)).json(), { code: 'insufficient-scope' }, one)
+    const others = SCOPES.filter((each) => each !== second)
+    t.match((await send(...others)).json(), { code: 'insufficient-scope' }, 'every other scope')
+    t.match((await send(...scopes)).statusCode, /^20/, 'both scopes')
+  })
+}
+
+t.test(
+  'S12: users:write alone changes members, and other fields of admins',
+  ON_SERVER,
+  async (t) => {
+    const as = await createApiKey(account, 'users:write')
+    const change = async (role: 'admin' | 'member', body: object) => {
+      const { id } = await createUser({ account, role })
+      return (await call('PATCH', `/v1/users/${id}`, { as, body })).statusCode
+    }
+    t.equal(await change('admin', { externalId: 'crm-2' }), 200)
+    t.equal(await change('member', { disabled: true, role: 'member' }), 200)
+    t.equal(await change('member', { password: 'another horse, another battery' }), 200)
+  }
+)
+
+/** Returns the required fields of a new object. */
+function base(path: string): object {
+  return path === '/v1/users' ? { email: 'new.admin@example.com' } : {}
+}
 
 /** Returns one request to a route, or one for each kind of user that its path can name. */
 function requestsTo(route: string) {

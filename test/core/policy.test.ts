@@ -202,14 +202,14 @@ t.test(
 t.test('of two mandates, the one that is enforced first applies', async (t) => {
   const ofAccount = { requiredFrom: days(1), reason: 'Contract' }
   const own = { ...ofAccount, source: 'account' } as const
-  const ofAll = (requiredFrom: Date) =>
-    ({ requiredFrom, reason: null, source: 'deployment' }) as const
+  const from = (requiredFrom: Date) => ({ requiredFrom, reason: 'Law' })
+  const ofAll = (requiredFrom: Date) => ({ ...from(requiredFrom), source: 'deployment' }) as const
   t.same(bindingMandate(null, null), null)
   t.same(bindingMandate(ofAccount, null), own)
-  t.same(bindingMandate(null, days(2)), ofAll(days(2)))
-  t.same(bindingMandate(ofAccount, days(2)), own)
-  t.same(bindingMandate(ofAccount, days(1)), own, 'at the same date, the one of the account')
-  t.same(bindingMandate(ofAccount, NOW), ofAll(NOW))
+  t.same(bindingMandate(null, from(days(2))), ofAll(days(2)))
+  t.same(bindingMandate(ofAccount, from(days(2))), own)
+  t.same(bindingMandate(ofAccount, from(days(1))), own, 'at the same date, the one of the account')
+  t.same(bindingMandate(ofAccount, from(NOW)), ofAll(NOW))
 })
 
 t.test('the account’s switch is locked from the mandate’s date on', async (t) => {

@@ -254,7 +254,11 @@ t.test('an issuer in the label contains no colon', async (t) => {
     ['a:b:c', 'a b c'],
     [' : Acme :: ', 'Acme'],
     ['Acme', 'Acme'],
-    [':', '']
+    [':', 'twostep'],
+    ['\u202eemcA\u202c', 'emcA'],
+    ['شرکت می\u200cخواهم', 'شرکت می\u200cخواهم'],
+    ['\u3164 \u2800', 'twostep'],
+    ['x'.repeat(100), 'x'.repeat(64)]
   ] as const) {
     t.equal(issuerLabel(name), issuer)
   }

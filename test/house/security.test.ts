@@ -1,6 +1,7 @@
 // Checks that each rule in SECURITY.md names the tests that enforce it.
 import { readdir, readFile } from 'node:fs/promises'
 import t from 'tap'
+import { SCOPES } from '../../src/core/bearer-keys.ts'
 
 const root = new URL('../../', import.meta.url)
 const read = (path: string) => readFile(new URL(path, root), 'utf8')
@@ -30,6 +31,12 @@ t.test('the table has a row for each of S1 to S30, with tests that exist', async
       []
     )
   }
+})
+
+t.test('the table of scopes has a row for each scope', async (t) => {
+  const [, section = ''] = (await read('SECURITY.md')).split('## Scopes')
+  const named = Array.from(section.matchAll(/^\| `([a-z:-]+)` \|/gm), ([, scope]) => scope)
+  t.same(named.sort(), [...SCOPES].sort())
 })
 
 t.test('a test whose title begins with an id is in a file that the id’s row links', async (t) => {

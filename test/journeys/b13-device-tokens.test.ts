@@ -134,7 +134,10 @@ t.test('a sign-in with a device is written only if the judged state still holds'
   const trustedDevices = createTrustedDevices(prisma)
   const { user } = await userWithDevice()
   const key = { accountId: user.account.id, userId: user.id }
-  const subject = await createSubjects(service.database.query, createDemandsReader(null)).find(key)
+  const subject = await createSubjects(
+    service.database.query,
+    createDemandsReader({ mandate: null, support: null })
+  ).find(key)
   const [device] = await devicesOf(user)
   if (!subject || !device) throw new Error('missing')
   const signIn = (judged: Subject, generation: number, now = clock.now()) => {

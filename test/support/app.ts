@@ -216,7 +216,7 @@ function verbs(call: Caller, clock: Clock) {
 
   /** Creates an API key of the account with these scopes and no others. */
   async function createApiKey(account: TestAccount, ...scopes: string[]): Promise<string> {
-    const body = { accountId: account.id, name: scopes.join(' '), scopes }
+    const body = { accountId: account.id, name: scopes.join(' ').slice(0, 100), scopes }
     const { key } = await done<{ key: string }>(
       call('POST', '/v1/api-keys', { as: OPERATOR_KEY, body })
     )

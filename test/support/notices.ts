@@ -23,7 +23,27 @@ export const DETAILS: NoticeDetails = {
   two_factor_requirement_withdrawn: { by: 'admin' },
   signed_out: { devicesForgotten: true },
   password_changed: {},
-  email_changed: { from: 'ada@example.com', to: 'ada@example.org' }
+  email_changed: { from: 'ada@example.com', to: 'ada@example.org' },
+  device_trusted: { until: '2026-03-01T00:00:00.000Z' },
+  role_changed: { role: 'admin' },
+  user_disabled: {},
+  user_enabled: {},
+  user_deleted: {},
+  admin_added: { by: 'admin', actor: 'bob@example.com', user: 'ada@example.com' },
+  admin_removed: { by: 'operator', actor: null, user: 'ada@example.com', how: 'demoted' },
+  api_key_created: { by: 'api_key', actor: 'abcdefghijkl', name: 'Roster', scopes: ['users:read'] },
+  api_keys_revoked: { by: 'api_key', actor: 'abcdefghijkl', names: ['Roster', 'Sign-in'] },
+  policy_changed: {
+    ...{ by: 'admin', actor: 'bob@example.com' },
+    changes: [{ field: 'twoFactor', from: 'optional', to: 'required' }]
+  },
+  mandate_set: {
+    by: 'operator',
+    actor: null,
+    from: '2026-03-01T00:00:00.000Z',
+    reason: 'Contract'
+  },
+  account_changed: { by: 'operator', actor: null, fields: ['name', 'supportEmail'] }
 }
 
 export const KINDS = Object.keys(DETAILS) as NoticeKind[]

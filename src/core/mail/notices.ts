@@ -1,5 +1,7 @@
 // The notices that people receive by e-mail. NIST SP 800-63B-4 §4.6 requires one for every change of how a user signs in.
 import type { AuditEvent } from '../audit/events.ts'
+import type { Role } from '../claims.ts'
+import type { PolicyChange } from './policy-changes.ts'
 
 /** What each notice contains in addition to its time. Never a secret. */
 export interface NoticeDetails {
@@ -10,7 +12,8 @@ export interface NoticeDetails {
   authenticator_added: { authenticator: string }
   authenticator_replaced: { authenticator: string; replaced: string }
   authenticator_removed: { authenticator: string }
-  recovery_code_used: { remaining: number }
+  /** `trustedUntil`: the same sign-in made its device trusted. */
+  recovery_code_used: { remaining: number; trustedUntil?: string }
   recovery_codes_regenerated: Record<never, never>
   /** Codes are disabled after too many wrong ones. */
   codes_disabled: { recoveryCodesRemaining: number }
@@ -35,6 +38,33 @@ export interface NoticeDetails {
   password_changed: Record<never, never>
   /** For both the old address and the new one. */
   email_changed: { from: string; to: string }
+  /** A sign-in made its browser or phone a trusted device. */
+  device_trusted: { until: string }
+  /** The user became an admin, or is no longer one. */
+  role_changed: { role: Role }
+  user_disabled: Record<never, never>
+  user_enabled: Record<never, never>
+  user_deleted: Record<never, never>
+  /** The notices below go to every admin of the account. */
+  admin_added: Actor & { user: string }
+  /** `how`: the admin has lost the role, or was disabled or deleted. */
+  admin_removed: Actor & { user: string; how: 'demoted' | 'disabled' | 'deleted' }
+  api_key_created: Actor & { name: string; scopes: string[] }
+  /** The keys that one request revoked. */
+  api_keys_revoked: Actor & { names: string[] }
+  /** Without changes of single sign-on. */
+  policy_changed: Actor & { changes: PolicyChange[] }
+  /** `from` is null if the operator has lifted the mandate. */
+  mandate_set: Actor & { from: string | null; reason: string | null }
+  /** The names of the changed fields. */
+  account_changed: Actor & { fields: string[] }
+}
+
+/** The person or back end that did what a notice to the admins reports. */
+export interface Actor {
+  by: 'admin' | 'api_key' | 'operator'
+  /** The address of the admin or the id of the API key; null for the operator. */
+  actor: string | null
 }
 
 export type NoticeKind = keyof NoticeDetails

@@ -6,20 +6,24 @@ import { isUniqueViolation } from '../engine/conflicts.ts'
 import { type Clients, prepare, template } from '../engine/statements.ts'
 import type { NamedAccount } from '../sign-in/subject-rows.ts'
 import { writeRecord } from '../trail/act-records.ts'
-import type { NewApiKey } from './api-keys.ts'
+import { notifyAdmins } from '../trail/admin-notices.ts'
+import { type NewApiKey, newKeyRow } from './api-keys.ts'
 
 export interface Account {
   id: string
   slug: string
   name: string
   audience: string
+  /** The issuer that authenticator apps show; null: derived from the name. */
+  issuerName: string | null
+  supportUrl: string | null
+  supportEmail: string | null
   createdAt: Date
 }
 
-export interface AccountChange {
-  name?: string
-  audience?: string
-}
+const CHANGEABLE = ['name', 'audience', 'issuerName', 'supportUrl', 'supportEmail'] as const
+
+export type AccountChange = Partial<Pick<Account, (typeof CHANGEABLE)[number]>>
 
 type DoorsRow = { id: string } & AccountPolicy['sso']
 
@@ -44,7 +48,7 @@ export function createAccounts({ prisma, query }: Clients) {
       const data = {
         ...account,
         policy: { create: { updatedAt: account.createdAt } },
-        apiKeys: { create: apiKey }
+        apiKeys: { create: newKeyRow(apiKey) }
       }
       try {
         return await prisma.$transaction(async (transaction) => {
@@ -85,13 +89,16 @@ export function createAccounts({ prisma, query }: Clients) {
       return pageOf(rows, limit)
     },
 
-    /** Changes an account. Returns null if it does not exist. */
+    /** Changes an account, and notifies its admins. Returns null if it does not exist. */
     change(id: string, change: AccountChange, event: SignedAuditEvent): Promise<Account | null> {
       const data: Prisma.AccountUpdateManyMutationInput = change
       return prisma.$transaction(async (transaction) => {
+        const before = await transaction.account.findUnique({ where: { id } })
         const [account] = await transaction.account.updateManyAndReturn({ where: { id }, data })
-        if (!account) return null
+        if (!before || !account) return null
         await writeRecord(transaction, event)
+        const fields = CHANGEABLE.filter((field) => account[field] !== before[field])
+        if (fields.length > 0) await notifyAdmins(transaction, event, 'account_changed', { fields })
         return account
       })
     }

@@ -1,8 +1,15 @@
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import type { Scope } from '../../core/bearer-keys.ts'
 import { type Page, type PageRequest, pageOf } from '../../core/lists/pages.ts'
-import type { PrismaClient } from '../../generated/prisma/client.ts'
-import { writeRecord } from '../trail/act-records.ts'
+import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
+import { type Transaction, writeRecord } from '../trail/act-records.ts'
+import { notifyAdmins } from '../trail/admin-notices.ts'
+
+/** The credential that created a key. */
+export interface KeyMaker {
+  kind: 'operator' | 'api_key'
+  id: string
+}
 
 export interface ApiKey {
   accountId: string
@@ -12,6 +19,8 @@ export interface ApiKey {
   createdAt: Date
   expiresAt: Date | null
   lastUsedAt: Date | null
+  /** Null for a key of an earlier release whose creation is not in the audit trail. */
+  createdBy: KeyMaker | null
 }
 
 export interface NewApiKey {
@@ -22,6 +31,13 @@ export interface NewApiKey {
   scopes: Scope[]
   createdAt: Date
   expiresAt: Date | null
+  createdBy: KeyMaker
+}
+
+/** A key, or a key with all keys that it led to. */
+export interface KeyFamily {
+  id: string
+  withDescendants: boolean
 }
 
 /** `lastUsedAt` may be out of date by this time. One write per minute is enough to see whether a key is in use. */
@@ -31,14 +47,18 @@ export type ApiKeys = ReturnType<typeof createApiKeys>
 
 export function createApiKeys(prisma: PrismaClient) {
   return {
-    /** Stores a key with the hash of its secret. */
-    create(apiKey: NewApiKey, event: SignedAuditEvent): Promise<ApiKey> {
+    /** Stores a key with the hash of its secret. Returns null if the API key that creates it was revoked meanwhile. */
+    create(apiKey: NewApiKey, event: SignedAuditEvent): Promise<ApiKey | null> {
       return prisma.$transaction(async (transaction) => {
+        const makers = await lockMakers(transaction, apiKey)
+        if (!makers) return null
         const created = await transaction.apiKey.create({
-          data: apiKey,
+          data: { ...newKeyRow(apiKey), makers },
           omit: { secretHash: true }
         })
         await writeRecord(transaction, event)
+        const { name, scopes } = apiKey
+        await notifyAdmins(transaction, event, 'api_key_created', { name, scopes })
         return asApiKey(created)
       })
     },
@@ -48,7 +68,7 @@ export function createApiKeys(prisma: PrismaClient) {
      */
     async findWithHash(id: string): Promise<(ApiKey & { secretHash: Uint8Array }) | null> {
       const row = await prisma.apiKey.findUnique({ where: { id } })
-      return row && asApiKey(row)
+      return row && { ...asApiKey(row), secretHash: row.secretHash }
     },
 
     /**
@@ -66,23 +86,35 @@ export function createApiKeys(prisma: PrismaClient) {
     },
 
     /**
-     * Returns the account of a key, or null if the key does not exist in this account. The operator passes null for any
-     * account.
+     * Returns the keys of a family that exist in this account. The operator passes null for any account. The descendants
+     * of a key that was already revoked are found too.
      */
-    async findAccountOf(accountId: string | null, id: string): Promise<string | null> {
-      const key = await prisma.apiKey.findFirst({
-        where: { ...(accountId ? { accountId } : {}), id },
-        select: { accountId: true }
+    async findFamily(
+      accountId: string | null,
+      { id, withDescendants }: KeyFamily
+    ): Promise<Pick<ApiKey, 'accountId' | 'id' | 'scopes'>[]> {
+      const isOfFamily = withDescendants ? [{ id }, { makers: { has: id } }] : [{ id }]
+      const rows = await prisma.apiKey.findMany({
+        where: { ...(accountId ? { accountId } : {}), OR: isOfFamily },
+        select: { accountId: true, id: true, scopes: true }
       })
-      return key?.accountId ?? null
+      return rows.map((row) => ({ ...row, scopes: row.scopes as Scope[] }))
     },
 
-    /** Revokes a key. Returns false if it does not exist. */
-    revoke(accountId: string, id: string, event: SignedAuditEvent): Promise<boolean> {
+    /** Revokes a family of keys, each with its own event. Notifies the admins. Returns false if there was none to revoke. */
+    revoke(
+      accountId: string,
+      family: KeyFamily,
+      eventOf: (id: string) => SignedAuditEvent
+    ): Promise<boolean> {
       return prisma.$transaction(async (transaction) => {
-        const revoked = await transaction.apiKey.deleteMany({ where: { accountId, id } })
-        if (revoked.count === 0) return false
-        await writeRecord(transaction, event)
+        const revoked = await deleteAll(transaction, accountId, family)
+        const events = revoked.map(({ id }) => eventOf(id))
+        for (const event of events) await writeRecord(transaction, event)
+        const [event] = events
+        if (!event) return false
+        const names = revoked.map(({ name }) => name)
+        await notifyAdmins(transaction, event, 'api_keys_revoked', { names })
         return true
       })
     },
@@ -102,7 +134,70 @@ export function createApiKeys(prisma: PrismaClient) {
   }
 }
 
-/** Types the scopes, which are a text array in the database. Only `create` writes it, from the typed list. */
-function asApiKey<Row extends { scopes: string[] }>(row: Row): Row & { scopes: Scope[] } {
-  return { ...row, scopes: row.scopes as Scope[] }
+/** Returns a new key as it is stored. */
+export function newKeyRow<Key extends Pick<NewApiKey, 'createdBy'>>({ createdBy, ...key }: Key) {
+  return { ...key, createdByKind: createdBy.kind, createdById: createdBy.id }
+}
+
+/**
+ * Returns the line of API keys that leads to a new key, oldest first. Locks the key that creates it, so that its revocation
+ * comes first or finds the new key. Returns null if that key does not exist any longer.
+ */
+async function lockMakers(
+  transaction: Transaction,
+  { accountId, createdBy: { kind, id } }: NewApiKey
+): Promise<string[] | null> {
+  if (kind === 'operator') return []
+  const [maker] = await transaction.$queryRaw<{ makers: string[] }[]>`
+    SELECT makers FROM "ApiKey" WHERE "accountId" = ${accountId}::uuid AND id = ${id} FOR KEY SHARE`
+  return maker ? [...maker.makers, id] : null
+}
+
+/** A key may create another one until its own deletion, so the search is repeated until it finds none. */
+async function deleteAll(
+  transaction: Transaction,
+  accountId: string,
+  family: KeyFamily
+): Promise<{ id: string; name: string }[]> {
+  const all: { id: string; name: string }[] = []
+  for (;;) {
+    const found = await deleteFamily(transaction, accountId, family)
+    if (found.length === 0) return all
+    all.push(...found)
+  }
+}
+
+/** Locks the keys in the order of their ids, so that two revocations do not wait for each other. */
+async function deleteFamily(
+  transaction: Transaction,
+  accountId: string,
+  { id, withDescendants }: KeyFamily
+): Promise<{ id: string; name: string }[]> {
+  const isOfFamily = withDescendants
+    ? Prisma.sql`(id = ${id} OR makers @> ARRAY[${id}])`
+    : Prisma.sql`id = ${id}`
+  return transaction.$queryRaw<{ id: string; name: string }[]>`
+    WITH family AS (
+      SELECT id FROM "ApiKey" WHERE "accountId" = ${accountId}::uuid AND ${isOfFamily}
+      ORDER BY id FOR UPDATE
+    )
+    DELETE FROM "ApiKey" k USING family
+    WHERE k."accountId" = ${accountId}::uuid AND k.id = family.id RETURNING k.id, k.name`
+}
+
+interface KeyRow extends Omit<ApiKey, 'scopes' | 'createdBy'> {
+  scopes: string[]
+  createdByKind: string | null
+  createdById: string | null
+}
+
+/** Types the columns that are text in the database. Only `create` writes them, from typed values. */
+function asApiKey(row: KeyRow): ApiKey {
+  const { accountId, id, name, createdAt, expiresAt, lastUsedAt, createdByKind, createdById } = row
+  const createdBy =
+    createdByKind === null || createdById === null
+      ? null
+      : { kind: createdByKind as KeyMaker['kind'], id: createdById }
+  const scopes = row.scopes as Scope[]
+  return { accountId, id, name, scopes, createdAt, expiresAt, lastUsedAt, createdBy }
 }

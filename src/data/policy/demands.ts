@@ -5,6 +5,7 @@ import {
   type Demands,
   type Mandate
 } from '../../core/policy.ts'
+import { type Support, supportFor } from '../../core/support.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import type { Transaction } from '../trail/act-records.ts'
 
@@ -43,23 +44,53 @@ export function asAccountPolicy(
 
 export type DemandsReader = ReturnType<typeof createDemandsReader>
 
-/** Creates the only reader of demands. `mandateFrom` is the mandate of the deployment; null for none. */
-export function createDemandsReader(mandateFrom: Date | null) {
+/** What the operator has set for every account of the deployment. */
+export interface DeploymentDefaults {
+  mandate: Pick<Mandate, 'requiredFrom' | 'reason'> | null
+  /** The contact of accounts without their own. */
+  support: Support | null
+}
+
+/** The contact of an account as it is stored. */
+export interface SupportRow {
+  supportUrl: string | null
+  supportEmail: string | null
+}
+
+/** Creates the only reader of demands. */
+export function createDemandsReader({ mandate, support }: DeploymentDefaults) {
   /** Returns the mandate that binds an account with this mandate of its own, or with none (null). */
   function mandateOf(ofAccount: Pick<Mandate, 'requiredFrom' | 'reason'> | null): Mandate | null {
-    return bindingMandate(ofAccount, mandateFrom)
+    return bindingMandate(ofAccount, mandate)
+  }
+
+  /** Returns the contact for the users of an account; null if there is none. */
+  function supportOf({ supportUrl: url, supportEmail: email }: SupportRow): Support | null {
+    return supportFor({ url, email }, support)
   }
 
   return {
     mandateOf,
+    supportOf,
 
-    /** Returns the current demands on an account's users. Throws if the account does not exist. */
-    async read(client: PrismaClient | Transaction, accountId: string): Promise<Demands> {
+    /**
+     * Returns the current demands on an account's users, and the contact that helps them. Throws if the account does not
+     * exist.
+     */
+    async read(
+      client: PrismaClient | Transaction,
+      accountId: string
+    ): Promise<Demands & { support: Support | null }> {
       const row = await client.policy.findUniqueOrThrow({
         where: { accountId },
-        include: { account: { select: { mandate: true } } }
+        include: { account: { select: { mandate: true, supportUrl: true, supportEmail: true } } }
       })
-      return { policy: asAccountPolicy(row, row), mandate: mandateOf(row.account.mandate) }
+      const { account } = row
+      return {
+        policy: asAccountPolicy(row, row),
+        mandate: mandateOf(account.mandate),
+        support: supportOf(account)
+      }
     }
   }
 }

@@ -2,6 +2,7 @@
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import type { Role } from '../../core/claims.ts'
 import type { NoticeKind } from '../../core/mail/notices.ts'
+import { policyChanges } from '../../core/mail/policy-changes.ts'
 import {
   type AccountPolicy,
   type Demands,
@@ -10,8 +11,10 @@ import {
   isDeviceTrustKept,
   type Mandate
 } from '../../core/policy.ts'
+import type { Support } from '../../core/support.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
+import { notifyAdmins } from '../trail/admin-notices.ts'
 import { insertNoticeToEach } from '../trail/outbox.ts'
 import type { DemandsReader, PolicyRow } from './demands.ts'
 
@@ -20,6 +23,8 @@ export interface StoredPolicy extends Demands {
   accountId: string
   version: number
   updatedAt: Date
+  /** The contact for the users of the account; null if there is none. */
+  support: Support | null
 }
 
 /** The number of users for whom a policy would change the next sign-in. */
@@ -51,7 +56,7 @@ export function createPolicies(prisma: PrismaClient, demands: DemandsReader) {
     find: (accountId: string): Promise<StoredPolicy> => read(prisma, accountId),
 
     /**
-     * Replaces the policy that was read. Notifies the users for whom the date changes from which they must set up
+     * Replaces the policy that was read. Notifies the admins of the change, and the users for whom the date changes from which they must set up
      * two-factor. Revokes trusted devices that the new policy does not allow. Returns null if the policy was changed
      * since it was read.
      */
@@ -71,6 +76,9 @@ export function createPolicies(prisma: PrismaClient, demands: DemandsReader) {
         if (!isDeviceTrustKept(before.policy, policy)) {
           await transaction.trustedDevice.deleteMany({ where: { accountId } })
         }
+        const changes = policyChanges(before.policy, policy)
+        if (changes.length > 0)
+          await notifyAdmins(transaction, event, 'policy_changed', { changes })
         const after = await read(transaction, accountId)
         // If a mandate was set since, the request that set it has notified the users.
         const was = { ...before, mandate: after.mandate }
@@ -97,6 +105,9 @@ export function createPolicies(prisma: PrismaClient, demands: DemandsReader) {
           await transaction.mandate.create({ data })
         }
         await writeRecord(transaction, event)
+        const { reason } = event
+        const from = mandate?.requiredFrom.toISOString() ?? null
+        await notifyAdmins(transaction, event, 'mandate_set', { from, reason })
         const after = await read(transaction, accountId)
         await notifyUsersToEnroll(transaction, before, after, event)
         return after

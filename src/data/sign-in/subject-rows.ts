@@ -4,9 +4,16 @@ import type { PathState } from '../../core/attempts.ts'
 import { NO_ACCOUNT } from '../../core/audit/events.ts'
 import type { Role } from '../../core/claims.ts'
 import type { AccountPolicy, BoundUser, Demands } from '../../core/policy.ts'
-import { requirementOf, type StoredRequirement } from '../../core/requirements.ts'
+import type { Support } from '../../core/support.ts'
+import { issuerLabel } from '../../core/totp.ts'
+import { requirementOf, type StoredRequirement } from '../../core/two-factor/requirements.ts'
 import { inPlaces, prepare, raw, type Template, template } from '../engine/statements.ts'
-import { asAccountPolicy, type DemandsReader, type PolicyRow } from '../policy/demands.ts'
+import {
+  asAccountPolicy,
+  type DemandsReader,
+  type PolicyRow,
+  type SupportRow
+} from '../policy/demands.ts'
 
 interface SubjectAuthenticator {
   id: string
@@ -18,8 +25,11 @@ interface SubjectAuthenticator {
 /** A snapshot of a user. Everything in it was true at the same instant, that of `codePathVersion`. */
 export interface Subject extends Demands, BoundUser {
   accountId: string
-  accountName: string
+  /** The issuer that authenticator apps show. */
+  issuerName: string
   audience: string
+  /** The contact that helps the user; null if there is none. */
+  support: Support | null
   userId: string
   email: string
   isDisabled: boolean
@@ -38,9 +48,10 @@ export interface UserKey {
   userId: string
 }
 
-export interface SubjectRow extends InJson<PolicyRow>, RequirementInJson {
+export interface SubjectRow extends InJson<PolicyRow>, RequirementInJson, SupportRow {
   accountId: string
   accountName: string
+  issuerName: string | null
   audience: string
   mandatedFrom: string | null
   mandateReason: string | null
@@ -115,7 +126,7 @@ export interface NamedAccount {
 
 /** The account with this slug, and its user with this address. */
 export interface LoginRow {
-  account: NamedAccount | null
+  account: (NamedAccount & SupportRow) | null
   subject: SubjectRow | null
 }
 
@@ -126,7 +137,8 @@ export interface LoginRow {
 export const byLogin = prepare(template<LoginKey>`
   SELECT CASE WHEN named.id IS NOT NULL THEN json_build_object('id', named.id, 'sso',
     json_build_object('mode', doors."ssoMode", 'issuer', doors."ssoIssuer",
-      'clientId', doors."ssoClientId")) END AS account,
+      'clientId', doors."ssoClientId"), 'supportUrl', named."supportUrl",
+    'supportEmail', named."supportEmail") END AS account,
     found.subject
   FROM (SELECT ${({ slug }) => slug}::text AS slug) AS asked
   LEFT JOIN "Account" named ON named.slug = asked.slug
@@ -144,8 +156,10 @@ function subjectWhere<Input>(
 ): Template<Input> {
   return template<Input>`
     SELECT row_to_json(subject) AS subject FROM (
-      SELECT u."accountId", a.name AS "accountName", a.audience, p."twoFactor"::text AS "twoFactor",
-      p."appliesTo"::text AS "appliesTo", p."requiredFrom", p."requiredSince", p."graceDays", p."trustedDevicesAllowed",
+      SELECT u."accountId", a.name AS "accountName", a."issuerName", a.audience,
+      a."supportUrl", a."supportEmail", p."twoFactor"::text AS "twoFactor",
+      p."appliesTo"::text AS "appliesTo", p."requiredFrom", p."requiredSince", p."graceDays",
+      p."trustedDevicesAllowed",
       p."trustedDeviceDays", p."ssoMode"::text AS "ssoMode", p."ssoIssuer", p."ssoClientId",
       m."requiredFrom" AS "mandatedFrom", m.reason AS "mandateReason",
       u.id AS "userId", u.email, u.role::text AS role, u."passwordHash", u."disabledAt", u.epoch,
@@ -173,8 +187,9 @@ export function asSubject(row: SubjectRow, demands: DemandsReader): Subject {
   const ofAccount = mandatedFrom && { requiredFrom: mandatedFrom, reason: row.mandateReason }
   return {
     accountId: row.accountId,
-    accountName: row.accountName,
+    issuerName: row.issuerName ?? issuerLabel(row.accountName),
     audience: row.audience,
+    support: demands.supportOf(row),
     policy: asAccountPolicy(row, {
       requiredFrom: instantOf(row.requiredFrom),
       requiredSince: instantOf(row.requiredSince)

@@ -1,4 +1,5 @@
 // Reads a user for a sign-in: identity, policy, code path, authenticators and the step token in one statement.
+import type { Support } from '../../core/support.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { inBatches } from '../engine/batches.ts'
 import { byPlace, type Query } from '../engine/statements.ts'
@@ -28,9 +29,12 @@ export async function isUser(
   return (await prisma.user.count({ where: { accountId, id: userId } })) === 1
 }
 
+/** An account with the contact that helps its users. */
+type LoginAccount = NamedAccount & { support: Support | null }
+
 /** The account and the user that a sign-in by password names; null if they do not exist. */
 export interface LoginCandidate {
-  account: NamedAccount | null
+  account: LoginAccount | null
   user: { subject: Subject; passwordHash: string | null } | null
 }
 
@@ -79,7 +83,8 @@ export function createSubjects(query: Query, demands: DemandsReader) {
      */
     async findForLogin(key: LoginKey): Promise<LoginCandidate> {
       const [row] = await query<LoginRow, LoginKey>(byLogin, key)
-      const { account = null, subject: found = null } = row ?? {}
+      const { account: named = null, subject: found = null } = row ?? {}
+      const account = named && { id: named.id, sso: named.sso, support: demands.supportOf(named) }
       if (!found) return { account, user: null }
       const { passwordHash } = found
       return { account, user: { subject: asSubject(found, demands), passwordHash } }

@@ -1,6 +1,6 @@
 // The lock on a user's row. Every transaction that judges a user's state before it writes takes this lock first.
 import type { Role } from '../../core/claims.ts'
-import type { StoredRequirement } from '../../core/requirements.ts'
+import type { StoredRequirement } from '../../core/two-factor/requirements.ts'
 import { Prisma } from '../../generated/prisma/client.ts'
 import type { Transaction } from '../trail/act-records.ts'
 import type { UserKey } from './subjects.ts'

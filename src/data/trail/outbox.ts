@@ -12,6 +12,9 @@ export type LeasedMail = Notice & {
   tries: number
   /** Empty if the account does not exist. */
   accountName: string
+  /** The account's own contact. */
+  supportUrl: string | null
+  supportEmail: string | null
 }
 
 export interface Lease {
@@ -71,7 +74,7 @@ export function createOutbox(prisma: PrismaClient) {
           RETURNING "OutboxMail".*
         )
         SELECT leased."accountId", leased.id, kind, recipient, "occurredAt", address, details, tries,
-          COALESCE("Account".name, '') AS "accountName"
+          COALESCE("Account".name, '') AS "accountName", "supportUrl", "supportEmail"
         FROM leased LEFT JOIN "Account" ON "Account".id = leased."accountId"
         ORDER BY "occurredAt"`
     },

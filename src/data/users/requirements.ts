@@ -1,7 +1,7 @@
 // Two-factor that is required of one user, by the user or by an admin or API key of the account.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { type Notice, noticeTo } from '../../core/mail/notices.ts'
-import { changeRequirement, type Requirer } from '../../core/requirements.ts'
+import { changeRequirement, type Requirer } from '../../core/two-factor/requirements.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
 import {

@@ -3,14 +3,14 @@
 import type { Role } from '../../core/claims.ts'
 import { type Page, type PageRequest, pageOf } from '../../core/lists/pages.ts'
 import type { AccountPolicy } from '../../core/policy.ts'
-import type { StoredRequirement } from '../../core/requirements.ts'
+import type { StoredRequirement } from '../../core/two-factor/requirements.ts'
 import {
   demandsOf,
   ENROLLMENT_TRIES_MAX,
   type TwoFactorFacts,
   type TwoFactorFilter,
   type TwoFactorRows
-} from '../../core/two-factor.ts'
+} from '../../core/two-factor/states.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { isExemptFrom } from '../policy/policies.ts'
 import type { UserKey } from '../sign-in/subjects.ts'

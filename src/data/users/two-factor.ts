@@ -3,7 +3,7 @@
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { noticeTo } from '../../core/mail/notices.ts'
 import { isTwoFactorRequiredOf } from '../../core/policy.ts'
-import { requirementOf, type StoredRequirement } from '../../core/requirements.ts'
+import { requirementOf, type StoredRequirement } from '../../core/two-factor/requirements.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { type DemandsReader, holdDemands } from '../policy/demands.ts'
 import type { UserKey } from '../sign-in/subjects.ts'

@@ -1,14 +1,17 @@
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import type { Role } from '../../core/claims.ts'
-import { type Notice, noticeTo } from '../../core/mail/notices.ts'
+import { noticeTo } from '../../core/mail/notices.ts'
 import { isUniqueViolation } from '../engine/conflicts.ts'
 import { type Clients, on, prepare, template } from '../engine/statements.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
 import { forgetDevices } from '../sign-in/trusted-devices.ts'
-import { isStillValid, lockUser, type Owner } from '../sign-in/user-lock.ts'
+import { isStillValid, type LockedUser, lockUser, type Owner } from '../sign-in/user-lock.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { eventInsert } from '../trail/audit-events.ts'
+import { isActiveAdmin, notifyOfAdmin, recordChange, type UserChange } from './change-notices.ts'
 import { createRoster, type RosterUser } from './roster.ts'
+
+export type { UserChange } from './change-notices.ts'
 
 export interface NewUser {
   accountId: string
@@ -20,19 +23,22 @@ export interface NewUser {
   createdAt: Date
 }
 
-export interface UserChange {
-  email?: string
-  role?: Role
-  passwordHash?: string
-  disabledAt?: Date | null
-  externalId?: string | null
-}
+/** Whom a caller may change in a certain way. `members`: the user must not be an admin when the change is written. */
+export type Among = 'everyone' | 'members'
 
 export type ChangeOutcome =
   | { changed: true; user: RosterUser }
-  | { changed: false; reason: 'not-found' | 'email-taken' | 'last-admin' | 'invalid-credential' }
+  | {
+      changed: false
+      reason:
+        | 'not-found'
+        | 'email-taken'
+        | 'last-admin'
+        | 'invalid-credential'
+        | 'insufficient-scope'
+    }
 
-export type RemoveOutcome = 'removed' | 'not-found' | 'last-admin'
+export type RemoveOutcome = 'removed' | 'not-found' | 'last-admin' | 'insufficient-scope'
 
 const inRoster = {
   omit: { passwordHash: true },
@@ -50,12 +56,16 @@ export function createUsers({ prisma, query }: Clients) {
   return {
     ...createRoster(prisma),
 
-    /** Creates a user. Returns null if another user of the account has the address. */
+    /** Creates a user. Notifies a new admin, and the other admins. Returns null if another user of the account has the address. */
     async create(user: NewUser, event: SignedAuditEvent): Promise<RosterUser | null> {
       try {
         return await prisma.$transaction(async (transaction) => {
           const created = await transaction.user.create({ data: user, ...inRoster })
-          await writeRecord(transaction, event)
+          const isAdmin = user.role === 'admin'
+          const notices = isAdmin ? [noticeTo(user, event, 'role_changed', { role: 'admin' })] : []
+          await writeRecord(transaction, event, notices)
+          if (isAdmin)
+            await notifyOfAdmin(transaction, { ...user, userId: user.id }, 'added', event)
           return created
         })
       } catch (error) {
@@ -80,7 +90,8 @@ export function createUsers({ prisma, query }: Clients) {
     },
 
     /**
-     * Changes a user, and notifies them of a new password or address. If the password is changed or the user is
+     * Changes a user, and notifies them of a new password, address, role or state. Other admins are notified if the account
+     * gains or loses an admin. If the password is changed or the user is
      * disabled, the same write raises the epoch, which revokes all earlier tokens, and all trusted devices are revoked.
      * Never removes the last admin of an account. If a user changes themself, `epoch` is that of their token, which
      * must still be valid at the write.
@@ -88,7 +99,8 @@ export function createUsers({ prisma, query }: Clients) {
     async change(
       { accountId, userId, epoch: shown }: UserKey & Partial<Owner>,
       change: UserChange,
-      event: SignedAuditEvent
+      event: SignedAuditEvent,
+      among: Among
     ): Promise<ChangeOutcome> {
       const revokesTokens = change.passwordHash !== undefined || Boolean(change.disabledAt)
       const epoch = revokesTokens ? { epoch: { increment: 1 } } : {}
@@ -101,14 +113,14 @@ export function createUsers({ prisma, query }: Clients) {
           const key = { accountId_id: { accountId, id: userId } }
           const before = await lockUser(transaction, { accountId, userId })
           if (!before) return { changed: false, reason: 'not-found' }
-          const isTokenValid = shown === undefined || isStillValid(before, { epoch: shown })
-          if (!isTokenValid) return { changed: false, reason: 'invalid-credential' }
+          const reason = refusalOf(before, { epoch: shown, among })
+          if (reason) return { changed: false, reason }
           await transaction.user.updateMany({
             where: { accountId, id: userId },
             data: { ...change, ...epoch }
           })
           if (revokesTokens) await forgetDevices(transaction, { accountId, userId })
-          await writeRecord(transaction, event, noticesOfChange(accountId, before, change, event))
+          await recordChange(transaction, before, change, event)
           const user = await transaction.user.findUniqueOrThrow({ where: key, ...inRoster })
           return { changed: true, user }
         })
@@ -119,13 +131,21 @@ export function createUsers({ prisma, query }: Clients) {
       }
     },
 
-    /** Deletes a user and everything that belongs to them. Never removes the last admin of an account. */
-    remove({ accountId, userId }: UserKey, event: SignedAuditEvent): Promise<RemoveOutcome> {
+    /** Deletes a user and everything that belongs to them, and notifies them. Never removes the last admin of an account. */
+    remove(
+      { accountId, userId }: UserKey,
+      event: SignedAuditEvent,
+      among: Among
+    ): Promise<RemoveOutcome> {
       return prisma.$transaction(async (transaction) => {
-        if (await lockLastAdmin(transaction, { accountId, userId })) return 'last-admin'
-        const removed = await transaction.user.deleteMany({ where: { accountId, id: userId } })
-        if (removed.count === 0) return 'not-found'
-        await writeRecord(transaction, event)
+        const isLastAdmin = await lockLastAdmin(transaction, { accountId, userId })
+        const user = await lockUser(transaction, { accountId, userId })
+        if (!user) return 'not-found'
+        if (isBeyond(among, user)) return 'insufficient-scope'
+        if (isLastAdmin) return 'last-admin'
+        await transaction.user.deleteMany({ where: { accountId, id: userId } })
+        await writeRecord(transaction, event, [noticeTo(user, event, 'user_deleted', {})])
+        if (isActiveAdmin(user)) await notifyOfAdmin(transaction, user, 'deleted', event)
         return 'removed'
       })
     },
@@ -162,27 +182,17 @@ const signedIn = prepare(
     SELECT EXISTS (SELECT 1 FROM signed_in) AS "isNoted"`
 )
 
-/**
- * Returns the notices of a change. A change of address goes to both addresses: someone who takes over an account must
- * not be the only one notified.
- */
-function noticesOfChange(
-  accountId: string,
-  before: { email: string },
-  change: UserChange,
-  event: SignedAuditEvent
-): Notice[] {
-  const owner = { accountId, email: before.email }
-  const isPasswordChanged = change.passwordHash !== undefined
-  const to = change.email
-  return [
-    ...(isPasswordChanged ? [noticeTo(owner, event, 'password_changed', {})] : []),
-    ...(to === undefined || to === before.email
-      ? []
-      : [before.email, to].map((email) =>
-          noticeTo({ accountId, email }, event, 'email_changed', { from: before.email, to })
-        ))
-  ]
+/** Returns why the caller may not change this user; null if they may. */
+function refusalOf(
+  before: LockedUser,
+  { epoch, among }: { epoch: number | undefined; among: Among }
+): 'insufficient-scope' | 'invalid-credential' | null {
+  if (isBeyond(among, before)) return 'insufficient-scope'
+  return epoch === undefined || isStillValid(before, { epoch }) ? null : 'invalid-credential'
+}
+
+function isBeyond(among: Among, { role }: { role: Role }): boolean {
+  return among === 'members' && role === 'admin'
 }
 
 /**

@@ -9,6 +9,7 @@ import {
   nextTryAt,
   type Refusal
 } from '../../core/mail/retries.ts'
+import { type Support, supportFor } from '../../core/support.ts'
 import type { LeasedMail, Outbox } from '../../data/trail/outbox.ts'
 import type { Mailbox } from '../../settings/mail.ts'
 import type { MailTransport, Message } from './messages.ts'
@@ -18,6 +19,8 @@ interface MailDeliveryOptions {
   outbox: Outbox
   transport: MailTransport
   from: Mailbox
+  /** The contact of accounts without their own. */
+  support: Support | null
   /** Must be the same in every replica and after every start, so that a mail that is sent again keeps its Message-ID. */
   messageIdDomain: string
   now: () => Date
@@ -42,13 +45,16 @@ const STOP_GRACE_MS = 5_000
 export type MailDelivery = ReturnType<typeof createMailDelivery>
 
 export function createMailDelivery(options: MailDeliveryOptions) {
-  const { outbox, transport, from, messageIdDomain, now, log } = options
+  const { outbox, transport, from, support, messageIdDomain, now, log } = options
   const deliveryLog = createDeliveryLog(log)
   let isStopping = false
 
   function messageOf(mail: LeasedMail): Message {
     return {
-      ...writeMail(mail, mail.accountName),
+      ...writeMail(mail, {
+        name: mail.accountName,
+        support: supportFor({ url: mail.supportUrl, email: mail.supportEmail }, support)
+      }),
       id: mail.id,
       kind: mail.kind,
       from,

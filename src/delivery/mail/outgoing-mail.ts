@@ -1,5 +1,6 @@
 // The way out for mails, from the settings to a delivery that can be stopped and closed.
 import type { FastifyBaseLogger } from 'fastify'
+import type { Support } from '../../core/support.ts'
 import type { Outbox } from '../../data/trail/outbox.ts'
 import type { MailSettings } from '../../settings/mail.ts'
 import { createMailDelivery, type MailDelivery } from './delivery.ts'
@@ -13,6 +14,8 @@ export interface OutgoingMail extends MailDelivery {
 export interface OutgoingMailOptions {
   settings: MailSettings
   outbox: Outbox
+  /** The contact of accounts without their own. */
+  support: Support | null
   now: () => Date
   log: FastifyBaseLogger
 }
@@ -21,12 +24,21 @@ export interface OutgoingMailOptions {
 export async function openOutgoingMail({
   settings,
   outbox,
+  support,
   now,
   log
 }: OutgoingMailOptions): Promise<OutgoingMail | null> {
   const { from, domain: messageIdDomain } = settings
   const transport = await openTransport(settings, log)
   if (!transport) return null
-  const delivery = createMailDelivery({ outbox, transport, from, messageIdDomain, now, log })
+  const delivery = createMailDelivery({
+    outbox,
+    transport,
+    from,
+    support,
+    messageIdDomain,
+    now,
+    log
+  })
   return { ...delivery, close: () => transport.close() }
 }

@@ -1,8 +1,11 @@
-// The text of each kind of mail. No mail contains a link: only the host knows the page on which people manage their
-// sign-in, and a mail that teaches people to follow links helps phishing.
+// The text of each kind of mail. No mail contains a link to click: only the host knows the page on which people manage their
+// sign-in, and a mail that teaches people to follow links helps phishing. The contact of the support is plain text.
 import { isIP } from 'node:net'
 import type { NoticeKind, NoticeOf } from '../../core/mail/notices.ts'
+import type { Support } from '../../core/support.ts'
+import { ADMIN_TEXTS } from './admin-texts.ts'
 import { inWords, layOut, type MailText, NOT_YOU, quoted, type TextsOf } from './layout.ts'
+import { MEMBERSHIP_TEXTS } from './membership-texts.ts'
 import { REQUIREMENT_TEXTS } from './requirement-texts.ts'
 
 const RESET_MEANS =
@@ -17,6 +20,8 @@ const RESET_NOT_ASKED_FOR = {
 
 const TEXTS: TextsOf<NoticeKind> = {
   ...REQUIREMENT_TEXTS,
+  ...MEMBERSHIP_TEXTS,
+  ...ADMIN_TEXTS,
 
   two_factor_enabled: ({ authenticator }) => ({
     subject: 'Two-step sign-in is on',
@@ -90,7 +95,7 @@ const TEXTS: TextsOf<NoticeKind> = {
     }
   }),
 
-  recovery_code_used: ({ remaining }) => ({
+  recovery_code_used: ({ remaining, trustedUntil }) => ({
     subject: 'A recovery code was used',
     happened: [
       'One of your recovery codes was used to sign in. Each recovery code works only once.',
@@ -98,7 +103,10 @@ const TEXTS: TextsOf<NoticeKind> = {
         ? ['Make new recovery codes soon, so that you always have some in reserve.']
         : [])
     ],
-    facts: [['Recovery codes left', String(remaining)]],
+    facts: [
+      ['Recovery codes left', String(remaining)],
+      ...(trustedUntil ? [['Device trusted until', inWords(new Date(trustedUntil))] as const] : [])
+    ],
     unexpected: {
       heading: NOT_YOU,
       advice:
@@ -260,7 +268,7 @@ const TEXTS: TextsOf<NoticeKind> = {
 /** Returns the mail about a notice. Throws for a kind that only another version of the service knows. */
 export function writeMail<Kind extends NoticeKind>(
   notice: Omit<NoticeOf<Kind>, 'accountId' | 'recipient'>,
-  accountName: string
+  account: { name: string; support: Support | null }
 ): MailText {
   const { kind, details, occurredAt, address } = notice
   if (!Object.hasOwn(TEXTS, kind)) throw new Error(`no text for mails of kind ${kind}`)
@@ -268,10 +276,15 @@ export function writeMail<Kind extends NoticeKind>(
   return layOut({
     ...content,
     facts: [
-      ['Account', quoted(accountName)],
+      ['Account', quoted(account.name)],
       ['When', inWords(occurredAt)],
       ...(address !== null && isIP(address) ? [['IP address', address] as const] : []),
-      ...content.facts
+      ...content.facts,
+      ...(account.support ? [['Support', contactOf(account.support)] as const] : [])
     ]
   })
+}
+
+function contactOf({ url, email }: Support): string {
+  return [email, url].filter((part) => part !== null).join(' or ')
 }

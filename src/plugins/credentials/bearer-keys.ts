@@ -37,8 +37,8 @@ export const bearerKeys = fastifyPlugin<BearerKeysOptions>(
       apiKeys
         .noteUse(stored, now())
         .catch((error) => request.log.warn(error, 'key use not recorded'))
-      const { accountId, id, scopes } = stored
-      return { kind: 'apiKey', accountId, id, scopes }
+      const { accountId, id, scopes, expiresAt } = stored
+      return { kind: 'apiKey', accountId, id, scopes, expiresAt }
     }
   },
   { name: 'bearer-keys', dependencies: ['credentials'] }

@@ -7,24 +7,29 @@ import { UUID_FORM } from '../../core/ids.ts'
 import { pageAnswer } from '../../core/lists/pages.ts'
 import { generateId } from '../../crypto/ids.ts'
 import { generateBearerKey } from '../../crypto/secrets.ts'
-import type { Account, Accounts } from '../../data/accounts/accounts.ts'
+import type { Accounts } from '../../data/accounts/accounts.ts'
 import type { Policies } from '../../data/policy/policies.ts'
 import type { CredentialRule } from '../../plugins/credentials.ts'
 import { NextCursor, PageQuery, pageRequestOf } from '../../wire/lists.ts'
 import { MandateAnswer, mandateAnswer } from '../../wire/mandate.ts'
 import { Problem } from '../../wire/problem.ts'
 import {
-  Audience,
   GivenReason,
   Instant,
   instantOf,
   Name,
   Nullable,
   ScopeList,
-  Slug,
   Uuid
 } from '../../wire/scalars.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
+import {
+  AccountAnswer,
+  AccountChangeBody,
+  accountAnswer,
+  accountChangeOf,
+  NewAccountBody
+} from './account-fields.ts'
 
 interface AccountsOptions {
   accounts: Accounts
@@ -36,14 +41,6 @@ interface AccountsOptions {
 const OPERATOR = { operator: true } as const satisfies CredentialRule
 
 const AccountParams = Type.Object({ accountId: Uuid })
-
-const AccountAnswer = Type.Object({
-  id: Uuid,
-  slug: Slug,
-  name: Name,
-  audience: Audience,
-  createdAt: Instant
-})
 
 const NewAccountAnswer = Type.Object({
   ...AccountAnswer.properties,
@@ -67,12 +64,9 @@ const CREATE_ACCOUNT = {
     operationId: 'createAccount',
     summary: 'Create an account',
     description:
-      'Creates an account and its first API key, which has every scope and is shown only here. Without `audience`, the audience is `urn:twostep:account:<id>`.',
+      'Creates an account and its first API key, which has every scope and is shown only here. Without `audience`, the audience is `urn:twostep:account:<id>`, and without `issuerName`, authenticator apps show the name.',
     tags: ['Operator'],
-    body: Type.Object(
-      { slug: Slug, name: Name, audience: Type.Optional(Audience) },
-      { additionalProperties: false }
-    ),
+    body: NewAccountBody,
     response: { 201: NewAccountAnswer }
   }
 } as const satisfies RouteDefinition
@@ -99,7 +93,8 @@ const GET_ACCOUNT = {
   schema: {
     operationId: 'getAccount',
     summary: 'Read an account',
-    description: 'Returns the slug, the name and the audience of an account.',
+    description:
+      'Returns the slug, the name, the audience, the issuer name and the support contact of an account.',
     tags: ['Operator'],
     params: AccountParams,
     response: { 200: AccountAnswer }
@@ -117,13 +112,10 @@ const CHANGE_ACCOUNT = {
     operationId: 'changeAccount',
     summary: 'Change an account',
     description:
-      'Changes the name, the audience or both. A new audience applies to access tokens that are issued after the change.',
+      'Changes the named fields. A new audience applies to access tokens that are issued after the change, and a new issuer name to authenticators that are set up after it. The admins are notified by e-mail.',
     tags: ['Operator'],
     params: AccountParams,
-    body: Type.Object(
-      { name: Type.Optional(Name), audience: Type.Optional(Audience) },
-      { additionalProperties: false, minProperties: 1 }
-    ),
+    body: AccountChangeBody,
     response: { 200: AccountAnswer }
   }
 } as const satisfies RouteDefinition
@@ -139,7 +131,7 @@ const SET_MANDATE = {
     operationId: 'setMandate',
     summary: 'Set or lift a mandate',
     description:
-      'Requires two-factor for the account from `requiredFrom` on; an instant in the past takes effect immediately, and null lifts the mandate. Until then, users can sign in without two-factor and see the date; afterwards, the account cannot turn two-factor off. Users who have to set it up are notified by e-mail, and single sign-on stays exempt.',
+      'Requires two-factor for the account from `requiredFrom` on; an instant in the past takes effect immediately, and null lifts the mandate. Until then, users can sign in without two-factor and see the date; afterwards, the account cannot turn two-factor off. The admins and the users who have to set it up are notified by e-mail, and single sign-on stays exempt.',
     tags: ['Operator'],
     params: AccountParams,
     body: Type.Object(
@@ -164,10 +156,12 @@ const accountRoutes: FastifyPluginAsyncTypebox<AccountsOptions> = async (
     request: RequestOf<typeof CREATE_ACCOUNT>,
     reply: ReplyOf<typeof CREATE_ACCOUNT>
   ) {
-    const { slug, name, audience } = request.body
+    const { slug, name, audience, issuerName = null } = request.body
+    const { supportUrl = null, supportEmail = null } = accountChangeOf(request.body)
     const id = generateId()
     const createdAt = now()
     const bearerKey = generateBearerKey('api')
+    const operator = { kind: 'operator', id: request.credentialOf('operator').id } as const
     const apiKey = { id: bearerKey.id, name: 'First key', scopes: [...SCOPES], createdAt }
     const event = audit.succeeded(request, {
       accountId: id,
@@ -175,35 +169,44 @@ const accountRoutes: FastifyPluginAsyncTypebox<AccountsOptions> = async (
       details: { slug, name, apiKey: apiKey.id }
     })
     const account = await accounts.create(
-      { id, slug, name, audience: audience ?? `urn:twostep:account:${id}`, createdAt },
-      { ...apiKey, secretHash: hashBearerSecret(bearerKey.secret), expiresAt: null },
+      {
+        ...{ id, slug, name, issuerName, supportUrl, supportEmail, createdAt },
+        audience: audience ?? `urn:twostep:account:${id}`
+      },
+      {
+        ...apiKey,
+        secretHash: hashBearerSecret(bearerKey.secret),
+        expiresAt: null,
+        createdBy: operator
+      },
       event
     )
     if (!account) throw new Problem('slug-taken')
     const key = formatBearerKey(bearerKey)
     return reply.code(201).send({
-      ...asAnswer(account),
+      ...accountAnswer(account),
       apiKey: { ...apiKey, key, createdAt: createdAt.toISOString() }
     })
   }
 
   async function listAccounts(request: RequestOf<typeof LIST_ACCOUNTS>) {
     const page = await accounts.list(pageRequestOf(request.query, UUID_FORM))
-    return pageAnswer(page, asAnswer)
+    return pageAnswer(page, accountAnswer)
   }
 
   async function getAccount(request: RequestOf<typeof GET_ACCOUNT>) {
     const account = await accounts.find(request.params.accountId)
     if (!account) throw new Problem('account-not-found')
-    return asAnswer(account)
+    return accountAnswer(account)
   }
 
   async function changeAccount(request: RequestOf<typeof CHANGE_ACCOUNT>) {
     const { accountId } = request.params
-    const event = audit.succeeded(request, { accountId, details: { ...request.body } })
-    const account = await accounts.change(accountId, request.body, event)
+    const change = accountChangeOf(request.body)
+    const event = audit.succeeded(request, { accountId, details: { ...change } })
+    const account = await accounts.change(accountId, change, event)
     if (!account) throw new Problem('account-not-found')
-    return asAnswer(account)
+    return accountAnswer(account)
   }
 
   async function setMandate(request: RequestOf<typeof SET_MANDATE>) {
@@ -221,7 +224,3 @@ const accountRoutes: FastifyPluginAsyncTypebox<AccountsOptions> = async (
 }
 
 export default accountRoutes
-
-function asAnswer({ createdAt, ...account }: Account) {
-  return { ...account, createdAt: createdAt.toISOString() }
-}

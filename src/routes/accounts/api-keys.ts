@@ -7,12 +7,13 @@ import { BEARER_KEY_ID_FORM, formatBearerKey, hashBearerSecret } from '../../cor
 import { pageAnswer } from '../../core/lists/pages.ts'
 import { generateBearerKey } from '../../crypto/secrets.ts'
 import type { Accounts } from '../../data/accounts/accounts.ts'
-import type { ApiKey, ApiKeys } from '../../data/accounts/api-keys.ts'
+import type { ApiKey, ApiKeys, KeyMaker } from '../../data/accounts/api-keys.ts'
 import type { Credential, CredentialRule } from '../../plugins/credentials.ts'
 import { NextCursor, PageQuery, pageRequestOf } from '../../wire/lists.ts'
-import { invalidMember, Problem } from '../../wire/problem.ts'
+import { invalidMember, Problem, revokedCredential } from '../../wire/problem.ts'
 import { Instant, instantOf, Name, Nullable, ScopeList, Uuid } from '../../wire/scalars.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
+import { requireScopes } from '../scopes.ts'
 
 interface ApiKeysOptions {
   accounts: Accounts
@@ -33,9 +34,20 @@ const NewApiKeyBody = Type.Object(
     accountId: Type.Optional(Uuid),
     name: Name,
     scopes: ScopeList,
-    expiresAt: Type.Optional(Instant)
+    expiresAt: Type.Optional(
+      Type.Unsafe<string>({
+        ...Instant,
+        description:
+          'When the key expires. A key that an API key creates expires with that API key, unless this is earlier.'
+      })
+    )
   },
   { additionalProperties: false }
+)
+
+const CreatedBy = Type.Object(
+  { kind: Type.Enum(['operator', 'api_key']), id: Type.String() },
+  { description: 'The credential that created the key.' }
 )
 
 const NewApiKeyAnswer = Type.Object({
@@ -44,7 +56,8 @@ const NewApiKeyAnswer = Type.Object({
   name: Name,
   scopes: ScopeList,
   createdAt: Instant,
-  expiresAt: Nullable(Instant)
+  expiresAt: Nullable(Instant),
+  createdBy: Nullable(CreatedBy)
 })
 
 const ApiKeyAnswer = Type.Object({
@@ -54,7 +67,8 @@ const ApiKeyAnswer = Type.Object({
   scopes: ScopeList,
   createdAt: Instant,
   expiresAt: Nullable(Instant),
-  lastUsedAt: Nullable(Instant)
+  lastUsedAt: Nullable(Instant),
+  createdBy: Nullable(CreatedBy)
 })
 
 const CREATE_API_KEY = {
@@ -68,7 +82,7 @@ const CREATE_API_KEY = {
     operationId: 'createApiKey',
     summary: 'Create an API key',
     description:
-      'Creates an API key and shows it only in this response. With the operator key, `accountId` is required and names the account. An API key creates keys for its own account only, with scopes that it has itself.',
+      'Creates an API key and shows it only in this response. With the operator key, `accountId` is required and names the account. An API key creates keys for its own account only, with scopes that it has itself, and with no later `expiresAt` than its own. The admins of the account are notified by e-mail.',
     tags: ['API keys'],
     body: NewApiKeyBody,
     response: { 201: NewApiKeyAnswer }
@@ -106,9 +120,21 @@ const REVOKE_API_KEY = {
   schema: {
     operationId: 'revokeApiKey',
     summary: 'Revoke an API key',
-    description: 'Deletes an API key. Later requests with the key are rejected immediately.',
+    description:
+      'Deletes an API key. Later requests with the key are rejected immediately. An API key revokes only keys whose scopes it has itself. The admins of the account are notified by e-mail.',
     tags: ['API keys'],
     params: Type.Object({ apiKeyId: Type.String({ pattern: BEARER_KEY_ID_FORM.source }) }),
+    querystring: Type.Object(
+      {
+        descendants: Type.Optional(
+          Type.Boolean({
+            description:
+              'Whether to revoke also the keys that the key created, the keys that those created, and so on. This works also for a key that was already revoked.'
+          })
+        )
+      },
+      { additionalProperties: false }
+    ),
     response: { 204: Type.Null() }
   }
 } as const satisfies RouteDefinition
@@ -125,10 +151,11 @@ const apiKeyRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
     request: RequestOf<typeof CREATE_API_KEY>,
     reply: ReplyOf<typeof CREATE_API_KEY>
   ) {
-    const { name, scopes, expiresAt = null } = request.body
+    const { name, scopes } = request.body
     const credential = request.credentialOf('operator', 'apiKey')
     const accountId = targetAccount(credential, request.body.accountId)
     requireScopes(credential, scopes)
+    const expiresAt = expiryOf(credential, request.body.expiresAt)
     if (!(await accounts.find(accountId))) throw new Problem('account-not-found')
     const bearerKey = generateBearerKey('api')
     const { id } = bearerKey
@@ -139,15 +166,16 @@ const apiKeyRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
       name,
       scopes,
       createdAt: now(),
-      expiresAt: expiresAt === null ? null : instantOf(expiresAt, '/expiresAt')
+      expiresAt,
+      createdBy: makerOf(credential)
     }
-    const target = { kind: 'api_key', id } as const
     const event = audit.succeeded(request, {
       accountId,
-      target,
-      details: { name, scopes, expiresAt }
+      target: { kind: 'api_key', id },
+      details: { name, scopes, expiresAt: expiresAt?.toISOString() ?? null }
     })
     const created = await apiKeys.create(apiKey, event)
+    if (!created) throw revokedCredential()
     return reply.code(201).send({ ...asAnswer(created), key: formatBearerKey(bearerKey) })
   }
 
@@ -165,12 +193,21 @@ const apiKeyRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
     reply: ReplyOf<typeof REVOKE_API_KEY>
   ) {
     const credential = request.credentialOf('operator', 'apiKey')
-    const { apiKeyId } = request.params
+    const family = {
+      id: request.params.apiKeyId,
+      withDescendants: request.query.descendants ?? false
+    }
     const within = credential.kind === 'operator' ? null : credential.accountId
-    const accountId = await apiKeys.findAccountOf(within, apiKeyId)
-    if (accountId === null) throw new Problem('not-found')
-    const event = audit.succeeded(request, { accountId })
-    const isRevoked = await apiKeys.revoke(accountId, apiKeyId, event)
+    const found = await apiKeys.findFamily(within, family)
+    const accountId = found[0]?.accountId
+    if (accountId === undefined) throw new Problem('not-found')
+    requireScopes(
+      credential,
+      found.flatMap(({ scopes }) => scopes)
+    )
+    const isRevoked = await apiKeys.revoke(accountId, family, (id) =>
+      audit.succeeded(request, { accountId, target: { kind: 'api_key', id } })
+    )
     if (!isRevoked) throw new Problem('not-found')
     return reply.code(204).send(null)
   }
@@ -188,11 +225,20 @@ function targetAccount(credential: KeyManager, wanted: string | undefined): stri
   throw new Problem('account-not-found')
 }
 
-// A key must not create a key that can do more than itself.
-function requireScopes(credential: KeyManager, scopes: readonly string[]): void {
-  if (credential.kind === 'operator') return
-  if (scopes.every((scope) => credential.scopes.includes(scope))) return
-  throw new Problem('insufficient-scope')
+function makerOf({ kind, id }: KeyManager): KeyMaker {
+  return { kind: kind === 'operator' ? kind : 'api_key', id }
+}
+
+/** A key must not outlive the API key that creates it. Throws `invalid-request` for a later expiry. */
+function expiryOf(credential: KeyManager, wanted: string | undefined): Date | null {
+  const expiresAt = wanted === undefined ? null : instantOf(wanted, '/expiresAt')
+  const latest = credential.kind === 'operator' ? null : credential.expiresAt
+  if (latest === null || (expiresAt && expiresAt <= latest)) return expiresAt
+  if (expiresAt === null) return latest
+  throw invalidMember(
+    '/expiresAt',
+    `must not be later than ${latest.toISOString()}, when the API key of this request expires`
+  )
 }
 
 function asAnswer({ createdAt, expiresAt, lastUsedAt, ...apiKey }: ApiKey) {

@@ -16,12 +16,13 @@ import {
   patchedPolicy
 } from '../../core/policy.ts'
 import type { Policies, StoredPolicy } from '../../data/policy/policies.ts'
-import type { CredentialRule } from '../../plugins/credentials.ts'
+import type { Credential, CredentialRule } from '../../plugins/credentials.ts'
 import { mandateAnswer } from '../../wire/mandate.ts'
 import { PolicyAnswer, PolicyBody, PreviewAnswer } from '../../wire/policy.ts'
-import { invalidMember, Problem, unavailable } from '../../wire/problem.ts'
+import { invalidMember, Problem, supportIn, unavailable } from '../../wire/problem.ts'
 import { instantOf } from '../../wire/scalars.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
+import { hasScope, requireScopes } from '../scopes.ts'
 
 interface PolicyOptions {
   policies: Policies
@@ -55,7 +56,7 @@ const GET_POLICY = {
     operationId: 'getPolicy',
     summary: 'Read the account policy',
     description:
-      'Returns the policy of the account, the mandate of the operator and the requirement that applies now.',
+      'Returns the policy of the account, the mandate of the operator, the requirement that applies now and the support contact.',
     tags: ['Policy'],
     response: { 200: { ...PolicyAnswer, headers: ETAG_HEADER } }
   }
@@ -72,7 +73,7 @@ const CHANGE_POLICY = {
     operationId: 'changePolicy',
     summary: 'Change the account policy',
     description:
-      'Applies a merge patch (RFC 7396) to the version of the policy that `If-Match` names. Users who have to set up two-factor are notified by e-mail, and a change of `twoFactor`, `appliesTo`, `trustedDevices` or `sso.mode` revokes all trusted devices. A mandate in force locks `twoFactor`, `requiredFrom` and `graceDays`; the identity provider is never contacted.',
+      'Applies a merge patch (RFC 7396) to the version of the policy that `If-Match` names. Admins are notified of changed values by e-mail, users if they have to set up two-factor, and a change of `twoFactor`, `appliesTo`, `trustedDevices` or `sso.mode` revokes all trusted devices. A mandate in force locks `twoFactor`, `requiredFrom` and `graceDays`; the identity provider is never contacted. An API key that names a member of `sso` needs the scope `sso:write` too.',
     tags: ['Policy'],
     consumes: PATCH_TYPES,
     headers: Type.Object({ 'if-match': Type.Optional(Type.String()) }),
@@ -92,7 +93,7 @@ const PREVIEW_POLICY = {
     operationId: 'previewPolicy',
     summary: 'Preview a policy change',
     description:
-      'Counts the users whom a change of the policy would affect. Takes the same body as `PATCH /v1/policy` and changes nothing.',
+      'Counts the users whom a change of the policy would affect. Takes the same body as `PATCH /v1/policy`, needs the same scopes and changes nothing. An API key sees the `sample` only with the scope `users:read`.',
     tags: ['Policy'],
     consumes: PATCH_TYPES,
     body: PolicyBody,
@@ -128,7 +129,9 @@ const policyRoutes: FastifyPluginAsyncTypebox<PolicyOptions> = async (
     request: RequestOf<typeof CHANGE_POLICY>,
     reply: ReplyOf<typeof CHANGE_POLICY>
   ) {
-    const { accountId } = request.credentialOf('apiKey', 'accessToken')
+    const credential = request.credentialOf('apiKey', 'accessToken')
+    requireScopesOf(credential, request.body)
+    const { accountId } = credential
     const patch = patchOf(request.body)
     const ifMatch = request.headers['if-match']
     if (ifMatch === undefined) throw new Problem('precondition-required')
@@ -149,16 +152,24 @@ const policyRoutes: FastifyPluginAsyncTypebox<PolicyOptions> = async (
   }
 
   async function previewPolicy(request: RequestOf<typeof PREVIEW_POLICY>) {
-    const { accountId } = request.credentialOf('apiKey', 'accessToken')
+    const credential = request.credentialOf('apiKey', 'accessToken')
+    requireScopesOf(credential, request.body)
+    const { accountId } = credential
     const patch = patchOf(request.body)
     const before = await policies.find(accountId)
     const demands = { ...before, policy: applyPatch(before, patch, now()) }
     const from = enforcedFrom(demands)?.toISOString() ?? null
-    return { ...(await policies.countReach(accountId, demands)), from }
+    const { sample, ...counts } = await policies.countReach(accountId, demands)
+    return { ...counts, from, ...(hasScope(credential, 'users:read') ? { sample } : {}) }
   }
 }
 
 export default policyRoutes
+
+/** The identity provider of an account can sign in every user, admins included, so it needs a scope of its own. */
+function requireScopesOf(credential: Credential, { sso = {} }: PolicyBody): void {
+  if (Object.keys(sso).length > 0) requireScopes(credential, ['sso:write'])
+}
 
 /** Returns the policy after the patch. Throws if the result is inconsistent or if a mandate has locked a patched field. */
 function applyPatch(before: StoredPolicy, patch: PolicyPatch, now: Date): AccountPolicy {
@@ -170,7 +181,7 @@ function applyPatch(before: StoredPolicy, patch: PolicyPatch, now: Date): Accoun
   return after
 }
 
-function requireUnlocked({ mandate }: StoredPolicy, patch: PolicyPatch, now: Date): void {
+function requireUnlocked({ mandate, support }: StoredPolicy, patch: PolicyPatch, now: Date): void {
   const names = (['twoFactor', 'requiredFrom', 'graceDays'] as const).filter(
     (name) => name in patch
   )
@@ -179,7 +190,7 @@ function requireUnlocked({ mandate }: StoredPolicy, patch: PolicyPatch, now: Dat
   const requiredFrom = mandate.requiredFrom.toISOString()
   throw new Problem('policy-locked', {
     detail: `The operator requires two-factor for this account since ${requiredFrom}${reason === null ? '' : `: ${reason}`}.`,
-    extras: { mandate: { requiredFrom, reason, source } }
+    extras: { mandate: { requiredFrom, reason, source }, ...supportIn({ support }).extras }
   })
 }
 
@@ -214,13 +225,14 @@ function shownAt(now: Date, stored: StoredPolicy) {
   return { body, etag: strongEtag({ ...body, version: stored.version }) }
 }
 
-function asAnswer({ policy, mandate, updatedAt }: StoredPolicy, now: Date) {
+function asAnswer({ policy, mandate, support, updatedAt }: StoredPolicy, now: Date) {
   const { requiredSince: _since, ...shown } = policy
   const isRequired = isTwoFactorRequired({ policy, mandate, now })
   return {
     ...shown,
     requiredFrom: policy.requiredFrom?.toISOString() ?? null,
     mandate: mandateAnswer(mandate, now),
+    support,
     effective: isRequired ? ('required' as const) : ('optional' as const),
     updatedAt: updatedAt.toISOString()
   }

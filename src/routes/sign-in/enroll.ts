@@ -5,7 +5,6 @@ import { type Static, Type } from 'typebox'
 import type { Act, Audit } from '../../audit/audit.ts'
 import { withCode } from '../../core/claims.ts'
 import {
-  issuerLabel,
   matchCode,
   measureClockSkew,
   otpauthUri,
@@ -14,7 +13,7 @@ import {
   TOTP_DIGITS,
   TOTP_PERIOD_SECONDS
 } from '../../core/totp.ts'
-import { ENROLLMENT_TRIES_MAX, isConfirmable } from '../../core/two-factor.ts'
+import { ENROLLMENT_TRIES_MAX, isConfirmable } from '../../core/two-factor/states.ts'
 import { generateId } from '../../crypto/ids.ts'
 import type { RecoveryCodeHasher } from '../../crypto/recovery-code-hashing.ts'
 import type { Sealer } from '../../crypto/sealing.ts'
@@ -66,6 +65,7 @@ const EnrollBody = Type.Object(
 )
 
 const EnrollAnswer = Type.Object({
+  type: Type.Literal('totp', { description: 'The kind of authenticator.' }),
   authenticatorId: Uuid,
   setupKey: Type.String({
     description: 'The key in Base32, in groups of four, for an app that cannot scan the QR code.',
@@ -230,13 +230,13 @@ function onAuthenticator({ authenticatorId: id, name, replaces }: Enrollment): A
 }
 
 async function asAnswer(
-  { accountName: account, email: accountName }: Subject,
+  { issuerName: issuer, email: accountName }: Subject,
   { authenticatorId, expiresAt }: Enrollment,
   { secret, qr }: { secret: Uint8Array; qr: 'svg' | 'png' }
 ): Promise<Static<typeof EnrollAnswer>> {
-  const issuer = issuerLabel(account)
   const uri = otpauthUri({ secret, issuer, accountName })
   return {
+    type: 'totp',
     authenticatorId,
     setupKey: setupKey(secret),
     otpauthUri: uri,

@@ -4,12 +4,11 @@ import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
 import { NO_ACCOUNT } from '../../core/audit/events.ts'
 import { BY_PASSWORD, BY_SSO } from '../../core/claims.ts'
-import type { AccountPolicy } from '../../core/policy.ts'
 import type { PasswordHashing } from '../../crypto/password-hashing.ts'
-import type { Subjects } from '../../data/sign-in/subjects.ts'
+import type { Subject, Subjects } from '../../data/sign-in/subjects.ts'
 import type { Limits } from '../../plugins/limits.ts'
 import type { SignIns } from '../../sign-in/sign-ins.ts'
-import { Problem } from '../../wire/problem.ts'
+import { Problem, supportIn } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { DeviceToken, Email, Password, Slug, Uuid } from '../../wire/scalars.ts'
 import { SignIn } from '../../wire/sign-in.ts'
@@ -103,7 +102,8 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
     // Every step runs for every request, so that the response time does not show what is wrong.
     const { account, user } = await subjects.findForLogin({ slug, email })
     if (account?.sso.mode === 'required') {
-      throw await audit.refuse(request, 'sso-required', { accountId: account.id })
+      const act = { accountId: account.id }
+      throw await audit.refuse(request, 'sso-required', act, supportIn(account))
     }
     const accountId = account?.id ?? NO_ACCOUNT
     const isRight = await passwordHashing.verify(password, user?.passwordHash ?? null)
@@ -133,7 +133,7 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
       ? await subjects.find({ accountId, userId })
       : await subjects.findByEmail(accountId, email.toLowerCase())
     if (!subject || subject.isDisabled) throw new Problem('user-not-found')
-    requireAllowed(firstFactor, subject.policy.sso)
+    requireAllowed(firstFactor, subject)
     const target = { kind: 'user', id: subject.userId } as const
     const firstStep = firstFactor === 'sso' ? BY_SSO_STEP : { ...BY_PASSWORD_STEP, deviceToken }
     const signIn = await signIns.afterFirstStep(request, subject, firstStep, { target })
@@ -145,7 +145,10 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
 export default loginRoutes
 
 /** Throws if the account policy does not allow the first factor. The policy binds the account's own back end too. */
-function requireAllowed(firstFactor: 'pwd' | 'sso', { mode }: AccountPolicy['sso']): void {
+function requireAllowed(firstFactor: 'pwd' | 'sso', { policy, support }: Subject): void {
+  const { mode } = policy.sso
   if (firstFactor === 'sso' && mode === 'off') throw new Problem('sso-not-enabled')
-  if (firstFactor === 'pwd' && mode === 'required') throw new Problem('sso-required')
+  if (firstFactor === 'pwd' && mode === 'required') {
+    throw new Problem('sso-required', supportIn({ support }))
+  }
 }

@@ -1,7 +1,11 @@
 // The representation of a user that all routes about users share.
 import { type BoundUser, type Demands, decide, isTwoFactorRequiredOf } from '../../core/policy.ts'
-import { requirementOf } from '../../core/requirements.ts'
-import { type TwoFactorFacts, twoFactorFacts, twoFactorState } from '../../core/two-factor.ts'
+import { requirementOf } from '../../core/two-factor/requirements.ts'
+import {
+  type TwoFactorFacts,
+  twoFactorFacts,
+  twoFactorState
+} from '../../core/two-factor/states.ts'
 import type { Policies } from '../../data/policy/policies.ts'
 import type { RosterUser } from '../../data/users/roster.ts'
 import type { Requirement, User } from '../../wire/users.ts'

@@ -3,8 +3,10 @@ import { type Static, Type } from 'typebox'
 import type { AuditDetails } from '../../core/audit/events.ts'
 import type { UserKey } from '../../data/sign-in/subjects.ts'
 import type { Owner } from '../../data/sign-in/user-lock.ts'
+import type { Among } from '../../data/users/users.ts'
 import { invalidMember, Problem } from '../../wire/problem.ts'
 import { Email, ExternalId, Nullable, Password, Role } from '../../wire/scalars.ts'
+import { hasScope } from '../scopes.ts'
 import { type Caller, isSelf } from './target-user.ts'
 
 export const UserChangeBody = Type.Object(
@@ -37,6 +39,19 @@ export function requireFieldsAllowed(
 function fieldsAllowed(credential: Caller, userId: string): (keyof UserChangeBody)[] {
   if (credential.kind === 'apiKey') return ['email', 'password', 'role', 'disabled', 'externalId']
   return isSelf(credential, userId) ? ['password', 'currentPassword'] : ['role', 'disabled']
+}
+
+/** The fields by which a caller takes over an admin, or removes one. A key needs `admins:write` to change them. */
+const ADMIN_FIELDS: readonly (keyof UserChangeBody)[] = ['role', 'password', 'email', 'disabled']
+
+/**
+ * Returns whom the caller may change in this way. Throws `insufficient-scope` if an API key without `admins:write` names the
+ * role `admin`.
+ */
+export function rangeOf(credential: Caller, body: UserChangeBody): Among {
+  if (hasScope(credential, 'admins:write')) return 'everyone'
+  if (body.role === 'admin') throw new Problem('insufficient-scope')
+  return ADMIN_FIELDS.some((field) => body[field] !== undefined) ? 'members' : 'everyone'
 }
 
 /** Returns the audit details of a change: the new role and state, and only the names of the other fields. */

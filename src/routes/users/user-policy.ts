@@ -2,7 +2,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { type Demands, enforcedFromFor } from '../../core/policy.ts'
-import { twoFactorFacts } from '../../core/two-factor.ts'
+import { twoFactorFacts } from '../../core/two-factor/states.ts'
 import type { Policies } from '../../data/policy/policies.ts'
 import type { RosterUser } from '../../data/users/roster.ts'
 import type { Users } from '../../data/users/users.ts'

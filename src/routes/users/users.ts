@@ -15,9 +15,16 @@ import { refTo } from '../../wire/references.ts'
 import { Email, ExternalId, Password, Role } from '../../wire/scalars.ts'
 import { User, UserParams } from '../../wire/users.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
+import { hasScope, requireScopes } from '../scopes.ts'
 import { isSelf, targetUser } from './target-user.ts'
 import { createUserAnswers } from './user-answer.ts'
-import { changeDetails, ownerOf, requireFieldsAllowed, UserChangeBody } from './user-changes.ts'
+import {
+  changeDetails,
+  ownerOf,
+  rangeOf,
+  requireFieldsAllowed,
+  UserChangeBody
+} from './user-changes.ts'
 
 interface UsersOptions {
   users: Users
@@ -49,7 +56,7 @@ const CREATE_USER = {
     operationId: 'createUser',
     summary: 'Create a user',
     description:
-      'Creates a user in the account of the API key. Omit the password if your own back end checks it.',
+      'Creates a user in the account of the API key. Omit the password if your own back end checks it. To create an admin, the API key needs the scope `admins:write` too, and the other admins are notified by e-mail.',
     tags: ['Users'],
     body: NewUserBody,
     response: { 201: refTo(User) }
@@ -78,7 +85,7 @@ const CHANGE_USER = {
     operationId: 'changeUser',
     summary: 'Change a user',
     description:
-      'Users change their own `password` with `currentPassword`, admins change `role` and `disabled` of other users, and an API key changes every field without `currentPassword`. A new password or disabling the user revokes all earlier tokens and trusted devices of the user. The user is notified of a new password or e-mail address by e-mail.',
+      'Users change their own `password` with `currentPassword`, admins change `role` and `disabled` of other users, and an API key changes every field without `currentPassword`. To make an admin, or to change `role`, `password`, `email` or `disabled` of an admin, the API key needs the scope `admins:write` too. A new password or disabling the user revokes all earlier tokens and trusted devices of the user. The user is notified of a new password, e-mail address, role or state by e-mail, and the admins are notified of a new or former admin.',
     tags: ['Users'],
     params: UserParams,
     body: UserChangeBody,
@@ -100,7 +107,7 @@ const DELETE_USER = {
     operationId: 'deleteUser',
     summary: 'Delete a user',
     description:
-      'Deletes a user with all authenticators, recovery codes and trusted devices. Admins cannot delete themselves.',
+      'Deletes a user with all authenticators, recovery codes and trusted devices. Admins cannot delete themselves. To delete an admin, an API key needs the scope `admins:write` too.',
     tags: ['Users'],
     params: UserParams,
     response: { 204: Type.Null() }
@@ -122,7 +129,9 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     reply: ReplyOf<typeof CREATE_USER>
   ) {
     const { password, role = 'member', externalId = null } = request.body
-    const { accountId } = request.credentialOf('apiKey')
+    const credential = request.credentialOf('apiKey')
+    const { accountId } = credential
+    if (role === 'admin') requireScopes(credential, ['admins:write'])
     const email = request.body.email.toLowerCase()
     const passwordHash = password === undefined ? null : await newPasswordHash(password, email)
     const id = generateId()
@@ -140,12 +149,14 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     requireFieldsAllowed(credential, key.userId, request.body)
     const user = await users.find(key)
     if (!user) throw new Problem('user-not-found')
+    const among = rangeOf(credential, request.body)
+    if (among === 'members' && user.role === 'admin') throw new Problem('insufficient-scope')
     if (credential.kind === 'accessToken' && request.body.password !== undefined) {
       await requireCurrentPassword(request, user, request.body.currentPassword)
     }
     const change = await changeOf(request.body, user)
     const event = audit.succeeded(request, { details: changeDetails(request.body) })
-    const outcome = await users.change(ownerOf(credential, key), change, event)
+    const outcome = await users.change(ownerOf(credential, key), change, event, among)
     if (!outcome.changed) throw refusal(outcome)
     return asAnswer(outcome.user)
   }
@@ -157,9 +168,10 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     const credential = request.credentialOf('apiKey', 'accessToken')
     const key = targetUser(credential, request.params.userId)
     if (isSelf(credential, key.userId)) throw new Problem('limited-access')
-    const outcome = await users.remove(key, audit.succeeded(request))
+    const among = hasScope(credential, 'admins:write') ? 'everyone' : 'members'
+    const outcome = await users.remove(key, audit.succeeded(request), among)
     if (outcome === 'not-found') throw new Problem('user-not-found')
-    if (outcome === 'last-admin') throw new Problem('last-admin')
+    if (outcome !== 'removed') throw new Problem(outcome)
     return reply.code(204).send(null)
   }
 

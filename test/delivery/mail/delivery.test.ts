@@ -43,6 +43,7 @@ function startWorker(t: Test, url: string, { prisma }: Database = database) {
     outbox: createOutbox(prisma),
     transport,
     from: FROM,
+    support: null,
     log,
     now: clock.now,
     messageIdDomain: 'auth.twostep.test'

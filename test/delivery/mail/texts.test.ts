@@ -1,6 +1,7 @@
 // The texts of mails: the facts and the advice are there, and a hostile name can't change a sentence.
 import t, { type Test } from 'tap'
 import type { NoticeDetails, NoticeKind } from '../../../src/core/mail/notices.ts'
+import type { Support } from '../../../src/core/support.ts'
 import type { MailText } from '../../../src/delivery/mail/layout.ts'
 import { writeMail } from '../../../src/delivery/mail/texts.ts'
 import { DETAILS, KINDS } from '../../support/notices.ts'
@@ -22,7 +23,7 @@ const HOSTILE = [
   'x'.repeat(5000)
 ]
 
-/** The sentence or the fact in which a mail states its details, if it is not a fact with the value itself. */
+/** The sentence or the fact in which a mail states a detail that is no fact of its own. */
 const SAID: Partial<Record<NoticeKind, string>> = {
   two_factor_reset: 'An admin of your account has reset',
   two_factor_required: 'Sunday, 1 March 2026, 00:00 UTC',
@@ -35,10 +36,16 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
 
 function write<Kind extends NoticeKind>(
   kind: Kind,
-  given: { details?: NoticeDetails[Kind]; accountName?: string; address?: string | null } = {}
+  given: {
+    details?: NoticeDetails[Kind]
+    accountName?: string
+    address?: string | null
+    support?: Support | null
+  } = {}
 ): MailText {
-  const { details = DETAILS[kind], accountName = 'Acme', address = '203.0.113.7' } = given
-  return writeMail({ kind, details, occurredAt: AT, address }, accountName)
+  const { details = DETAILS[kind], accountName: name = 'Acme', support = null } = given
+  const { address = '203.0.113.7' } = given
+  return writeMail({ kind, details, occurredAt: AT, address }, { name, support })
 }
 
 /** Returns the text that a reader of the HTML sees. */
@@ -47,6 +54,15 @@ function shown(html: string): string {
   const entities: Record<string, string> = { lt: '<', gt: '>', quot: '"', '#39': "'", amp: '&' }
   return body.replace(/&(#?\w+);/g, (_, name) => entities[name] ?? `?${name}?`).replace(/\s+/g, ' ')
 }
+
+/** The details whose values the service itself has chosen. */
+const OUR_DETAILS = ['by', 'role', 'how']
+
+const isInstant = (value: unknown) => typeof value === 'string' && /^\d{4}-\d\d-\d\dT/.test(value)
+
+/** Returns whether another person has chosen the words of a detail. */
+const isForeign = (name: string, value: unknown): value is string =>
+  typeof value === 'string' && !isInstant(value) && !OUR_DETAILS.includes(name)
 
 /** Returns the tags in their order. A text changes them only if it is read as markup. */
 const tagsOf = (html: string) => html.match(/<[^>]*>/g)
@@ -65,15 +81,32 @@ t.test('every kind has its own mail', async (t) => {
   for (const subject of subjects) t.match(subject, /^[A-Z][ -~]{10,59}$/, 'plain, and short')
 })
 
+t.test('a mail names the contact of the support, if there is one', async (t) => {
+  const url = 'https://acme.example/help'
+  const email = 'help@acme.example'
+  says(t, write('password_changed', { support: { url, email } }), `Support: ${email} or ${url}`)
+  says(t, write('password_changed', { support: { url, email: null } }), `Support: ${url}`)
+  t.notMatch(write('password_changed', { support: { url, email } }).html, /<a\b/, 'as text')
+  t.notMatch(write('password_changed').text, 'Support')
+})
+
 for (const kind of KINDS) {
   t.test(`${kind}: says what happened, where, when and what to do`, async (t) => {
     const mail = write(kind)
     says(t, mail, 'Account: "Acme"', 'When: Monday, 5 January 2026, 09:07 UTC')
     says(t, mail, 'IP address: 203.0.113.7')
     says(t, mail, /\n?If (this|you)[^\n]*(wasn't you|didn't expect|didn't ask)/)
-    says(t, mail, /(an admin of your account|Tell support)/)
-    for (const value of Object.values(DETAILS[kind])) {
-      says(t, mail, SAID[kind] ?? (typeof value === 'number' ? `: ${value}` : `: "${value}"`))
+    says(
+      t,
+      mail,
+      /(an admin of (your|the) account|other admins|support|deleted immediately|systems)/
+    )
+    const said = SAID[kind]
+    if (said) says(t, mail, said)
+    for (const [name, value] of Object.entries(DETAILS[kind])) {
+      if (isInstant(value)) says(t, mail, 'Sunday, 1 March 2026, 00:00 UTC')
+      else if (typeof value === 'number') says(t, mail, `: ${value}`)
+      else if (isForeign(name, value)) says(t, mail, `: "${value}"`)
     }
     const withoutAddress = write(kind, { address: null })
     t.notMatch(withoutAddress.text + withoutAddress.html, /IP address/)
@@ -104,11 +137,10 @@ for (const kind of KINDS) {
     const benign = write(kind)
     for (const hostile of HOSTILE) {
       const details = Object.fromEntries(
-        Object.entries(DETAILS[kind]).map(([name, value]) => {
-          const isForeign =
-            typeof value === 'string' && name !== 'by' && kind !== 'two_factor_required'
-          return [name, isForeign ? hostile : value]
-        })
+        Object.entries(DETAILS[kind]).map(([name, value]) => [
+          name,
+          isForeign(name, value) ? hostile : value
+        ])
       )
       const mail = write(kind, { details: details as never, accountName: hostile })
       t.equal(mail.subject, benign.subject, 'the subject contains no foreign text')
@@ -173,6 +205,32 @@ t.test('few recovery codes left: the mail asks to make new ones', async (t) => {
   const soon = /Make new recovery codes soon/
   t.notMatch(write('recovery_code_used', { details: { remaining: 4 } }).text, soon)
   says(t, write('recovery_code_used', { details: { remaining: 3 } }), soon)
+})
+
+t.test('mails to admins name who acted and what has changed', async (t) => {
+  says(t, write('admin_added'), 'Done by the admin: "bob@example.com"')
+  says(t, write('api_key_created'), 'Done by the API key: "abcdefghijkl"', 'It can: users:read')
+  says(t, write('api_keys_revoked'), 'Names: "Roster", "Sign-in"')
+  says(t, write('policy_changed'), 'twoFactor: required (previously optional)')
+  says(t, write('account_changed'), 'Changed: name, supportEmail', 'Done by: the operator')
+  const lifted = { ...DETAILS.mandate_set, from: null, reason: null }
+  says(t, write('mandate_set', { details: lifted }), /no longer requires/)
+  for (const [how, text] of [
+    ['demoted', 'the role was taken away'],
+    ['disabled', 'disabled'],
+    ['deleted', 'deleted']
+  ] as const) {
+    says(t, write('admin_removed', { details: { ...DETAILS.admin_removed, how } }), `How: ${text}`)
+  }
+  const names = HOSTILE.map((name) => `${name}`)
+  const { text } = write('api_keys_revoked', { details: { ...DETAILS.api_keys_revoked, names } })
+  t.equal(text.split('\n').length, write('api_keys_revoked').text.split('\n').length)
+})
+
+t.test('a recovery code that made a device trusted says so', async (t) => {
+  const details = { remaining: 4, trustedUntil: '2026-03-01T00:00:00.000Z' }
+  const until = 'Device trusted until: Sunday, 1 March 2026, 00:00 UTC'
+  says(t, write('recovery_code_used', { details }), until)
 })
 
 t.test('throws: a kind that only another version knows', async (t) => {

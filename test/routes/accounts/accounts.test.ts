@@ -20,6 +20,8 @@ t.test('201: a new account has defaults and an API key with every scope', async 
     slug: 'initech',
     name: 'Initech',
     audience: `urn:twostep:account:${account.id}`,
+    issuerName: 'Initech',
+    support: null,
     createdAt
   })
   t.match(account.id, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-/, 'UUIDv7')
@@ -32,16 +34,9 @@ t.test('201: a new account has defaults and an API key with every scope', async 
 })
 
 const scopes = [
-  'users:read',
-  'users:write',
-  'users:reset',
-  'login:assert',
-  'login:assert-sso',
-  'policy:read',
-  'policy:write',
-  'audit:read',
-  'introspect',
-  'keys:write'
+  ...['users:read', 'users:write', 'users:reset', 'login:assert', 'login:assert-sso'],
+  ...['policy:read', 'policy:write', 'audit:read', 'introspect', 'keys:write'],
+  ...['sso:write', 'admins:write', 'webhooks:write']
 ]
 
 t.test('409: only one of two concurrent requests gets a slug', async (t) => {

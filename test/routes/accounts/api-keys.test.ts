@@ -29,12 +29,16 @@ t.test('201: a key is shown once, and the list has the time of its last use', as
   const answer = await call('POST', '/v1/api-keys', { as: OPERATOR_KEY, body })
   t.equal(answer.statusCode, 201)
   const { id, key, ...rest } = answer.json()
-  t.same(rest, { name: 'Roster reader', scopes: ['users:read'], createdAt, expiresAt: null })
+  t.same(rest, {
+    ...{ name: 'Roster reader', scopes: ['users:read'], createdAt, expiresAt: null },
+    createdBy: { kind: 'operator', id: 'operator0001' }
+  })
   t.match(key, new RegExp(`^tsk_${id}_[A-Za-z0-9_-]{43}$`))
 
   const listed = {
     ...{ id, accountId: account.id, name: 'Roster reader', scopes: ['users:read'] },
-    ...{ createdAt, expiresAt: null, lastUsedAt: null }
+    ...{ createdAt, expiresAt: null, lastUsedAt: null },
+    createdBy: { kind: 'operator', id: 'operator0001' }
   }
   t.same(await keyOf(account, id), listed, 'without the key')
   t.notMatch((await listOf(account.apiKey)).body, /tsk_/)

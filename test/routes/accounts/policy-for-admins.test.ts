@@ -95,13 +95,13 @@ t.test('200: only the users whom a change concerns are notified of it', async (t
   await changePolicy(account, FOR_ADMINS)
   t.same(await told(), [1, 0])
   const [before] = await service.database.prisma.outboxMail.findMany({
-    where: { accountId: account.id, recipient: admin.email }
+    where: { accountId: account.id, recipient: admin.email, kind: 'two_factor_required' }
   })
   clock.advance({ minutes: 1 })
   await changePolicy(account, { appliesTo: 'everyone' })
   t.same(await told(), [1, 1])
   const [after] = await service.database.prisma.outboxMail.findMany({
-    where: { accountId: account.id, recipient: admin.email }
+    where: { accountId: account.id, recipient: admin.email, kind: 'two_factor_required' }
   })
   t.same([after?.id, after?.occurredAt], [before?.id, before?.occurredAt], 'it is the same mail')
   await changePolicy(account, { appliesTo: 'admins' })

@@ -148,7 +148,8 @@ const DEFAULTS = {
   trustedDevices: { allowed: false, days: 30 },
   sso: { mode: 'off', issuer: null, clientId: null },
   mandate: NO_MANDATE,
-  effective: 'optional'
+  effective: 'optional',
+  support: null
 }
 
 t.test('200: each field changes alone, and the others keep their defaults', async (t) => {
@@ -277,6 +278,24 @@ t.test('200: MANDATE_FROM applies to every account of the deployment', async (t)
   t.match(await policy(), { mandate: { ...shown, locked: true }, effective: 'required' })
   const user = await own.createUser({ account })
   t.match((await own.login(user)).json(), { status: 'enrollment_required', reason: 'mandated' })
+})
+
+t.test('200: a preview names users only to an admin and to a key that reads users', async (t) => {
+  const account = await createAccount()
+  const { id, email } = await createUser({ account })
+  const preview = async (...scopes: string[]) =>
+    call('POST', '/v1/policy/preview', {
+      as: await createApiKey(account, ...scopes),
+      body: REQUIRED
+    })
+  const counts = { wouldEnroll: 1, exempt: 0, unaffected: 0 }
+  const blind = (await preview('policy:write')).json()
+  t.match(blind, counts)
+  t.notOk('sample' in blind)
+  t.match((await preview('policy:write', 'users:read')).json(), {
+    ...counts,
+    sample: [{ id, email }]
+  })
 })
 
 t.test('200: a preview counts the affected users and changes nothing', async (t) => {

@@ -19,7 +19,7 @@ const asBackEnd = ({ account }: TestUser) => account.apiKey
 t.test('PATCH /v1/users/{userId} by an API key', async (t) => {
   t.test('200: an API key changes every field, and only the named ones', async (t) => {
     const user = await createUser()
-    const as = await createApiKey(user.account, 'users:write')
+    const as = await createApiKey(user.account, 'users:write', 'admins:write')
     const before = (await read(asBackEnd(user), user.id)).json()
     for (const body of [
       { email: 'renamed@example.com' },

@@ -4,7 +4,7 @@ import {
   changeRequirement,
   requirementOf,
   type StoredRequirement
-} from '../../src/core/requirements.ts'
+} from '../../../src/core/two-factor/requirements.ts'
 
 const NOW = new Date('2026-06-15T12:00:00.000Z')
 const BEFORE = new Date('2026-06-10T12:00:00.000Z')

@@ -1,7 +1,7 @@
 // The two-factor state of a user. States and filters come from one table of facts. The roster's search and its items both
 // use it, so they always agree.
-import { isClosed } from './attempts.ts'
-import type { AccountPolicy } from './policy.ts'
+import { isClosed } from '../attempts.ts'
+import type { AccountPolicy } from '../policy.ts'
 
 /** Bounds noise, not an attack: the user who types codes during the set-up holds the key already. */
 export const ENROLLMENT_TRIES_MAX = 10

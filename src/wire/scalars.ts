@@ -30,24 +30,27 @@ export const Name = Type.String({
 })
 
 /**
- * A name that people see in an authenticator app. At least one character is visible. A colon separates issuer and account in
- * the app, and a character that changes the reading direction can make one name look like another. The two joiners are
- * allowed, because Persian and emoji need them.
+ * Returns the pattern of a name that people see in an authenticator app. At least one character is visible and no colon. A
+ * character that changes the reading direction can make one name look like another. The two joiners are allowed, because
+ * Persian and emoji need them.
  */
-const SHOWN_NAME =
-  '^(?=.*[\\p{L}\\p{N}\\p{P}\\p{S}])(?:[^:\\p{Cc}\\p{Cf}\\p{Co}\\p{Cs}\\p{Zl}\\p{Zp}\\u115f\\u1160\\u2800\\u3164\\uffa0]|[\\u200c\\u200d])*$'
+function shownName(alsoExcluded: string): string {
+  const invisible = '\\p{Cc}\\p{Cf}\\p{Co}\\p{Cs}\\p{Zl}\\p{Zp}\\u115f\\u1160\\u2800\\u3164\\uffa0'
+  return `^(?=.*(?!:)[\\p{L}\\p{N}\\p{P}\\p{S}])(?:[^${alsoExcluded}${invisible}]|[\\u200c\\u200d])*$`
+}
 
 export const AccountName = Type.String({
   minLength: 1,
   maxLength: 100,
-  pattern: SHOWN_NAME,
+  pattern: shownName(''),
   examples: ['Acme Inc.']
 })
 
 export const IssuerName = Type.String({
   minLength: 1,
   maxLength: 64,
-  pattern: SHOWN_NAME,
+  // A colon separates issuer and account in the app.
+  pattern: shownName(':'),
   description: 'The issuer that authenticator apps show.',
   examples: ['Acme']
 })

@@ -39,7 +39,6 @@ const UNFIT = [
   '\u2800\u115f',
   '\u200c\u200d',
   ':',
-  'Acme: Berlin',
   '\u202eemcA',
   'Ac\u2066me\u2069',
   'Acme\u200f',
@@ -69,6 +68,18 @@ t.test('400: a name that would deceive or confuse on a phone is refused', async 
     }
   }
   t.match((await call('GET', `/v1/accounts/${account.id}`, { as })).json(), { name: account.name })
+})
+
+t.test('a colon is allowed in the name of an account, and not in an issuer name', async (t) => {
+  const answer = await create({ name: 'Acme: Berlin' })
+  t.equal(answer.statusCode, 201)
+  const account = { ...answer.json(), apiKey: answer.json().apiKey.key }
+  t.equal(await issuerOf(account), 'Acme Berlin')
+  const refused = await change(account, { issuerName: 'Acme: Berlin' })
+  t.same(
+    new Set(pointersOf(isProblem(t, refused, 400, 'invalid-request'))),
+    new Set(['/issuerName'])
+  )
 })
 
 t.test('201: names in all scripts reach the phone unchanged', async (t) => {

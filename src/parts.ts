@@ -30,6 +30,7 @@ import { createAuthenticators } from './data/users/authenticators.ts'
 import { createEnrollments } from './data/users/enrollments.ts'
 import { createRecoveryCodes } from './data/users/recovery-codes.ts'
 import { createResets } from './data/users/resets.ts'
+import { createSsoLinks } from './data/users/sso-links.ts'
 import { createTwoFactor } from './data/users/two-factor.ts'
 import { createUsers } from './data/users/users.ts'
 import { openOutgoingMail } from './delivery/mail/outgoing-mail.ts'
@@ -134,6 +135,7 @@ function createStores(database: Database, { mandateFrom }: Config) {
     resets: createResets(prisma, demands),
     serviceKeys: createServiceKeys(prisma),
     ssoIdentities: createSsoIdentities(prisma),
+    ssoLinks: createSsoLinks(prisma),
     storedSigningKeys: createSigningKeys(prisma),
     subjects: createSubjects(query, demands),
     trustedDevices: createTrustedDevices(prisma),

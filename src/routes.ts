@@ -17,6 +17,7 @@ import deviceRoutes from './routes/users/devices.ts'
 import recoveryCodeRoutes from './routes/users/recovery-codes.ts'
 import resetRoutes from './routes/users/reset.ts'
 import rosterRoutes from './routes/users/roster.ts'
+import ssoIdentityRoutes from './routes/users/sso-identities.ts'
 import twoFactorRoutes from './routes/users/two-factor.ts'
 import userPolicyRoutes from './routes/users/user-policy.ts'
 import userRoutes from './routes/users/users.ts'
@@ -55,7 +56,7 @@ async function registerSignIn(app: FastifyInstance, parts: Parts): Promise<void>
 
 async function registerUsers(app: FastifyInstance, parts: Parts): Promise<void> {
   const { users, policies, authenticators, recoveryCodes, resets, trustedDevices } = parts
-  const { twoFactor, passwordHashing, recoveryCodeHasher, limits, audit, now } = parts
+  const { ssoLinks, twoFactor, passwordHashing, recoveryCodeHasher, limits, audit, now } = parts
   await app.register(rosterRoutes, { users, policies, now })
   await app.register(userRoutes, { users, policies, passwordHashing, limits, audit, now })
   await app.register(userPolicyRoutes, { users, policies, now })
@@ -64,6 +65,7 @@ async function registerUsers(app: FastifyInstance, parts: Parts): Promise<void> 
   await app.register(twoFactorRoutes, { twoFactor, audit })
   await app.register(recoveryCodeRoutes, { recoveryCodes, recoveryCodeHasher, audit })
   await app.register(deviceRoutes, { trustedDevices, audit, now })
+  await app.register(ssoIdentityRoutes, { ssoLinks, audit })
 }
 
 async function registerAccounts(app: FastifyInstance, parts: Parts): Promise<void> {

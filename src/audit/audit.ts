@@ -150,6 +150,7 @@ function actorOf(credential: Credential | null): AuditActor {
 const TARGETS = [
   ['authenticatorId', 'authenticator'],
   ['deviceId', 'device'],
+  ['identityId', 'sso_identity'],
   ['apiKeyId', 'api_key'],
   ['userId', 'user'],
   ['accountId', 'account']

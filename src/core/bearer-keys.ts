@@ -22,7 +22,9 @@ export const SCOPES = [
   'policy:write',
   'audit:read',
   'introspect',
-  'keys:write'
+  'keys:write',
+  // The scopes below are needed in addition to another one, or for a single resource.
+  'sso:write'
 ] as const
 export type Scope = (typeof SCOPES)[number]
 

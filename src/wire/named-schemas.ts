@@ -6,6 +6,7 @@ import {
   SignInUser,
   VerificationRequired
 } from './sign-in.ts'
+import { SsoIdentity } from './sso.ts'
 import { Authenticator, TrustedDevice, User } from './users.ts'
 
 export const NAMED_SCHEMAS = [
@@ -16,5 +17,6 @@ export const NAMED_SCHEMAS = [
   SignIn,
   User,
   Authenticator,
-  TrustedDevice
+  TrustedDevice,
+  SsoIdentity
 ] as const

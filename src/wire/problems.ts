@@ -130,6 +130,11 @@ const PROBLEMS = {
     title: 'The trusted device was not found',
     cure: 'Check the id against the list of the user’s devices. Expired devices are deleted.'
   },
+  'sso-identity-not-found': {
+    status: 404,
+    title: 'The SSO identity was not found',
+    cure: 'Check the id against the list of the user’s SSO identities.'
+  },
   'enrollment-not-found': {
     status: 404,
     title: 'The enrollment was not found',
@@ -144,6 +149,11 @@ const PROBLEMS = {
     status: 409,
     title: 'Another user of the account has this e-mail address',
     cure: 'Use the existing user, or another address.'
+  },
+  'sso-identity-taken': {
+    status: 409,
+    title: 'Another user is linked to this subject',
+    cure: 'Check the subject, or remove the link of the other user first.'
   },
   'name-taken': {
     status: 409,

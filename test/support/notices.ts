@@ -15,6 +15,15 @@ export const DETAILS: NoticeDetails = {
   codes_disabled: { recoveryCodesRemaining: 4 },
   device_revoked_after_reuse: {},
   sso_linked: {},
+  sso_linked_by_others: { issuer: 'https://login.acme.example' },
+  sso_unlinked: { issuer: 'https://login.acme.example' },
+  sso_changed: {
+    mode: 'optional',
+    issuer: 'https://login.acme.example',
+    clientId: 'twostep',
+    trustEmail: false,
+    by: 'api_key'
+  },
   two_factor_reset: { by: 'admin' },
   support_reset: { ticket: 'CASE-4711' },
   support_reset_of_user: { ticket: 'CASE-4711', user: 'ada@example.com' },

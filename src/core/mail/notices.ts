@@ -18,6 +18,18 @@ export interface NoticeDetails {
   device_revoked_after_reuse: Record<never, never>
   /** The user's first sign-in through the account's identity provider, which links the two. */
   sso_linked: Record<never, never>
+  /** The account's back end has linked the user to an identity at the provider. */
+  sso_linked_by_others: { issuer: string }
+  /** The link to an identity at the provider was removed. */
+  sso_unlinked: { issuer: string }
+  /** Single sign-on of the account was changed. For every admin. */
+  sso_changed: {
+    mode: 'off' | 'optional' | 'required'
+    issuer: string | null
+    clientId: string | null
+    trustEmail: boolean
+    by: 'admin' | 'api_key'
+  }
   /** An admin or the account's back end reset the user's two-factor. */
   two_factor_reset: { by: 'admin' | 'api_key' }
   /** The operator's support reset the user's two-factor. For the user. */

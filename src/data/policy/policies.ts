@@ -6,7 +6,9 @@ import {
   type Demands,
   enforcedFrom,
   isDeviceTrustKept,
-  type Mandate
+  isSsoChanged,
+  type Mandate,
+  type SingleSignOn
 } from '../../core/policy.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
@@ -50,7 +52,7 @@ export function createPolicies(prisma: PrismaClient, demands: DemandsReader) {
 
     /**
      * Replaces the policy that was read. Notifies the users for whom the date changes from which they must set up
-     * two-factor. Revokes trusted devices that the new policy does not allow. Returns null if the policy was changed
+     * two-factor, and all admins of a change of single sign-on. Revokes trusted devices that the new policy does not allow. Returns null if the policy was changed
      * since it was read.
      */
     replace(
@@ -68,6 +70,9 @@ export function createPolicies(prisma: PrismaClient, demands: DemandsReader) {
         await writeRecord(transaction, event)
         if (!isDeviceTrustKept(before.policy, policy)) {
           await transaction.trustedDevice.deleteMany({ where: { accountId } })
+        }
+        if (isSsoChanged(before.policy.sso, policy.sso)) {
+          await notifyAdminsOfSso(transaction, accountId, policy.sso, event)
         }
         const after = await read(transaction, accountId)
         // If a mandate was set since, the request that set it has notified the users.
@@ -163,6 +168,18 @@ async function notifyUsersToEnroll(
   await transaction.$executeRaw(insertNoticeToEach(toEnroll, event, KIND, details))
 }
 
+/** A provider decides who signs in as any user, so the admins learn of every change, including the one who made it. */
+async function notifyAdminsOfSso(
+  transaction: Transaction,
+  accountId: string,
+  { since: _since, ...sso }: SingleSignOn,
+  event: SignedAuditEvent
+): Promise<void> {
+  const by = event.actor.kind === 'api_key' ? event.actor.kind : 'admin'
+  const admins = { accountId, who: Prisma.sql`u.role = 'admin'` }
+  await transaction.$executeRaw(insertNoticeToEach(admins, event, 'sso_changed', { ...sso, by }))
+}
+
 function asRow({ trustedDevices, sso, ...policy }: AccountPolicy): PolicyRow {
   return {
     ...policy,
@@ -170,6 +187,8 @@ function asRow({ trustedDevices, sso, ...policy }: AccountPolicy): PolicyRow {
     trustedDeviceDays: trustedDevices.days,
     ssoMode: sso.mode,
     ssoIssuer: sso.issuer,
-    ssoClientId: sso.clientId
+    ssoClientId: sso.clientId,
+    ssoTrustEmail: sso.trustEmail,
+    ssoSince: sso.since
   }
 }

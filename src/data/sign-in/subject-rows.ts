@@ -3,7 +3,7 @@
 import type { PathState } from '../../core/attempts.ts'
 import { NO_ACCOUNT } from '../../core/audit/events.ts'
 import type { Role } from '../../core/claims.ts'
-import type { AccountPolicy, Demands } from '../../core/policy.ts'
+import type { Demands, SingleSignOn } from '../../core/policy.ts'
 import { inPlaces, prepare, raw, type Template, template } from '../engine/statements.ts'
 import { asAccountPolicy, type DemandsReader, type PolicyRow } from '../policy/demands.ts'
 
@@ -103,8 +103,11 @@ export interface LoginKey {
 /** An account that a caller named, with the ways to sign in to it. */
 export interface NamedAccount {
   id: string
-  sso: AccountPolicy['sso']
+  sso: SignInDoors
 }
+
+/** What a sign-in needs to know about single sign-on before its user is known. */
+export type SignInDoors = Omit<SingleSignOn, 'since'>
 
 /** The account with this slug, and its user with this address. */
 export interface LoginRow {
@@ -119,7 +122,7 @@ export interface LoginRow {
 export const byLogin = prepare(template<LoginKey>`
   SELECT CASE WHEN named.id IS NOT NULL THEN json_build_object('id', named.id, 'sso',
     json_build_object('mode', doors."ssoMode", 'issuer', doors."ssoIssuer",
-      'clientId', doors."ssoClientId")) END AS account,
+      'clientId', doors."ssoClientId", 'trustEmail', doors."ssoTrustEmail")) END AS account,
     found.subject
   FROM (SELECT ${({ slug }) => slug}::text AS slug) AS asked
   LEFT JOIN "Account" named ON named.slug = asked.slug
@@ -140,6 +143,7 @@ function subjectWhere<Input>(
       SELECT u."accountId", a.name AS "accountName", a.audience, p."twoFactor"::text AS "twoFactor",
       p."requiredFrom", p."requiredSince", p."graceDays", p."trustedDevicesAllowed",
       p."trustedDeviceDays", p."ssoMode"::text AS "ssoMode", p."ssoIssuer", p."ssoClientId",
+      p."ssoTrustEmail", p."ssoSince",
       m."requiredFrom" AS "mandatedFrom", m.reason AS "mandateReason",
       u.id AS "userId", u.email, u.role::text AS role, u."passwordHash", u."disabledAt", u.epoch,
       u."codePathVersion", u."codeFailures", u."codeLockedUntil", u."codeDisabledAt",
@@ -168,7 +172,8 @@ export function asSubject(row: SubjectRow, demands: DemandsReader): Subject {
     audience: row.audience,
     policy: asAccountPolicy(row, {
       requiredFrom: instantOf(row.requiredFrom),
-      requiredSince: instantOf(row.requiredSince)
+      requiredSince: instantOf(row.requiredSince),
+      ssoSince: instantOf(row.ssoSince)
     }),
     mandate: demands.mandateOf(ofAccount),
     userId: row.userId,

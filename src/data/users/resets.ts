@@ -5,6 +5,7 @@ import { type Notice, noticeTo } from '../../core/mail/notices.ts'
 import type { Demands } from '../../core/policy.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import type { DemandsReader } from '../policy/demands.ts'
+import { forgetSsoIdentities } from '../sign-in/sso-identities.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
 import { type LockedUser, lockUser } from '../sign-in/user-lock.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
@@ -32,7 +33,7 @@ export function createResets(prisma: PrismaClient, demands: DemandsReader) {
     },
 
     /**
-     * Removes authenticators, the pending enrollment, recovery codes and trusted devices, and opens locked paths.
+     * Removes authenticators, the pending enrollment, recovery codes, trusted devices and SSO identities, and opens locked paths.
      * Raises the epoch, which revokes all earlier tokens. Notifies the user and, after a support reset, every admin.
      */
     reset(key: UserKey, event: SignedAuditEvent): Promise<ResetOutcome> {
@@ -45,6 +46,7 @@ export function createResets(prisma: PrismaClient, demands: DemandsReader) {
         const isAnything = isLocked(user, now) || (await hasAnything(transaction, key, now))
         if (!isAnything) return { isReset: false, reason: 'nothing-to-reset' }
         await forgetTwoFactor(transaction, key)
+        await forgetSsoIdentities(transaction, key)
         await writeRecord(transaction, event, [noticeOfReset(user, event)])
         if (event.actor.kind === 'operator') await notifyAdmins(transaction, user, event)
         return { isReset: true, demands: await demands.read(transaction, key.accountId) }
@@ -75,7 +77,8 @@ async function hasAnything(
     await transaction.authenticator.count({ where }),
     await transaction.enrollment.count({ where: { ...where, expiresAt: { gt: now } } }),
     await transaction.recoveryCode.count({ where }),
-    await transaction.trustedDevice.count({ where })
+    await transaction.trustedDevice.count({ where }),
+    await transaction.ssoIdentity.count({ where })
   ]
   return counts.some((count) => count > 0)
 }

@@ -3,13 +3,14 @@
 import { isIP } from 'node:net'
 import type { NoticeDetails, NoticeKind, NoticeOf } from '../../core/mail/notices.ts'
 import { inWords, layOut, type MailContent, type MailText, quoted } from './layout.ts'
+import { SSO_TEXTS } from './sso-texts.ts'
 
 type TextOf<Kind extends NoticeKind> = (details: NoticeDetails[Kind]) => MailContent
 
 const NOT_YOU = "If this wasn't you"
 
 const RESET_MEANS =
-  'Your authenticator apps, recovery codes and trusted devices no longer work. If your account requires two-step ' +
+  'Your authenticator apps, recovery codes, trusted devices and links for single sign-on no longer work. If your account requires two-step ' +
   'sign-in, your next sign-in leads you through a new set-up. Please complete it soon.'
 const RESET_NOT_ASKED_FOR = {
   heading: "If you didn't ask for this",
@@ -156,20 +157,7 @@ const TEXTS: { readonly [Kind in NoticeKind]: TextOf<Kind> } = {
     }
   }),
 
-  sso_linked: () => ({
-    subject: 'You can sign in with single sign-on',
-    happened: [
-      "You signed in through your account's identity provider for the first time. From now on, you can always sign in " +
-        'this way, without a code.'
-    ],
-    facts: [],
-    unexpected: {
-      heading: NOT_YOU,
-      advice:
-        'Another person is registered at your identity provider with your e-mail address, or knows your password ' +
-        'there. Tell an admin of your account immediately, and change your password at the identity provider.'
-    }
-  }),
+  ...SSO_TEXTS,
 
   two_factor_reset: ({ by }) => ({
     subject: 'Your two-step sign-in was reset',

@@ -72,7 +72,7 @@ const CHANGE_POLICY = {
     operationId: 'changePolicy',
     summary: 'Change the account policy',
     description:
-      'Applies a merge patch (RFC 7396) to the version of the policy that `If-Match` names. Users who have to set up two-factor are notified by e-mail, and a change of `twoFactor`, `trustedDevices` or `sso.mode` revokes all trusted devices. A mandate in force locks `twoFactor`, `requiredFrom` and `graceDays`; the identity provider is never contacted.',
+      'Applies a merge patch (RFC 7396) to the version of the policy that `If-Match` names. Users who have to set up two-factor are notified by e-mail, all admins are notified of a change of `sso`, and a change of `twoFactor`, `trustedDevices` or `sso.mode` revokes all trusted devices. A mandate in force locks `twoFactor`, `requiredFrom` and `graceDays`; the identity provider is never contacted.',
     tags: ['Policy'],
     consumes: PATCH_TYPES,
     headers: Type.Object({ 'if-match': Type.Optional(Type.String()) }),
@@ -215,10 +215,12 @@ function shownAt(now: Date, stored: StoredPolicy) {
 }
 
 function asAnswer({ policy, mandate, updatedAt }: StoredPolicy, now: Date) {
-  const { requiredSince: _since, ...shown } = policy
+  const { requiredSince: _requiredSince, ...shown } = policy
+  const { since: _ssoSince, ...sso } = policy.sso
   const isRequired = isTwoFactorRequired({ policy, mandate, now })
   return {
     ...shown,
+    sso,
     requiredFrom: policy.requiredFrom?.toISOString() ?? null,
     mandate: mandateAnswer(mandate, now),
     effective: isRequired ? ('required' as const) : ('optional' as const),

@@ -50,7 +50,7 @@ const RESET_USER = {
     operationId: 'resetUser',
     summary: "Reset a user's two-factor",
     description:
-      'Removes the authenticators, pending enrollments, recovery codes, trusted devices and locks of a user, and revokes all earlier tokens of the user. The user is notified by e-mail. With the operator key, `ticket` is required, and every admin of the account is notified too.',
+      'Removes the authenticators, pending enrollments, recovery codes, trusted devices, SSO identities and locks of a user, and revokes all earlier tokens of the user. The user is notified by e-mail. With the operator key, `ticket` is required, and every admin of the account is notified too.',
     tags: ['Users'],
     params: UserParams,
     body: ResetBody,

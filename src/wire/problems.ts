@@ -192,8 +192,8 @@ const PROBLEMS = {
   },
   'body-too-large': {
     status: 413,
-    title: 'The body is larger than 16 KiB',
-    cure: 'Send a smaller body.'
+    title: 'The body is too large',
+    cure: 'Send at most 16 KiB, or 64 KiB to `POST /v1/login/sso`.'
   },
   'unsupported-media-type': {
     status: 415,

@@ -15,13 +15,13 @@ export const DETAILS: NoticeDetails = {
   codes_disabled: { recoveryCodesRemaining: 4 },
   device_revoked_after_reuse: {},
   sso_linked: {},
-  sso_linked_by_others: { issuer: 'https://login.acme.example' },
-  sso_unlinked: { issuer: 'https://login.acme.example' },
+  sso_linked_by_others: { provider: 'login.acme.example' },
+  sso_unlinked: { provider: 'login.acme.example' },
   sso_changed: {
     mode: 'optional',
-    issuer: 'https://login.acme.example',
-    clientId: 'twostep',
-    trustEmail: false,
+    provider: 'login.acme.example',
+    client: 'twostep',
+    addresses: 'verified',
     by: 'api_key'
   },
   two_factor_reset: { by: 'admin' },

@@ -19,15 +19,15 @@ export interface NoticeDetails {
   /** The user's first sign-in through the account's identity provider, which links the two. */
   sso_linked: Record<never, never>
   /** The account's back end has linked the user to an identity at the provider. */
-  sso_linked_by_others: { issuer: string }
+  sso_linked_by_others: { provider: string }
   /** The link to an identity at the provider was removed. */
-  sso_unlinked: { issuer: string }
+  sso_unlinked: { provider: string }
   /** Single sign-on of the account was changed. For every admin. */
   sso_changed: {
     mode: 'off' | 'optional' | 'required'
-    issuer: string | null
-    clientId: string | null
-    trustEmail: boolean
+    provider: string | null
+    client: string | null
+    addresses: 'trusted' | 'verified'
     by: 'admin' | 'api_key'
   }
   /** An admin or the account's back end reset the user's two-factor. */
@@ -61,6 +61,14 @@ export type NoticeOf<Kind extends NoticeKind> = Circumstances & {
 
 /** A notice of any kind, to be sent. */
 export type Notice = { [Kind in NoticeKind]: NoticeOf<Kind> }[NoticeKind]
+
+/**
+ * Returns an issuer as a notice names it. Without its scheme it is no link: the person who names a provider must not be
+ * able to send a link to all admins.
+ */
+export function providerOf(issuer: string): string {
+  return issuer.replace(/^https?:\/\//i, '')
+}
 
 /** Returns the notice about an act for a user whom it concerns. */
 export function noticeTo<Kind extends NoticeKind>(

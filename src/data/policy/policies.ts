@@ -1,6 +1,6 @@
 // Changes of an account's policy and of the operator's mandate, which takes precedence over it.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
-import type { NoticeKind } from '../../core/mail/notices.ts'
+import { type NoticeKind, providerOf } from '../../core/mail/notices.ts'
 import {
   type AccountPolicy,
   type Demands,
@@ -172,12 +172,18 @@ async function notifyUsersToEnroll(
 async function notifyAdminsOfSso(
   transaction: Transaction,
   accountId: string,
-  { since: _since, ...sso }: SingleSignOn,
+  { mode, issuer, clientId, trustEmail }: SingleSignOn,
   event: SignedAuditEvent
 ): Promise<void> {
-  const by = event.actor.kind === 'api_key' ? event.actor.kind : 'admin'
+  const details = {
+    mode,
+    provider: issuer && providerOf(issuer),
+    client: clientId,
+    addresses: trustEmail ? ('trusted' as const) : ('verified' as const),
+    by: event.actor.kind === 'api_key' ? event.actor.kind : ('admin' as const)
+  }
   const admins = { accountId, who: Prisma.sql`u.role = 'admin'` }
-  await transaction.$executeRaw(insertNoticeToEach(admins, event, 'sso_changed', { ...sso, by }))
+  await transaction.$executeRaw(insertNoticeToEach(admins, event, 'sso_changed', details))
 }
 
 function asRow({ trustedDevices, sso, ...policy }: AccountPolicy): PolicyRow {

@@ -6,5 +6,5 @@ import { Prisma } from '../../generated/prisma/client.ts'
  * the database and by that of this replica. If one of them is wrong, the row is deleted later, never earlier.
  */
 export function expiredBefore(now: Date, keptSeconds: number): Prisma.Sql {
-  return Prisma.sql`"expiresAt" < LEAST(clock_timestamp(), ${now}::timestamptz) - ${keptSeconds}::int * interval '1 second'`
+  return Prisma.sql`"expiresAt" < LEAST(now(), ${now}::timestamptz) - ${keptSeconds}::int * interval '1 second'`
 }

@@ -1,7 +1,7 @@
 // The links between users and their identities at the account's identity provider: how people and back ends see and change
 // them. Sign-ins use and make links in data/sign-in/sso-identities.ts.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
-import { noticeTo } from '../../core/mail/notices.ts'
+import { noticeTo, providerOf } from '../../core/mail/notices.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { isUniqueViolation } from '../engine/conflicts.ts'
 import { createLink } from '../sign-in/sso-identities.ts'
@@ -81,8 +81,8 @@ export function createSsoLinks(prisma: PrismaClient) {
         if (!link) return 'sso-identity-not-found'
         await transaction.ssoIdentity.deleteMany({ where })
         await revokeTokens(transaction, user)
-        const { issuer } = link
-        await writeRecord(transaction, event, [noticeTo(user, event, 'sso_unlinked', { issuer })])
+        const details = { provider: providerOf(link.issuer) }
+        await writeRecord(transaction, event, [noticeTo(user, event, 'sso_unlinked', details)])
         return 'removed'
       })
     },
@@ -128,7 +128,8 @@ async function link(
   }
   const data = { ...client, subject, userId, email: null, lastUsedAt: null }
   const identity = await createLink(transaction, data, event.occurredAt)
-  await writeRecord(transaction, event, [noticeTo(user, event, 'sso_linked_by_others', { issuer })])
+  const details = { provider: providerOf(issuer) }
+  await writeRecord(transaction, event, [noticeTo(user, event, 'sso_linked_by_others', details)])
   return { isLinked: true, identity }
 }
 

@@ -22,13 +22,13 @@ export const SSO_TEXTS: {
     }
   }),
 
-  sso_linked_by_others: ({ issuer }) => ({
-    subject: 'You can sign in with single sign-on',
+  sso_linked_by_others: ({ provider }) => ({
+    subject: 'You were linked for single sign-on',
     happened: [
       "The system of your account has linked you to an identity at your account's identity provider. From now on, you " +
         'can sign in through the identity provider.'
     ],
-    facts: [['Identity provider', quoted(issuer)]],
+    facts: [['Identity provider', quoted(provider)]],
     unexpected: {
       heading: "If you didn't expect this",
       advice:
@@ -37,37 +37,38 @@ export const SSO_TEXTS: {
     }
   }),
 
-  sso_unlinked: ({ issuer }) => ({
+  sso_unlinked: ({ provider }) => ({
     subject: 'A link for single sign-on was removed',
     happened: [
       "You are no longer linked to an identity at your account's identity provider, and you were signed out everywhere. " +
         'The next time you sign in through the identity provider, a new link may be made.'
     ],
-    facts: [['Identity provider', quoted(issuer)]],
+    facts: [['Identity provider', quoted(provider)]],
     unexpected: {
       heading: "If you didn't expect this",
       advice: 'Ask an admin of your account why the link was removed.'
     }
   }),
 
-  sso_changed: ({ mode, issuer, clientId, trustEmail, by }) => ({
+  sso_changed: ({ mode, provider, client, addresses, by }) => ({
     subject: 'Single sign-on of your account was changed',
     happened: [
       by === 'admin'
-        ? 'An admin of your account has changed its single sign-on. You receive this mail because you are an admin.'
-        : 'The system of your account has changed its single sign-on. You receive this mail because you are an admin.',
+        ? 'An admin has changed the single sign-on of your account.'
+        : 'The system of your account has changed its single sign-on.',
+      'You receive this mail because you are an admin of your account.',
       mode === 'off'
         ? 'Single sign-on is now off.'
         : 'The identity provider below now decides who can sign in as a user of your account, also as an admin.'
     ],
     facts: [
-      ['Single sign-on', mode],
-      ['Identity provider', issuer === null ? 'none' : quoted(issuer)],
-      ['Client', clientId === null ? 'none' : quoted(clientId)],
-      ['E-mail addresses', trustEmail ? 'trusted' : 'only if verified']
+      ['Mode', quoted(mode)],
+      ...(provider === null ? [] : [['Identity provider', quoted(provider)] as const]),
+      ...(client === null ? [] : [['Client', quoted(client)] as const]),
+      ['Addresses', quoted(addresses)]
     ],
     unexpected: {
-      heading: "If your account didn't plan this",
+      heading: "If you didn't expect this",
       advice:
         'Restore the previous settings immediately: someone could sign in as any user. For 24 hours after the change, a ' +
         'user with an authenticator app is linked only with a code. Then check the admins and the API keys of your account.'

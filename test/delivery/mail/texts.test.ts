@@ -63,9 +63,10 @@ for (const kind of KINDS) {
     says(t, mail, 'IP address: 203.0.113.7')
     says(t, mail, /\n?If (this|you)[^\n]*(wasn't you|didn't expect|didn't ask)/)
     says(t, mail, /(an admin of your account|Tell support)/)
-    for (const value of Object.values(DETAILS[kind])) {
+    for (const [name, value] of Object.entries(DETAILS[kind])) {
       if (kind === 'two_factor_reset') says(t, mail, 'An admin of your account has reset')
       else if (kind === 'two_factor_required') says(t, mail, 'Sunday, 1 March 2026, 00:00 UTC')
+      else if (name === 'by') says(t, mail, 'The system of your account has changed')
       else says(t, mail, typeof value === 'number' ? `: ${value}` : `: "${value}"`)
     }
     const withoutAddress = write(kind, { address: null })

@@ -74,7 +74,7 @@ t.test('204: an identity is removed, which revokes tokens and is mailed', ON_SER
   const mails = await mailsTo(service, user.email, 'sso_unlinked')
   t.same(
     mails.map(({ details }) => details),
-    Array(3).fill({ issuer: provider.url })
+    Array(3).fill({ provider: provider.url.slice('http://'.length) })
   )
   const acts = await actsOn(service, user.id, 'sso_identity.unlink')
   t.equal(acts.filter((act) => act.endsWith('succeeded')).length, 3)
@@ -153,7 +153,8 @@ t.test('a change of single sign-on is mailed to all admins', ON_SERVER, async (t
   const member = await createUser({ account: of, email: 'member@example.org' })
   const mails = async ({ email }: { email: string }) => mailsTo(service, email, 'sso_changed')
   await changePolicy(of, { sso: SSO })
-  const sso = { ...SSO, trustEmail: false, by: 'api_key' }
+  const named = { provider: provider.url.slice('http://'.length), client: CLIENT_ID }
+  const sso = { mode: 'optional', ...named, addresses: 'verified', by: 'api_key' }
   for (const admin of [one, two]) {
     t.same(await mails(admin), [{ kind: 'sso_changed', address: null, details: sso }])
   }

@@ -1,7 +1,7 @@
 // When an identity provider's ID token is valid (OpenID Connect Core §3.1.3.7). sso/identity-providers checks the
 // signature. The checks here need no key and run first, so a token with wrong claims never causes a fetch.
 import { createHash } from 'node:crypto'
-import { type Static, Type } from 'typebox'
+import { type Static, type TProperties, Type } from 'typebox'
 import { Compile } from 'typebox/compile'
 import type { Authentication } from './claims.ts'
 import { LAST_NUMERIC_DATE } from './instants.ts'
@@ -76,8 +76,22 @@ type Claims = Static<typeof Claims>
 
 const headers = Compile(Header)
 const claimSets = Compile(Claims)
+const headerMembers = membersOf(Header.properties)
+const claimMembers = membersOf(Claims.properties)
 const numericDates = Compile(NumericDate)
 const emails = Compile(printable(254))
+
+/**
+ * Checks single members, to name the first one that is malformed. A list of all errors would take long for a large token.
+ * The names come from the schema, so the audit trail shows no text of the token.
+ */
+function membersOf(properties: TProperties) {
+  return Object.entries(properties).map(([name, schema]) => ({
+    name,
+    validator: Compile(Type.Object({ [name]: schema }))
+  }))
+}
+type Member = ReturnType<typeof membersOf>[number]
 
 /** A parsed ID token. Nothing in it is trusted yet. */
 interface UnverifiedIdToken {
@@ -139,25 +153,23 @@ export function readIdToken(token: string): UnverifiedIdToken | UnreadableIdToke
   if (![header, payload, signature].every((part) => /^[A-Za-z0-9_-]+$/.test(part)))
     return unreadable('token')
   const protectedHeader = parsed(header)
-  if (!headers.Check(protectedHeader)) return malformedIn('header', headers, protectedHeader)
+  if (!headers.Check(protectedHeader)) return malformedIn('header', headerMembers, protectedHeader)
   const { typ } = protectedHeader as Static<typeof Header>
   if (!isOfIdTokenType(typ)) return unreadable('header.typ')
   const claims = parsed(payload)
-  if (!claimSets.Check(claims)) return malformedIn('payload', claimSets, claims)
+  if (!claimSets.Check(claims)) return malformedIn('payload', claimMembers, claims)
   const hash = createHash('sha256').update(`${header}.${payload}`).digest()
   return { isReadable: true, claims: claims as Claims, hash: Uint8Array.from(hash) }
 }
 
 function malformedIn(
   part: 'header' | 'payload',
-  validator: typeof headers | typeof claimSets,
+  members: readonly Member[],
   value: unknown
 ): UnreadableIdToken {
-  // Only names from the schema, never text of the token, because the audit trail shows it.
-  const [{ instancePath, params } = { instancePath: '', params: {} }] = validator.Errors(value)
-  const [required] = (params as { requiredProperties?: string[] }).requiredProperties ?? []
-  const member = required ?? instancePath.split('/')[1]
-  return unreadable(member ? `${part}.${member}` : part)
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+  const malformed = isObject && members.find(({ validator }) => !validator.Check(value))
+  return unreadable(malformed ? `${part}.${malformed.name}` : part)
 }
 
 function unreadable(part: string): UnreadableIdToken {

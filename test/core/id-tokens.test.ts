@@ -7,6 +7,7 @@ import {
   judgeIdToken,
   readIdToken
 } from '../../src/core/id-tokens.ts'
+import { leastCpuTime } from '../support/cpu-time.ts'
 import { handMade } from '../support/identity-provider.ts'
 
 const NOW = new Date('2026-01-05T09:00:00.000Z')
@@ -179,6 +180,21 @@ t.test('the part that makes a token unreadable is named, without text of the tok
     isReadable: false,
     part: 'header.alg'
   })
+})
+
+t.test('a hostile token costs little time', async (t) => {
+  const payloads = [
+    `{"iss":"x","sub":"a","exp":1,"iat":1,"aud":[${'7,'.repeat(20_000)}7]}`,
+    `{"iss":"x","sub":"a","exp":1,"iat":1,"aud":${'['.repeat(20_000)}${']'.repeat(20_000)}}`,
+    `{"aud":[${'"x",'.repeat(10_000)}"x"]}`
+  ]
+  for (const payload of payloads) {
+    const token = ['{"alg":"ES256"}', payload, 'x'].map(base64url).join('.')
+    const { leastMs, result } = await leastCpuTime(async () => readIdToken(token))
+    t.equal(result.isReadable, false)
+    t.comment(`${leastMs} ms`)
+    t.ok(leastMs < 20)
+  }
 })
 
 t.test('a token for this client alone may name the app that requested it', async (t) => {

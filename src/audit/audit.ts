@@ -89,7 +89,7 @@ export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
       details,
       actor: act.actor ?? actorOf(credential),
       userId: act.userId ?? concernedUser(request, target),
-      address: request.ip,
+      address: request.clientAddress,
       requestId: request.id
     })
     request.auditEvent = event

@@ -1,11 +1,12 @@
 // Limits on requests: by address, by user on the code routes, and the pause after failed passwords. They bound load and
 // noise. Guesses at codes are bounded by core/attempts.
-import rateLimit, { normalizeIP } from '@fastify/rate-limit'
+import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import type { Redis } from 'ioredis'
+import { CLIENTS_PER_SITE, networksOf } from '../core/client-addresses.ts'
 import { Problem } from '../wire/problem.ts'
-import { createLimiter, type LimitState } from './limits/limiters.ts'
+import { createLimiter, type Limiter, type LimitState } from './limits/limiters.ts'
 import { createPasswordPauses, type PasswordPauses } from './limits/password-pauses.ts'
 
 declare module 'fastify' {
@@ -30,8 +31,10 @@ export interface LimitsOptions {
 export interface Limits extends PasswordPauses {
   /** How many requests each limit has rejected in this process. */
   readonly rejections: Readonly<Record<'address' | 'user' | 'password', number>>
-  /** Counts the request against its address. Throws `rate-limited`. */
+  /** Counts the request against its address, and against its IPv6 site. Throws `rate-limited`. */
   spendAddress(request: FastifyRequest, reply: FastifyReply): Promise<void>
+  /** Counts a preflight request in the same way, but apart from other requests. Throws `rate-limited`. */
+  spendPreflight(request: FastifyRequest, reply: FastifyReply): Promise<void>
   /** Counts the request against its user. Throws `rate-limited`. */
   spendUser(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<void>
 }
@@ -39,10 +42,6 @@ export interface Limits extends PasswordPauses {
 const MINUTE_MS = 60_000
 /** A user's share of what an address may do: a person enters a handful of codes a minute. */
 const USER_SHARE = 1 / 4
-/** Counters kept in one process. A flood from fewer addresses than this evicts no counter. */
-const COUNTERS_MAX = 100_000
-/** RFC 4291 §2.5.4: one customer has one /64, so a single address in it says nothing. */
-const IPV6_SUBNET_BITS = 64
 
 /** Registers the counters on the app. Returns what the other plugins and the routes call. */
 export async function createLimits(
@@ -51,18 +50,18 @@ export async function createLimits(
 ): Promise<Limits> {
   await app.register(rateLimit, {
     global: false,
-    cache: COUNTERS_MAX,
     nameSpace: 'twostep:limit:',
     skipOnError: false,
     ...(redis ? { redis } : {})
   })
   const rejections = { address: 0, user: 0, password: 0 }
-  const perAddress = createLimiter(app, { name: 'address', max: perMinute, windowMs: MINUTE_MS })
-  const perUser = createLimiter(app, {
-    name: 'user',
-    max: Math.max(1, Math.floor(perMinute * USER_SHARE)),
-    windowMs: MINUTE_MS
-  })
+  const limiter = (name: string, max: number) =>
+    createLimiter(app, { name, max, windowMs: MINUTE_MS })
+  const perAddress = limiter('address', perMinute)
+  const perSite = limiter('site', perMinute * CLIENTS_PER_SITE)
+  const perPreflight = limiter('preflight', perMinute)
+  const perPreflightSite = limiter('preflight-site', perMinute * CLIENTS_PER_SITE)
+  const perUser = limiter('user', Math.max(1, Math.floor(perMinute * USER_SHARE)))
 
   function requireBudget(name: 'address' | 'user', state: LimitState, reply: FastifyReply): void {
     setHeaders(reply, state)
@@ -73,35 +72,54 @@ export async function createLimits(
     })
   }
 
+  function spendNetworks(ofClient: Limiter, ofSite: Limiter): Limits['spendAddress'] {
+    return async (request, reply) => {
+      const { client, site } = networksOf(request.clientAddress)
+      requireBudget('address', await ofClient(request, client), reply)
+      if (site !== null) requireBudget('address', await ofSite(request, site), reply)
+    }
+  }
+
   return {
     rejections,
 
-    async spendAddress(request, reply) {
-      requireBudget('address', await perAddress(request, addressOf(request)), reply)
-    },
+    spendAddress: spendNetworks(perAddress, perSite),
+
+    spendPreflight: spendNetworks(perPreflight, perPreflightSite),
 
     async spendUser(request, reply, userId) {
       requireBudget('user', await perUser(request, userId), reply)
     },
 
-    ...createPasswordPauses(app, {
-      addressOf,
-      onRefusal: () => {
-        rejections.password += 1
-      }
+    ...createPasswordPauses(app, () => {
+      rejections.password += 1
     })
   }
 }
 
-/** Counts every request against its address, except those with a valid key. */
+/** Counts every request against its address, unless it has a valid key or is counted as a preflight. */
 export const addressLimit = fastifyPlugin<{ limits: Limits }>(
   async (app, { limits }) => {
     app.addHook('onRequest', async (request, reply) => {
-      if (request.credential || request.routeOptions.config.limit === 'none') return
+      const isExempt = request.credential !== null || request.method === 'OPTIONS'
+      if (isExempt || request.routeOptions.config.limit === 'none') return
       await limits.spendAddress(request, reply)
     })
   },
   { name: 'address-limit', dependencies: ['bearer-keys'] }
+)
+
+/**
+ * Counts every OPTIONS request against its address, before @fastify/cors responds. It has a limit of its own: browsers
+ * send one for each request of a page, and must be able to read why the request itself is rejected.
+ */
+export const preflightLimit = fastifyPlugin<{ limits: Limits }>(
+  async (app, { limits }) => {
+    app.addHook('onRequest', async (request, reply) => {
+      if (request.method === 'OPTIONS') await limits.spendPreflight(request, reply)
+    })
+  },
+  { name: 'preflight-limit', dependencies: ['peer-and-host'] }
 )
 
 /** Counts every request on a code route against its user. */
@@ -117,10 +135,6 @@ export const userLimit = fastifyPlugin<{ limits: Limits }>(
   },
   { name: 'user-limit', dependencies: ['bearer-tokens'] }
 )
-
-function addressOf({ ip }: FastifyRequest): string {
-  return normalizeIP(ip, IPV6_SUBNET_BITS)
-}
 
 /** draft-ietf-httpapi-ratelimit-headers-06. If two limits apply, the headers show the tighter one. */
 function setHeaders(reply: FastifyReply, { max, remaining, ttlInSeconds }: LimitState): void {

@@ -8,6 +8,7 @@ import { CLIENTS_PER_SITE, networksOf } from '../core/client-addresses.ts'
 import { Problem } from '../wire/problem.ts'
 import { createLimiter, type Limiter, type LimitState } from './limits/limiters.ts'
 import { createPasswordPauses, type PasswordPauses } from './limits/password-pauses.ts'
+import { createUserShares, type UserShares } from './limits/user-shares.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -28,20 +29,22 @@ export interface LimitsOptions {
   redis: Redis | null
 }
 
-export interface Limits extends PasswordPauses {
+export interface Limits extends PasswordPauses, UserShares {
   /** How many requests each limit has rejected in this process. */
   readonly rejections: Readonly<Record<'address' | 'user' | 'password', number>>
   /** Counts the request against its address, and against its IPv6 site. Throws `rate-limited`. */
   spendAddress(request: FastifyRequest, reply: FastifyReply): Promise<void>
   /** Counts a preflight request in the same way, but apart from other requests. Throws `rate-limited`. */
   spendPreflight(request: FastifyRequest, reply: FastifyReply): Promise<void>
-  /** Counts the request against its user. Throws `rate-limited`. */
-  spendUser(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<void>
+  /**
+   * Holds one request of the address back until the caller knows whether it counts. Returns the function that ends the
+   * hold. Throws `rate-limited` if the held requests are all that the address has left. So concurrent requests
+   * can't exceed the limit either, as far as one replica sees them.
+   */
+  holdAddress(request: FastifyRequest, reply: FastifyReply): Promise<() => void>
 }
 
 const MINUTE_MS = 60_000
-/** A user's share of what an address may do: a person enters a handful of codes a minute. */
-const USER_SHARE = 1 / 4
 
 /** Registers the counters on the app. Returns what the other plugins and the routes call. */
 export async function createLimits(
@@ -61,7 +64,8 @@ export async function createLimits(
   const perSite = limiter('site', perMinute * CLIENTS_PER_SITE)
   const perPreflight = limiter('preflight', perMinute)
   const perPreflightSite = limiter('preflight-site', perMinute * CLIENTS_PER_SITE)
-  const perUser = limiter('user', Math.max(1, Math.floor(perMinute * USER_SHARE)))
+
+  const held = createHolds()
 
   function requireBudget(name: 'address' | 'user', state: LimitState, reply: FastifyReply): void {
     setHeaders(reply, state)
@@ -80,16 +84,30 @@ export async function createLimits(
     }
   }
 
+  const spendAddress = spendNetworks(perAddress, perSite)
+
   return {
     rejections,
 
-    spendAddress: spendNetworks(perAddress, perSite),
+    spendAddress,
 
     spendPreflight: spendNetworks(perPreflight, perPreflightSite),
 
-    async spendUser(request, reply, userId) {
-      requireBudget('user', await perUser(request, userId), reply)
+    async holdAddress(request, reply) {
+      const { client } = networksOf(request.clientAddress)
+      const { place, release } = held.hold(client)
+      try {
+        const { remaining } = await perAddress(request, client, { increment: false })
+        if (place <= remaining) return release
+        await spendAddress(request, reply)
+        throw new Problem('rate-limited', { headers: { 'retry-after': '1' } })
+      } catch (error) {
+        release()
+        throw error
+      }
     },
+
+    ...createUserShares(app, { perMinute, requireBudget }),
 
     ...createPasswordPauses(app, () => {
       rejections.password += 1
@@ -122,19 +140,23 @@ export const preflightLimit = fastifyPlugin<{ limits: Limits }>(
   { name: 'preflight-limit', dependencies: ['peer-and-host'] }
 )
 
-/** Counts every request on a code route against its user. */
-export const userLimit = fastifyPlugin<{ limits: Limits }>(
-  async (app, { limits }) => {
-    app.addHook('onRequest', async (request, reply) => {
-      const { credential, routeOptions } = request
-      if (routeOptions.config.limit !== 'codes' || !credential) return
-      if ('subject' in credential) {
-        await limits.spendUser(request, reply, credential.subject.userId)
-      }
-    })
-  },
-  { name: 'user-limit', dependencies: ['bearer-tokens'] }
-)
+/** Counts the requests of each key that are held at the moment. */
+function createHolds() {
+  const counts = new Map<string, number>()
+  const count = (key: string) => counts.get(key) ?? 0
+  const change = (key: string, by: number) => {
+    const changed = count(key) + by
+    if (changed === 0) counts.delete(key)
+    else counts.set(key, changed)
+  }
+  return {
+    /** Returns the place of this hold among those of its key, and the function that ends it. */
+    hold(key: string): { place: number; release: () => void } {
+      change(key, 1)
+      return { place: count(key), release: () => change(key, -1) }
+    }
+  }
+}
 
 /** draft-ietf-httpapi-ratelimit-headers-06. If two limits apply, the headers show the tighter one. */
 function setHeaders(reply: FastifyReply, { max, remaining, ttlInSeconds }: LimitState): void {

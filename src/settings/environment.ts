@@ -100,7 +100,7 @@ export const Environment = Type.Object({
     minimum: 1,
     maximum: 100_000_000,
     description:
-      'Requests per minute from one address (IPv6: one /64) without a valid key. The limit per user on the code routes is a quarter of it.'
+      'Requests per minute from one address (IPv6: one /64) without a valid key. The limit per user and address on the code routes is a quarter of it.'
   }),
   CODE_ATTEMPTS_PER_STEP_TOKEN: Type.Integer({
     default: CODE_ATTEMPTS.perStepToken,

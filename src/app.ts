@@ -89,7 +89,7 @@ export async function buildApp({
   ...given
 }: AppOptions): Promise<FastifyInstance> {
   const { config } = given
-  const app = createFastify({ logger })
+  const app = createFastify({ logger, keepAliveSeconds: config.keepAliveSeconds })
   if (config.tracesUrl !== null) {
     const { tracing } = await import('./plugins/tracing/tracing.ts')
     await app.register(tracing, { url: config.tracesUrl, version: VERSION })

@@ -11,14 +11,16 @@ const REQUEST_TIMEOUT_MS = 10_000
 
 export interface FastifyOptions {
   logger: FastifyBaseLogger | undefined
+  keepAliveSeconds: number
 }
 
-export function createFastify({ logger }: FastifyOptions): FastifyInstance {
+export function createFastify({ logger, keepAliveSeconds }: FastifyOptions): FastifyInstance {
   const app: FastifyInstance = Fastify({
     ...(logger && { loggerInstance: logger }),
     genReqId: () => generateId(),
     requestIdHeader: false,
     bodyLimit: BODY_LIMIT_BYTES,
+    keepAliveTimeout: keepAliveSeconds * 1000,
     requestTimeout: REQUEST_TIMEOUT_MS,
     // Requests that arrive during a stop are served (plugins/draining), not rejected without a problem document.
     return503OnClosing: false,

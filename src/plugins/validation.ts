@@ -3,6 +3,7 @@
 import { AjvCompiler } from '@fastify/ajv-compiler'
 import type { FastifyRequest, FastifySchemaCompiler } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
+import { INPUT_FORMS, type InputForm } from '../core/input-forms.ts'
 import { Problem } from '../wire/problem.ts'
 
 /**
@@ -45,10 +46,30 @@ export const validation = fastifyPlugin(
   { name: 'validation' }
 )
 
+/** Brings a value to its input form, before any other keyword of its schema judges it. */
+const INPUT_KEYWORD = {
+  keyword: 'x-input',
+  type: 'string',
+  schemaType: 'string',
+  before: 'maxLength',
+  modifying: true,
+  errors: false,
+  validate(form: InputForm, text: string, _schema: unknown, context?: InputContext): boolean {
+    if (context) context.parentData[context.parentDataProperty] = INPUT_FORMS[form](text)
+    return true
+  }
+} as const
+
+interface InputContext {
+  parentData: Record<string | number, unknown>
+  parentDataProperty: string | number
+}
+
 /** Strict for bodies, parameters and headers. Only the query string is coerced. Nothing is silently dropped. */
 function createValidatorCompiler(): FastifySchemaCompiler<unknown> {
   const build = AjvCompiler()
-  const options = { removeAdditional: false, useDefaults: true, allErrors: false }
+  const keywords = [INPUT_KEYWORD]
+  const options = { keywords, removeAdditional: false, useDefaults: true, allErrors: false }
   const strict = build({}, { customOptions: { ...options, coerceTypes: false } })
   const coercing = build({}, { customOptions: { ...options, coerceTypes: true } })
   return (route) => (route.httpPart === 'querystring' ? coercing(route) : strict(route))

@@ -9,7 +9,7 @@ export function strongEtag(representation: object): string {
 
 /**
  * Returns whether `If-Match` (RFC 9110 §13.1.1: `*` or a list of tags) contains this tag. A proxy that compresses a response
- * makes its tag weak (`W/`). A weakened tag of ours still names exactly one representation, because only the proxy's
+ * makes its tag weak (`W/`). A tag of the service that was weakened still names exactly one representation, because only the proxy's
  * encoding of it differs, so it matches too.
  */
 export function isMatchedBy(ifMatch: string, etag: string): boolean {

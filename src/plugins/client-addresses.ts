@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
-import { clientAddress, createNetworkList } from '../core/client-addresses.ts'
+import { clientAddress, createNetworkList } from '../core/input/client-addresses.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -3,7 +3,7 @@
 import { AjvCompiler } from '@fastify/ajv-compiler'
 import type { FastifyRequest, FastifySchemaCompiler } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
-import { INPUT_FORMS, type InputForm } from '../core/input-forms.ts'
+import { INPUT_FORMS, type InputForm } from '../core/input/input-forms.ts'
 import { Problem } from '../wire/problem.ts'
 
 /**

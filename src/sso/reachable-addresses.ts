@@ -1,7 +1,7 @@
 // The addresses that an identity provider may have. An account's admin chooses the provider. The admin must not be able to
 // make the service call hosts that only the service can reach: its neighbours, the cloud's metadata service, itself (SSRF).
 import { isIP } from 'node:net'
-import { createNetworkList } from '../core/client-addresses.ts'
+import { createNetworkList } from '../core/input/client-addresses.ts'
 
 /** Networks that are not globally reachable, or that lead to such networks (IANA special-purpose registries, RFC 6890). */
 const NOT_PUBLIC = [

@@ -81,7 +81,7 @@ for (const [key, { type, minimum = 0, maximum = 0, enum: choices }] of SHAPES) {
       }
     })
   }
-  t.test(`${key}: an empty value is as good as none`, async (t) => {
+  t.test(`${key}: an empty value counts as none`, async (t) => {
     if (['DATABASE_URL', 'MASTER_KEYS', 'ISSUER', 'OPERATOR_KEY'].includes(key)) {
       t.equal(messageOf(key, ''), `${key} is required in production`)
     } else {

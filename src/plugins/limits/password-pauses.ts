@@ -1,7 +1,7 @@
 // The pause after failed passwords, by user and address. core/passwords/password-delays decides how long it is.
 import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { CLIENTS_PER_SITE, networksOf } from '../../core/client-addresses.ts'
+import { CLIENTS_PER_SITE, networksOf } from '../../core/input/client-addresses.ts'
 import {
   PASSWORD_FAILURES_WINDOW_SECONDS,
   passwordDelaySeconds

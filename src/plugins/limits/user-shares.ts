@@ -1,7 +1,7 @@
 // The shares of a user on the code routes. A caller who knows the password can send requests as the user. Such a caller must
 // not use up what the user needs, so each address has a share of its own.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { networksOf } from '../../core/client-addresses.ts'
+import { networksOf } from '../../core/input/client-addresses.ts'
 import { createLimiter, type LimitState } from './limiters.ts'
 
 export interface UserShares {

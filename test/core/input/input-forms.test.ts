@@ -1,6 +1,6 @@
 // The forms to which input is brought.
 import t from 'tap'
-import { INPUT_FORMS } from '../../src/core/input-forms.ts'
+import { INPUT_FORMS } from '../../../src/core/input/input-forms.ts'
 
 t.test('an id is read without regard to case', async (t) => {
   t.equal(

@@ -7,7 +7,7 @@ import {
   createNetworkList,
   networksOf,
   normalizeAddress
-} from '../../src/core/client-addresses.ts'
+} from '../../../src/core/input/client-addresses.ts'
 
 t.test('every form of an address has one spelling', async (t) => {
   for (const [normal, ...forms] of [

@@ -69,10 +69,10 @@ async function registerUsers(app: FastifyInstance, parts: Parts): Promise<void> 
 }
 
 async function registerAccounts(app: FastifyInstance, parts: Parts): Promise<void> {
-  const { accounts, policies, apiKeys, auditEvents, audit, now } = parts
+  const { accounts, policies, apiKeys, apiKeyMaker, auditEvents, audit, now } = parts
   await app.register(policyRoutes, { policies, audit, now })
-  await app.register(accountRoutes, { accounts, policies, audit, now })
-  await app.register(apiKeyRoutes, { accounts, apiKeys, audit, now })
+  await app.register(accountRoutes, { accounts, policies, apiKeyMaker, audit, now })
+  await app.register(apiKeyRoutes, { accounts, apiKeys, apiKeyMaker, audit, now })
   await app.register(auditEventRoutes, { auditEvents })
 }
 

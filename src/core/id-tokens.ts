@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { type Static, type TProperties, Type } from 'typebox'
 import { Compile } from 'typebox/compile'
 import type { Authentication } from './claims.ts'
+import { INPUT_FORMS } from './input/input-forms.ts'
 import { LAST_NUMERIC_DATE } from './instants.ts'
 
 /**
@@ -124,7 +125,7 @@ interface IdTokenExpectation {
 export interface ProvenIdentity {
   issuer: string
   subject: string
-  /** In lower case; null if the token has none. */
+  /** In the form in which addresses of users are stored; null if the token has none. */
   email: string | null
   /** The same address if it counts as verified, otherwise null. */
   verifiedEmail: string | null
@@ -240,8 +241,12 @@ function isOfIdTokenType(typ = 'JWT'): boolean {
   return /^(application\/)?jwt$/i.test(typ)
 }
 
+/** Returns the address in the form in which those of users are stored. */
 function emailOf({ email }: Claims): string | null {
-  return typeof email === 'string' && emails.Check(email) ? email.toLowerCase() : null
+  if (typeof email !== 'string') return null
+  const address = INPUT_FORMS.email(email)
+  // Checked before it is in lower case, which makes ASCII of some other letters.
+  return emails.Check(address) ? address.toLowerCase() : null
 }
 
 /** Some providers send the claim as text. If the account trusts the provider's addresses, only a `false` counts. */

@@ -198,7 +198,12 @@ const PROBLEMS = {
   'unsupported-media-type': {
     status: 415,
     title: 'The media type of the body is not supported',
-    cure: 'Send `Content-Type: application/json`.'
+    cure: 'Send `Content-Type: application/json`, and no `Content-Encoding`.'
+  },
+  'expectation-failed': {
+    status: 417,
+    title: 'The service does not support this expectation',
+    cure: 'Send no `Expect` header, or `Expect: 100-continue`.'
   },
   'code-rejected': {
     status: 422,

@@ -109,6 +109,15 @@ t.test(
     for (const other of ['', 7, 'a\u0000@b', 'a'.repeat(255), ['a@b'], undefined]) {
       t.equal(identityOf({ email: other, email_verified: true })?.verifiedEmail, null)
     }
+    // The forms in which routes accept addresses. The Kelvin sign is no k.
+    for (const [other, stored] of [
+      [' Ada@Example.com ', 'ada@example.com'],
+      ['Ada@B\u00fccher.example', 'ada@xn--bcher-kva.example'],
+      ['ada@XN--BCHER-KVA.example', 'ada@xn--bcher-kva.example'],
+      ['\u212aate@example.com', null]
+    ] as const) {
+      t.equal(identityOf({ email: other, email_verified: true })?.verifiedEmail, stored)
+    }
     const amr = ['mfa', 'mfa', 'sso', '', 'two words', 'é', 7, null, ...'abcdefghijkl']
     t.same(identityOf({ amr })?.authentication.amr, ['mfa', 'sso', ...'abcdefg'])
     t.same(identityOf({ exp: now + 9e9 })?.expiresAt, new Date((now + 600) * 1000))

@@ -13,6 +13,7 @@ export const DETAILS: NoticeDetails = {
   recovery_code_used: { remaining: 7 },
   recovery_codes_regenerated: {},
   codes_disabled: { recoveryCodesRemaining: 4 },
+  many_second_steps: {},
   device_revoked_after_reuse: {},
   sso_linked: {},
   sso_linked_by_others: { provider: 'login.acme.example' },

@@ -14,6 +14,8 @@ export interface NoticeDetails {
   recovery_codes_regenerated: Record<never, never>
   /** Codes are disabled after too many wrong ones. */
   codes_disabled: { recoveryCodesRemaining: number }
+  /** The requests of a user's second step reached their limit. Only a caller who has passed the first step can send them. */
+  many_second_steps: Record<never, never>
   /** A token of the device was used that had been replaced earlier, so a copy exists. */
   device_revoked_after_reuse: Record<never, never>
   /** The user's first sign-in through the account's identity provider, which links the two. */

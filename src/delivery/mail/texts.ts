@@ -140,6 +140,21 @@ const TEXTS: { readonly [Kind in NoticeKind]: TextOf<Kind> } = {
     }
   }),
 
+  many_second_steps: () => ({
+    subject: 'Unusually many sign-in attempts',
+    happened: [
+      'Within a minute, there were unusually many requests for the second step of your sign-in. Further requests from ' +
+        'the same place are rejected for a moment. You can sign in as usual from any other place.'
+    ],
+    facts: [],
+    unexpected: {
+      heading: NOT_YOU,
+      advice:
+        "Someone knows your password, or can sign in as you at your account's identity provider. Change your password " +
+        'immediately, and tell an admin of your account.'
+    }
+  }),
+
   device_revoked_after_reuse: () => ({
     subject: 'A device is no longer trusted',
     happened: [

@@ -92,7 +92,7 @@ function isHolder(request: FastifyRequest, holder: AccessTokenHolder, subject: S
 
 function isSelf(request: FastifyRequest, subject: Subject): boolean {
   const { userId } = request.params as { userId?: string }
-  return userId === 'me' || userId === subject.userId
+  return userId === 'me' || userId?.toLowerCase() === subject.userId
 }
 
 /** Returns what the user must do before the request; null if the sign-in is fresh enough. */

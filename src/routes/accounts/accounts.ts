@@ -5,8 +5,8 @@ import type { Audit } from '../../audit/audit.ts'
 import { formatBearerKey, hashBearerSecret, SCOPES } from '../../core/bearer-keys.ts'
 import { UUID_FORM } from '../../core/ids.ts'
 import { pageAnswer } from '../../core/lists/pages.ts'
+import type { ApiKeyMaker } from '../../crypto/api-keys.ts'
 import { generateId } from '../../crypto/ids.ts'
-import { generateBearerKey } from '../../crypto/secrets.ts'
 import type { Account, Accounts } from '../../data/accounts/accounts.ts'
 import type { Policies } from '../../data/policy/policies.ts'
 import type { CredentialRule } from '../../plugins/credentials.ts'
@@ -29,6 +29,7 @@ import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 interface AccountsOptions {
   accounts: Accounts
   policies: Policies
+  apiKeyMaker: ApiKeyMaker
   audit: Audit
   now: () => Date
 }
@@ -152,7 +153,7 @@ const SET_MANDATE = {
 
 const accountRoutes: FastifyPluginAsyncTypebox<AccountsOptions> = async (
   app,
-  { accounts, policies, audit, now }
+  { accounts, policies, apiKeyMaker, audit, now }
 ) => {
   app.post('/v1/accounts', CREATE_ACCOUNT, createAccount)
   app.get('/v1/accounts', LIST_ACCOUNTS, listAccounts)
@@ -167,7 +168,7 @@ const accountRoutes: FastifyPluginAsyncTypebox<AccountsOptions> = async (
     const { slug, name, audience } = request.body
     const id = generateId()
     const createdAt = now()
-    const bearerKey = generateBearerKey('api')
+    const bearerKey = apiKeyMaker.make()
     const apiKey = { id: bearerKey.id, name: 'First key', scopes: [...SCOPES], createdAt }
     const event = audit.succeeded(request, {
       accountId: id,

@@ -5,7 +5,7 @@ import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
 import { BEARER_KEY_ID_FORM, formatBearerKey, hashBearerSecret } from '../../core/bearer-keys.ts'
 import { pageAnswer } from '../../core/lists/pages.ts'
-import { generateBearerKey } from '../../crypto/secrets.ts'
+import type { ApiKeyMaker } from '../../crypto/api-keys.ts'
 import type { Accounts } from '../../data/accounts/accounts.ts'
 import type { ApiKey, ApiKeys } from '../../data/accounts/api-keys.ts'
 import type { Credential, CredentialRule } from '../../plugins/credentials.ts'
@@ -17,6 +17,7 @@ import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 interface ApiKeysOptions {
   accounts: Accounts
   apiKeys: ApiKeys
+  apiKeyMaker: ApiKeyMaker
   audit: Audit
   now: () => Date
 }
@@ -115,7 +116,7 @@ const REVOKE_API_KEY = {
 
 const apiKeyRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
   app,
-  { accounts, apiKeys, audit, now }
+  { accounts, apiKeys, apiKeyMaker, audit, now }
 ) => {
   app.post('/v1/api-keys', CREATE_API_KEY, createApiKey)
   app.get('/v1/api-keys', LIST_API_KEYS, listApiKeys)
@@ -130,7 +131,7 @@ const apiKeyRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
     const accountId = targetAccount(credential, request.body.accountId)
     requireScopes(credential, scopes)
     if (!(await accounts.find(accountId))) throw new Problem('account-not-found')
-    const bearerKey = generateBearerKey('api')
+    const bearerKey = apiKeyMaker.make()
     const { id } = bearerKey
     const apiKey = {
       accountId,

@@ -6,11 +6,11 @@ import { formatBearerKey } from '../src/core/bearer-keys.ts'
 import { STEP_TOKEN_TYPE, type StepPurpose, stepClaims } from '../src/core/claims.ts'
 import { generateId } from '../src/crypto/ids.ts'
 import { deriveKey, type MasterKeys } from '../src/crypto/sealing.ts'
-import { generateBearerKey } from '../src/crypto/secrets.ts'
+import { generateOperatorKey } from '../src/crypto/secrets.ts'
 import type { BenchUser } from './users.ts'
 
 export const ISSUER = 'https://auth.bench.example'
-export const OPERATOR_KEY = formatBearerKey(generateBearerKey('operator'))
+export const OPERATOR_KEY = formatBearerKey(generateOperatorKey())
 
 const masterKey = { id: 'bench', key: randomBytes(32) }
 export const MASTER_KEYS: MasterKeys = [masterKey]

@@ -5,7 +5,7 @@ import { PGlite } from '@electric-sql/pglite'
 import type { FastifyInstance } from 'fastify'
 import { buildApp } from '../src/app.ts'
 import { formatBearerKey } from '../src/core/bearer-keys.ts'
-import { generateBearerKey } from '../src/crypto/secrets.ts'
+import { generateOperatorKey } from '../src/crypto/secrets.ts'
 import { openDatabase } from '../src/data/engine/database.ts'
 import { parseConfig } from '../src/settings/config.ts'
 import { readEnvironment } from '../src/settings/environment.ts'
@@ -19,7 +19,7 @@ interface Attempt {
   email: string
 }
 
-const operatorKey = formatBearerKey(generateBearerKey('operator'))
+const operatorKey = formatBearerKey(generateOperatorKey())
 const environment = readEnvironment({
   MASTER_KEYS: `timing:${randomBytes(32).toString('base64')}`,
   OPERATOR_KEY: operatorKey,

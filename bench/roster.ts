@@ -21,7 +21,13 @@ const POLICY: AccountPolicy = {
   requiredSince: null,
   graceDays: 0,
   trustedDevices: { allowed: false, days: 30 },
-  sso: { mode: 'optional', issuer: 'https://login.acme.example', clientId: 'twostep' }
+  sso: {
+    mode: 'optional',
+    issuer: 'https://login.acme.example',
+    clientId: 'twostep',
+    trustEmail: false,
+    since: null
+  }
 }
 const SERVER_DATABASE = 'twostep_bench_roster'
 

@@ -4,6 +4,7 @@ import { createFastify } from './fastify.ts'
 import { backgroundJobs } from './jobs.ts'
 import { createParts, type Parts, type PartsOptions } from './parts.ts'
 import { background } from './plugins/background.ts'
+import { clientAddresses } from './plugins/client-addresses.ts'
 import { freshness, kindAndScope, role } from './plugins/credentials/admission.ts'
 import { bearerKeys } from './plugins/credentials/bearer-keys.ts'
 import { bearerTokens } from './plugins/credentials/bearer-tokens.ts'
@@ -14,11 +15,12 @@ import { crossOrigin } from './plugins/cross-origin.ts'
 import { deadline } from './plugins/deadline.ts'
 import { declarations } from './plugins/declarations.ts'
 import { draining } from './plugins/draining.ts'
-import { addressLimit, userLimit } from './plugins/limits.ts'
+import { addressLimit, preflightLimit } from './plugins/limits.ts'
 import { peerAndHost } from './plugins/peer-and-host.ts'
 import { problemHandling } from './plugins/problem-handling.ts'
 import { responseHeaders } from './plugins/response-headers.ts'
 import { spec } from './plugins/spec.ts'
+import { userLimit } from './plugins/user-limit.ts'
 import { bodies, validation } from './plugins/validation.ts'
 import { registerRoutes } from './routes.ts'
 import { VERSION } from './settings/version.ts'
@@ -41,7 +43,8 @@ export interface Check {
  */
 export const CHECKS: readonly Check[] = [
   check('response headers', 'onRequest', responseHeaders),
-  check('peer and Host', 'onRequest', peerAndHost, 'invalid-request'),
+  check('peer and Host', 'onRequest', peerAndHost, 'invalid-request', 'expectation-failed'),
+  check('preflight limit', 'onRequest', preflightLimit, 'rate-limited'),
   check('preflight', 'onRequest', crossOrigin),
   check('deadline', 'onRequest', deadline, 'unavailable'),
   check('draining', 'onSend', draining),
@@ -86,11 +89,12 @@ export async function buildApp({
   ...given
 }: AppOptions): Promise<FastifyInstance> {
   const { config } = given
-  const app = createFastify({ logger, trustedProxies: config.trustedProxies })
+  const app = createFastify({ logger, keepAliveSeconds: config.keepAliveSeconds })
   if (config.tracesUrl !== null) {
     const { tracing } = await import('./plugins/tracing/tracing.ts')
     await app.register(tracing, { url: config.tracesUrl, version: VERSION })
   }
+  await app.register(clientAddresses, config)
   const parts = await createParts(app, { ...given, stopping })
   const { isDatabaseUnavailable } = parts
   await app.register(tokenVerification, parts)

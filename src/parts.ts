@@ -3,6 +3,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { Redis } from 'ioredis'
 import { createAudit } from './audit/audit.ts'
 import { createChaining } from './audit/chaining.ts'
+import { createApiKeyMaker } from './crypto/api-keys.ts'
 import { createDeviceTokens } from './crypto/device-tokens.ts'
 import { createPasswordHashing } from './crypto/password-hashing.ts'
 import { createRecoveryCodeHasher } from './crypto/recovery-code-hashing.ts'
@@ -23,6 +24,7 @@ import { createSsoIdentities } from './data/sign-in/sso-identities.ts'
 import { createSubjects } from './data/sign-in/subjects.ts'
 import { createTrustedDevices } from './data/sign-in/trusted-devices.ts'
 import { createVerdicts } from './data/sign-in/verdicts.ts'
+import { createActRecords } from './data/trail/act-records.ts'
 import { createAuditEvents } from './data/trail/audit-events.ts'
 import { createAuditLinks } from './data/trail/links.ts'
 import { createOutbox } from './data/trail/outbox.ts'
@@ -32,6 +34,7 @@ import { createRecoveryCodes } from './data/users/recovery-codes.ts'
 import { createRequirements } from './data/users/requirements.ts'
 import { createResets } from './data/users/resets.ts'
 import { createSignOuts } from './data/users/sign-outs.ts'
+import { createSsoLinks } from './data/users/sso-links.ts'
 import { createTwoFactor } from './data/users/two-factor.ts'
 import { createUsers } from './data/users/users.ts'
 import { openOutgoingMail } from './delivery/mail/outgoing-mail.ts'
@@ -131,6 +134,7 @@ function createStores(database: Database, { mandate, support }: Config) {
   const demands = createDemandsReader({ mandate, support })
   return {
     accounts: createAccounts(database),
+    actRecords: createActRecords(prisma),
     apiKeys: createApiKeys(prisma),
     auditEvents: createAuditEvents(database),
     auditLinks: createAuditLinks(prisma),
@@ -144,6 +148,7 @@ function createStores(database: Database, { mandate, support }: Config) {
     serviceKeys: createServiceKeys(prisma),
     signOuts: createSignOuts(prisma),
     ssoIdentities: createSsoIdentities(prisma),
+    ssoLinks: createSsoLinks(prisma),
     storedSigningKeys: createSigningKeys(prisma),
     subjects: createSubjects(query, demands),
     trustedDevices: createTrustedDevices(prisma),
@@ -167,6 +172,7 @@ async function openKeys(
   )
   const signingKeys = await openSigningKeyRing({ stored: storedSigningKeys, masterKeys, now })
   return {
+    apiKeyMaker: createApiKeyMaker(await openServiceKeyOf(serviceKey, 'api-keys')),
     auditKey: await openServiceKeyOf(serviceKey, 'audit'),
     deviceTokens: createDeviceTokens(await openServiceKeyOf(serviceKey, 'device-tokens')),
     recoveryCodeHasher,

@@ -18,6 +18,7 @@ import recoveryCodeRoutes from './routes/users/recovery-codes.ts'
 import resetRoutes from './routes/users/reset.ts'
 import rosterRoutes from './routes/users/roster.ts'
 import signOutRoutes from './routes/users/sign-out.ts'
+import ssoIdentityRoutes from './routes/users/sso-identities.ts'
 import twoFactorRoutes from './routes/users/two-factor.ts'
 import userPolicyRoutes from './routes/users/user-policy.ts'
 import userRoutes from './routes/users/users.ts'
@@ -59,6 +60,7 @@ async function registerUsers(app: FastifyInstance, parts: Parts): Promise<void> 
   const {
     requirements,
     signOuts,
+    ssoLinks,
     twoFactor,
     passwordHashing,
     recoveryCodeHasher,
@@ -75,13 +77,14 @@ async function registerUsers(app: FastifyInstance, parts: Parts): Promise<void> 
   await app.register(signOutRoutes, { signOuts, audit })
   await app.register(recoveryCodeRoutes, { recoveryCodes, recoveryCodeHasher, audit })
   await app.register(deviceRoutes, { trustedDevices, audit, now })
+  await app.register(ssoIdentityRoutes, { ssoLinks, audit })
 }
 
 async function registerAccounts(app: FastifyInstance, parts: Parts): Promise<void> {
-  const { accounts, policies, apiKeys, auditEvents, audit, now } = parts
+  const { accounts, policies, apiKeys, apiKeyMaker, auditEvents, audit, now } = parts
   await app.register(policyRoutes, { policies, audit, now })
-  await app.register(accountRoutes, { accounts, policies, audit, now })
-  await app.register(apiKeyRoutes, { accounts, apiKeys, audit, now })
+  await app.register(accountRoutes, { accounts, policies, apiKeyMaker, audit, now })
+  await app.register(apiKeyRoutes, { accounts, apiKeys, apiKeyMaker, audit, now })
   await app.register(auditEventRoutes, { auditEvents })
 }
 

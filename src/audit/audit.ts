@@ -89,7 +89,7 @@ export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
       details,
       actor: act.actor ?? actorOf(credential),
       userId: act.userId ?? concernedUser(request, target),
-      address: request.ip,
+      address: request.clientAddress,
       requestId: request.id
     })
     request.auditEvent = event
@@ -150,6 +150,7 @@ function actorOf(credential: Credential | null): AuditActor {
 const TARGETS = [
   ['authenticatorId', 'authenticator'],
   ['deviceId', 'device'],
+  ['identityId', 'sso_identity'],
   ['apiKeyId', 'api_key'],
   ['userId', 'user'],
   ['accountId', 'account']
@@ -168,7 +169,7 @@ function targetOf(request: FastifyRequest): AuditTarget | null {
     const id = userOfPath(request)
     return id === null ? null : { kind, id }
   }
-  const id = params[name] ?? ''
+  const id = params[name]?.toLowerCase() ?? ''
   return ID_FORM.test(id) ? { kind, id } : null
 }
 
@@ -183,7 +184,8 @@ function concernedUser(request: FastifyRequest, target: AuditTarget | null): str
 }
 
 function userOfPath({ params, credential }: FastifyRequest): string | null {
-  const { userId } = (params ?? {}) as { userId?: string }
+  // A refusal can come before the path is validated, and so before its ids are in lower case.
+  const userId = ((params ?? {}) as { userId?: string }).userId?.toLowerCase()
   if (userId === 'me')
     return credential && 'subject' in credential ? credential.subject.userId : null
   return userId !== undefined && UUID_FORM.test(userId) ? userId : null

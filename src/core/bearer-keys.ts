@@ -1,7 +1,7 @@
 // Operator and API keys: opaque bearer secrets with a prefix that secret scanners recognise.
 import { createHash, timingSafeEqual } from 'node:crypto'
 
-export type BearerKeyKind = 'operator' | 'api'
+type BearerKeyKind = 'operator' | 'api'
 
 export interface BearerKey {
   kind: BearerKeyKind

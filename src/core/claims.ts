@@ -28,6 +28,15 @@ export const ACR_TWO_FACTORS = 'urn:twostep:acr:2'
 export type StepPurpose = 'verify' | 'enroll'
 export type Role = 'member' | 'admin'
 
+/** The identity that a right code links to the user. Only in step tokens after a sign-in through a new provider. */
+const SsoLink = Type.Object({
+  issuer: Type.String(),
+  clientId: Type.String(),
+  subject: Type.String(),
+  email: Type.Union([Type.String(), Type.Null()])
+})
+export type SsoLink = Static<typeof SsoLink>
+
 const NumericDate = Type.Integer({ minimum: 0, maximum: LAST_NUMERIC_DATE })
 const Uuid = Type.String({ pattern: UUID_FORM.source })
 
@@ -39,6 +48,7 @@ export const StepClaims = Type.Object({
   purpose: Type.Union([Type.Literal('verify'), Type.Literal('enroll')]),
   /** The methods of the first step. The access token's `amr` extends them. */
   amr: Type.Array(Type.String()),
+  sso_link: Type.Optional(SsoLink),
   epoch: Type.Integer({ minimum: 0 }),
   jti: Uuid,
   iat: NumericDate,
@@ -103,11 +113,20 @@ export function withRecoveryCode(firstStep: readonly string[]): Authentication {
   return { amr: withMethods(firstStep, ['mfa', 'rc']), twoFactors: true }
 }
 
+interface StepIssue {
+  issuer: string
+  jti: string
+  amr: readonly string[]
+  /** The identity that the second step links. */
+  link?: SsoLink | undefined
+  now: Date
+}
+
 /** Returns the claims of the token that leads from the first step to the second, and is accepted nowhere else. */
 export function stepClaims(
   { accountId, userId, epoch }: TokenSubject,
   purpose: StepPurpose,
-  { issuer, jti, amr, now }: { issuer: string; jti: string; amr: readonly string[]; now: Date }
+  { issuer, jti, amr, link, now }: StepIssue
 ): StepClaims {
   const iat = secondsOf(now)
   const ttl = purpose === 'verify' ? VERIFY_STEP_TTL_SECONDS : ENROLL_STEP_TTL_SECONDS
@@ -118,6 +137,7 @@ export function stepClaims(
     account: accountId,
     purpose,
     amr: [...amr],
+    ...(link && { sso_link: link }),
     epoch,
     jti,
     iat,

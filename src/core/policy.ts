@@ -20,7 +20,21 @@ export interface AccountPolicy {
   /** Grace period in days from the start: users may still sign in without two-factor. */
   graceDays: number
   trustedDevices: { allowed: boolean; days: number }
-  sso: { mode: SsoMode; issuer: string | null; clientId: string | null }
+  sso: SingleSignOn
+}
+
+/** How an account's users sign in at its identity provider. */
+export interface SingleSignOn {
+  mode: SsoMode
+  issuer: string | null
+  clientId: string | null
+  /** Whether e-mail addresses of the provider count as verified although it does not say so. */
+  trustEmail: boolean
+  /**
+   * Since when the provider can link users under these settings. Null if that was before the service stored it, or if no
+   * provider was ever set.
+   */
+  since: Date | null
 }
 
 /** What the operator requires of an account. The time before its date is its grace period. */
@@ -207,7 +221,7 @@ export interface PolicyPatch {
   requiredFrom?: Date | null
   graceDays?: number
   trustedDevices?: { allowed?: boolean; days?: number }
-  sso?: { mode?: SsoMode; issuer?: string | null; clientId?: string | null }
+  sso?: Partial<Omit<SingleSignOn, 'since'>>
 }
 
 /** Returns the policy after a patch that is applied at this instant. */
@@ -220,10 +234,49 @@ export function patchedPolicy(
     ...policy,
     ...patch,
     trustedDevices: { ...trustedDevices, ...patch.trustedDevices },
-    sso: { ...sso, ...patch.sso }
+    sso: patchedSso(sso, patch.sso ?? {}, now)
   }
   const requiredSince = policy.twoFactor === 'required' ? policy.requiredSince : now
   return { ...patched, requiredSince: patched.twoFactor === 'required' ? requiredSince : null }
+}
+
+function patchedSso(
+  before: SingleSignOn,
+  patch: NonNullable<PolicyPatch['sso']>,
+  now: Date
+): SingleSignOn {
+  const after = { ...before, ...patch }
+  const isOpener =
+    after.issuer !== before.issuer ||
+    after.clientId !== before.clientId ||
+    (before.mode === 'off' && after.mode !== 'off') ||
+    (!before.trustEmail && after.trustEmail)
+  return isOpener ? { ...after, since: now } : after
+}
+
+/**
+ * For this long, a provider needs a code to link a user who has an authenticator. The admins, who are notified of a new
+ * provider, can act in time if an attacker has set it.
+ */
+const NEW_PROVIDER_MS = DAY_MS
+
+/** Returns whether the account's identity provider was set, or was given more power, less than 24 hours ago. */
+export function isProviderNew({ since }: Pick<SingleSignOn, 'since'>, now: Date): boolean {
+  return since !== null && now.getTime() - since.getTime() < NEW_PROVIDER_MS
+}
+
+/** Returns whether single sign-on is on, through this client of this provider. */
+export function isProvider(
+  { mode, ...sso }: SingleSignOn,
+  { issuer, clientId }: { issuer: string; clientId: string }
+): boolean {
+  return mode !== 'off' && sso.issuer === issuer && sso.clientId === clientId
+}
+
+/** Returns whether two settings of single sign-on differ in anything that an admin can set. */
+export function isSsoChanged(before: SingleSignOn, after: SingleSignOn): boolean {
+  const members = ['mode', 'issuer', 'clientId', 'trustEmail'] as const
+  return members.some((member) => before[member] !== after[member])
 }
 
 /** Returns the member that is missing for single sign-on; null if the policy is complete. */

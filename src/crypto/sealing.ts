@@ -20,7 +20,7 @@ export type MasterKeys = readonly [MasterKey, ...MasterKey[]]
 export type SealingPurpose = 'authenticator-secret' | 'signing-key' | `${ServiceKeyId}-key`
 
 /** The uses of the service's own secret keys. crypto/service-keys generates the keys. */
-export const SERVICE_KEY_IDS = ['audit', 'recovery-codes', 'device-tokens'] as const
+export const SERVICE_KEY_IDS = ['audit', 'recovery-codes', 'device-tokens', 'api-keys'] as const
 export type ServiceKeyId = (typeof SERVICE_KEY_IDS)[number]
 
 /** The ring lacks the master key of a sealed value, or the value was not sealed for this purpose and context. */

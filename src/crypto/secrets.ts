@@ -4,8 +4,7 @@ import { base32crockford } from '@scure/base'
 import {
   BEARER_KEY_ID_LENGTH,
   BEARER_KEY_SECRET_BYTES,
-  type BearerKey,
-  type BearerKeyKind
+  type BearerKey
 } from '../core/bearer-keys.ts'
 import { RECOVERY_CODES_COUNT } from '../core/recovery-codes.ts'
 
@@ -33,11 +32,16 @@ export function generateRecoveryCodes(): string[] {
   )
 }
 
-/** Returns a new operator or API key with a random id and a secret of 256 random bits. */
-export function generateBearerKey(kind: BearerKeyKind): BearerKey {
-  const id = Array.from(
+/** Returns a new operator key with a random id and a secret of 256 random bits. crypto/api-keys makes API keys. */
+export function generateOperatorKey(): BearerKey {
+  const secret = randomBytes(BEARER_KEY_SECRET_BYTES).toString('base64url')
+  return { kind: 'operator', id: generateBearerKeyId(), secret }
+}
+
+/** Returns a random id of an operator key or an API key. */
+export function generateBearerKeyId(): string {
+  return Array.from(
     { length: BEARER_KEY_ID_LENGTH },
     () => ID_ALPHABET[randomInt(ID_ALPHABET.length)]
   ).join('')
-  return { kind, id, secret: randomBytes(BEARER_KEY_SECRET_BYTES).toString('base64url') }
 }

@@ -11,6 +11,7 @@ import {
   accessClaims,
   judgeAccessClaims,
   judgeStepClaims,
+  type SsoLink,
   STEP_TOKEN_TYPE,
   type StepClaims,
   type StepPurpose,
@@ -29,11 +30,12 @@ interface TokensOptions {
 }
 
 export interface Tokens {
-  /** Returns a new step token, and the seconds until it expires. */
+  /** Returns a new step token, and the seconds until it expires. The second step links the identity `link`, if any. */
   issueStepToken(
     subject: TokenSubject,
     purpose: StepPurpose,
-    amr: readonly string[]
+    amr: readonly string[],
+    link?: SsoLink
   ): { stepToken: string; expiresInSeconds: number }
   /** Returns a new access token, and the seconds until it expires. */
   issueAccessToken(
@@ -68,8 +70,9 @@ export function createTokens({ issuer, masterKeys, signingKeys, now }: TokensOpt
   }
 
   return {
-    issueStepToken(subject, purpose, amr) {
-      const claims = stepClaims(subject, purpose, { issuer, jti: generateId(), amr, now: now() })
+    issueStepToken(subject, purpose, amr, link) {
+      const issue = { issuer, jti: generateId(), amr, link, now: now() }
+      const claims = stepClaims(subject, purpose, issue)
       return { stepToken: signStep({ ...claims }), expiresInSeconds: claims.exp - claims.iat }
     },
 

@@ -1,12 +1,14 @@
 // Limits on requests: by address, by user on the code routes, and the pause after failed passwords. They bound load and
 // noise. Guesses at codes are bounded by core/attempts.
-import rateLimit, { normalizeIP } from '@fastify/rate-limit'
+import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import type { Redis } from 'ioredis'
+import { CLIENTS_PER_SITE, networksOf } from '../core/input/client-addresses.ts'
 import { Problem } from '../wire/problem.ts'
-import { createLimiter, type LimitState } from './limits/limiters.ts'
+import { createLimiter, type Limiter, type LimitState } from './limits/limiters.ts'
 import { createPasswordPauses, type PasswordPauses } from './limits/password-pauses.ts'
+import { createUserShares, type UserShares } from './limits/user-shares.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -27,22 +29,22 @@ export interface LimitsOptions {
   redis: Redis | null
 }
 
-export interface Limits extends PasswordPauses {
+export interface Limits extends PasswordPauses, UserShares {
   /** How many requests each limit has rejected in this process. */
   readonly rejections: Readonly<Record<'address' | 'user' | 'password', number>>
-  /** Counts the request against its address. Throws `rate-limited`. */
+  /** Counts the request against its address, and against its IPv6 site. Throws `rate-limited`. */
   spendAddress(request: FastifyRequest, reply: FastifyReply): Promise<void>
-  /** Counts the request against its user. Throws `rate-limited`. */
-  spendUser(request: FastifyRequest, reply: FastifyReply, userId: string): Promise<void>
+  /** Counts a preflight request in the same way, but apart from other requests. Throws `rate-limited`. */
+  spendPreflight(request: FastifyRequest, reply: FastifyReply): Promise<void>
+  /**
+   * Holds one request of the address back until the caller knows whether it counts. Returns the function that ends the
+   * hold. Throws `rate-limited` if the held requests are all that the address has left. So concurrent requests
+   * can't exceed the limit either, as far as one replica sees them.
+   */
+  holdAddress(request: FastifyRequest, reply: FastifyReply): Promise<() => void>
 }
 
 const MINUTE_MS = 60_000
-/** A user's share of what an address may do: a person enters a handful of codes a minute. */
-const USER_SHARE = 1 / 4
-/** Counters kept in one process. A flood from fewer addresses than this evicts no counter. */
-const COUNTERS_MAX = 100_000
-/** RFC 4291 §2.5.4: one customer has one /64, so a single address in it says nothing. */
-const IPV6_SUBNET_BITS = 64
 
 /** Registers the counters on the app. Returns what the other plugins and the routes call. */
 export async function createLimits(
@@ -51,18 +53,19 @@ export async function createLimits(
 ): Promise<Limits> {
   await app.register(rateLimit, {
     global: false,
-    cache: COUNTERS_MAX,
     nameSpace: 'twostep:limit:',
     skipOnError: false,
     ...(redis ? { redis } : {})
   })
   const rejections = { address: 0, user: 0, password: 0 }
-  const perAddress = createLimiter(app, { name: 'address', max: perMinute, windowMs: MINUTE_MS })
-  const perUser = createLimiter(app, {
-    name: 'user',
-    max: Math.max(1, Math.floor(perMinute * USER_SHARE)),
-    windowMs: MINUTE_MS
-  })
+  const limiter = (name: string, max: number) =>
+    createLimiter(app, { name, max, windowMs: MINUTE_MS })
+  const perAddress = limiter('address', perMinute)
+  const perSite = limiter('site', perMinute * CLIENTS_PER_SITE)
+  const perPreflight = limiter('preflight', perMinute)
+  const perPreflightSite = limiter('preflight-site', perMinute * CLIENTS_PER_SITE)
+
+  const held = createHolds()
 
   function requireBudget(name: 'address' | 'user', state: LimitState, reply: FastifyReply): void {
     setHeaders(reply, state)
@@ -73,53 +76,86 @@ export async function createLimits(
     })
   }
 
+  function spendNetworks(ofClient: Limiter, ofSite: Limiter): Limits['spendAddress'] {
+    return async (request, reply) => {
+      const { client, site } = networksOf(request.clientAddress)
+      requireBudget('address', await ofClient(request, client), reply)
+      if (site !== null) requireBudget('address', await ofSite(request, site), reply)
+    }
+  }
+
+  const spendAddress = spendNetworks(perAddress, perSite)
+
   return {
     rejections,
 
-    async spendAddress(request, reply) {
-      requireBudget('address', await perAddress(request, addressOf(request)), reply)
-    },
+    spendAddress,
 
-    async spendUser(request, reply, userId) {
-      requireBudget('user', await perUser(request, userId), reply)
-    },
+    spendPreflight: spendNetworks(perPreflight, perPreflightSite),
 
-    ...createPasswordPauses(app, {
-      addressOf,
-      onRefusal: () => {
-        rejections.password += 1
+    async holdAddress(request, reply) {
+      const { client } = networksOf(request.clientAddress)
+      const { place, release } = held.hold(client)
+      try {
+        const { remaining } = await perAddress(request, client, { increment: false })
+        if (place <= remaining) return release
+        await spendAddress(request, reply)
+        throw new Problem('rate-limited', { headers: { 'retry-after': '1' } })
+      } catch (error) {
+        release()
+        throw error
       }
+    },
+
+    ...createUserShares(app, { perMinute, requireBudget }),
+
+    ...createPasswordPauses(app, () => {
+      rejections.password += 1
     })
   }
 }
 
-/** Counts every request against its address, except those with a valid key. */
+/** Counts every request against its address, unless it has a valid key or is counted as a preflight. */
 export const addressLimit = fastifyPlugin<{ limits: Limits }>(
   async (app, { limits }) => {
     app.addHook('onRequest', async (request, reply) => {
-      if (request.credential || request.routeOptions.config.limit === 'none') return
+      const isExempt = request.credential !== null || request.method === 'OPTIONS'
+      if (isExempt || request.routeOptions.config.limit === 'none') return
       await limits.spendAddress(request, reply)
     })
   },
   { name: 'address-limit', dependencies: ['bearer-keys'] }
 )
 
-/** Counts every request on a code route against its user. */
-export const userLimit = fastifyPlugin<{ limits: Limits }>(
+/**
+ * Counts every OPTIONS request against its address, before @fastify/cors responds. It has a limit of its own: browsers
+ * send one for each request of a page, and must be able to read why the request itself is rejected.
+ */
+export const preflightLimit = fastifyPlugin<{ limits: Limits }>(
   async (app, { limits }) => {
     app.addHook('onRequest', async (request, reply) => {
-      const { credential, routeOptions } = request
-      if (routeOptions.config.limit !== 'codes' || !credential) return
-      if ('subject' in credential) {
-        await limits.spendUser(request, reply, credential.subject.userId)
-      }
+      if (request.method === 'OPTIONS') await limits.spendPreflight(request, reply)
     })
   },
-  { name: 'user-limit', dependencies: ['bearer-tokens'] }
+  { name: 'preflight-limit', dependencies: ['peer-and-host'] }
 )
 
-function addressOf({ ip }: FastifyRequest): string {
-  return normalizeIP(ip, IPV6_SUBNET_BITS)
+/** Counts the requests of each key that are held at the moment. */
+function createHolds() {
+  const counts = new Map<string, number>()
+  const count = (key: string) => counts.get(key) ?? 0
+  const change = (key: string, by: number) => {
+    const changed = count(key) + by
+    if (changed === 0) counts.delete(key)
+    else counts.set(key, changed)
+  }
+  return {
+    /** Returns the place of this hold among those of its key, and the function that ends it. */
+    hold(key: string): { place: number; release: () => void } {
+      change(key, 1)
+      return { place: count(key), release: () => change(key, -1) }
+    }
+  }
 }
 
 /** draft-ietf-httpapi-ratelimit-headers-06. If two limits apply, the headers show the tighter one. */

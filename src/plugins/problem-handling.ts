@@ -13,6 +13,9 @@ declare module 'fastify' {
   }
 }
 
+/** Stands for every URL that can't be decoded. No client can send it, because it contains a space. */
+export const MALFORMED_URL = '/malformed url'
+
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json'
 
 /** Set here too, because no hook runs for a request that Fastify rejects before routing. */
@@ -56,9 +59,13 @@ export const problemHandling = fastifyPlugin<ProblemHandlingOptions>(
       }
     }
 
-    app.setNotFoundHandler((request, reply) =>
-      sendProblem(request, reply, new Problem('not-found'))
-    )
+    app.setNotFoundHandler((request, reply) => {
+      const problem =
+        request.url === MALFORMED_URL
+          ? new Problem('invalid-request', { extras: { errors: [] } })
+          : new Problem('not-found')
+      return sendProblem(request, reply, problem)
+    })
   },
   { name: 'problem-handling' }
 )

@@ -125,7 +125,9 @@ function described(schema: FastifySchema, route: RouteOptions): FastifySchema {
     ...(rule ? problemsOfRule(rule) : []),
     ...(schema.body || schema.querystring || schema.params ? (['invalid-request'] as const) : []),
     ...(limit === 'none' ? [] : (['rate-limited'] as const)),
-    ...(schema.body ? (['body-too-large', 'unsupported-media-type'] as const) : []),
+    ...(schema.body
+      ? (['body-too-large', 'unsupported-media-type', 'expectation-failed'] as const)
+      : []),
     ...problems,
     'unavailable'
   ])

@@ -16,6 +16,14 @@ export function parseIssuer(text: string): string {
   return text
 }
 
+/** Parses HOST, an address or a host name. An IPv6 address may be in brackets. Throws `ConfigError`. */
+export function parseHost(text: string): string {
+  const host = text.replace(/^\[(.*)\]$/, '$1')
+  if (isIP(host) !== 0 || (host === text && /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i.test(host)))
+    return host
+  throw new ConfigError('HOST must be an address such as 127.0.0.1 or ::, or a host name')
+}
+
 /** Parses an http(s) URL. Throws `ConfigError`, which names the key. */
 export function parseHttpUrl(key: string, text: string): string {
   if (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)) return text
@@ -26,12 +34,20 @@ export function parseHttpUrl(key: string, text: string): string {
 export function parseOrigins(text: string): readonly string[] {
   const origins = itemsOf(text)
   for (const origin of origins) {
-    const isExact = URL.canParse(origin) && new URL(origin).origin === origin
-    if (!isExact || !/^https?:\/\/[^*]+$/.test(origin)) {
+    if (!isExactOrigin(origin)) {
       throw new ConfigError('CORS_ORIGINS must list exact origins such as https://app.example.com')
     }
   }
   return Object.freeze(origins)
+}
+
+/** The schemes of pages inside apps and browser extensions. URL parsers give their pages no origin, but browsers send one. */
+const APP_ORIGIN =
+  /^(capacitor|ionic|tauri|app|chrome-extension|moz-extension|safari-web-extension):\/\/[a-z0-9.-]+$/
+
+function isExactOrigin(text: string): boolean {
+  if (APP_ORIGIN.test(text)) return true
+  return /^https?:\/\/[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text
 }
 
 /** Parses a list of addresses and networks, none of which is nearly the whole internet. Throws `ConfigError`. */

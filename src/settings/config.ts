@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { AttemptLimits } from '../core/attempts.ts'
 import type { Support } from '../core/support.ts'
 import type { MasterKeys } from '../crypto/sealing.ts'
-import { parseHttpUrl, parseIssuer, parseNetworks, parseOrigins } from './addresses.ts'
+import { parseHost, parseHttpUrl, parseIssuer, parseNetworks, parseOrigins } from './addresses.ts'
 import { ConfigError } from './config-error.ts'
 import { DEFAULT_DATABASE_URL, dataFolderOf } from './data-folder.ts'
 import { type Environment, requireInProduction } from './environment.ts'
@@ -32,6 +32,8 @@ export interface Config extends StorageConfig {
   readonly databaseWaitSeconds: number
   /** How long the service keeps serving after SIGTERM, while it reports not ready. */
   readonly shutdownDelaySeconds: number
+  /** How long an idle connection stays open. */
+  readonly keepAliveSeconds: number
   /** Null: request limits are counted in this process only. */
   readonly redisUrl: string | null
   readonly mail: MailSettings
@@ -74,11 +76,12 @@ export function parseConfig(environment: Environment, localKeys: LocalKeys | nul
     issuer,
     operatorKey: parseOperatorKey(operatorKey, { isProduction, masterKeys }),
     port: environment.PORT,
-    host: environment.HOST,
+    host: parseHost(environment.HOST),
     metricsPort: parseMetricsPort(environment),
     tracesUrl: parseTracesUrl(environment),
     databaseWaitSeconds: environment.DATABASE_WAIT_SECONDS,
     shutdownDelaySeconds: environment.SHUTDOWN_DELAY_SECONDS ?? defaultShutdownDelay(isProduction),
+    keepAliveSeconds: environment.KEEP_ALIVE_SECONDS,
     redisUrl: environment.REDIS_URL ?? null,
     mail: parseMailSettings(environment, {
       issuer,
@@ -176,10 +179,17 @@ function isPrintable(text: string): boolean {
 
 const RFC3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/
 
+/** `Date` reads 30 February as 2 March, and hour 24 as the next day. RFC 3339 §5.7 has neither. */
+function isCalendarDay(text: string): boolean {
+  const [day = '', time = ''] = text.split('T')
+  const midnight = new Date(`${day}T00:00:00Z`)
+  return midnight.toISOString().startsWith(day) && !time.startsWith('24')
+}
+
 function parseInstant(key: string, text: string | undefined): Date | null {
   if (text === undefined) return null
   const at = new Date(text)
-  if (!RFC3339.test(text) || Number.isNaN(at.getTime())) {
+  if (!RFC3339.test(text) || Number.isNaN(at.getTime()) || !isCalendarDay(text)) {
     throw new ConfigError(`${key} must be an instant such as 2027-01-01T00:00:00Z`)
   }
   return at

@@ -121,7 +121,7 @@ export const Environment = Type.Object({
     minimum: 1,
     maximum: 100_000_000,
     description:
-      'Requests per minute from one address (IPv6: one /64) without a valid key. The limit per user on the code routes is a quarter of it.'
+      'Requests per minute from one address (IPv6: one /64) without a valid key. The limit per user and address on the code routes is a quarter of it.'
   }),
   CODE_ATTEMPTS_PER_STEP_TOKEN: Type.Integer({
     default: CODE_ATTEMPTS.perStepToken,
@@ -163,6 +163,13 @@ export const Environment = Type.Object({
         'How long the service keeps serving after SIGTERM while it reports not ready, so that load balancers can drain it. Unset: 5 in production, 0 otherwise.'
     })
   ),
+  KEEP_ALIVE_SECONDS: Type.Integer({
+    default: 72,
+    minimum: 1,
+    maximum: 3600,
+    description:
+      'How long an idle connection stays open. It must be longer than the load balancer in front keeps idle connections, which is often 60 seconds.'
+  }),
   METRICS_PORT: Type.Optional(
     Type.Integer({
       minimum: 1,
@@ -207,13 +214,8 @@ type Key = keyof Environment
 export function readEnvironment(env: NodeJS.ProcessEnv): Environment {
   // Compose files and shells pass on an unset variable as an empty one.
   const data = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
-  const environment = readBySchema(data)
-  // Ajv accepts "Infinity" as an integer, and does not compare it with the bounds.
-  for (const [key, value] of Object.entries(environment)) {
-    const isInfinite = typeof value === 'number' && !Number.isFinite(value)
-    if (isInfinite) throw new ConfigError(`${key} ${requirementOf(key as Key)}`)
-  }
-  return environment
+  requireDigits(data)
+  return readBySchema(data)
 }
 
 /** Throws `ConfigError` in production for the first of the keys that is not set. */
@@ -221,6 +223,15 @@ export function requireInProduction(environment: Environment, keys: readonly Key
   if (environment.NODE_ENV !== 'production') return
   const missing = keys.find((key) => environment[key] === undefined)
   if (missing) throw new ConfigError(`${missing} is required in production`)
+}
+
+/** Integers are digits. Ajv reads whatever JavaScript's Number does: 0xBB8, 1e3, surrounding spaces. */
+function requireDigits(data: NodeJS.ProcessEnv): void {
+  for (const [key, shape] of Object.entries<Shape & { type?: string }>(Environment.properties)) {
+    const value = data[key]
+    if (shape.type !== 'integer' || value === undefined || /^\d{1,15}$/.test(value)) continue
+    throw new ConfigError(`${key} ${requirementOf(key as Key)}`)
+  }
 }
 
 function readBySchema(data: NodeJS.ProcessEnv): Environment {

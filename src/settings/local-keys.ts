@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { formatBearerKey } from '../core/bearer-keys.ts'
-import { generateBearerKey } from '../crypto/secrets.ts'
+import { generateOperatorKey } from '../crypto/secrets.ts'
 import { ConfigError } from './config-error.ts'
 import { dataFolderOf } from './data-folder.ts'
 import type { Environment } from './environment.ts'
@@ -70,7 +70,7 @@ function makeKeys(folder: string): boolean {
   const draft = `${file}.${process.pid}`
   const keys: LocalKeys = {
     masterKeys: `local:${randomBytes(32).toString('base64')}`,
-    operatorKey: formatBearerKey(generateBearerKey('operator'))
+    operatorKey: formatBearerKey(generateOperatorKey())
   }
   writeFileSync(draft, `${JSON.stringify(keys, null, 2)}\n`, { mode: 0o600 })
   try {

@@ -38,8 +38,14 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
 /** A word of a route, or an id that the service made. */
 const HARMLESS_SEGMENT = /^(v\d|[a-z.][a-z._-]{0,30}|[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12})?$/
 
-function asLoggedRequest({ method, url, host, ip, socket }: FastifyRequest) {
-  return { method, url: harmlessPath(url), host, remoteAddress: ip, remotePort: socket?.remotePort }
+function asLoggedRequest({ method, url, host, clientAddress, socket }: FastifyRequest) {
+  return {
+    method,
+    url: harmlessPath(url),
+    host,
+    remoteAddress: clientAddress,
+    remotePort: socket?.remotePort
+  }
 }
 
 // A query often contains an e-mail address that an admin searches for. A faulty client may put a code or a token into

@@ -8,12 +8,15 @@ import {
   type PathState,
   recoveryAttempts
 } from '../core/attempts.ts'
-import type { AuditDetails } from '../core/audit/events.ts'
+import type { AuditDetails, SignedAuditEvent } from '../core/audit/events.ts'
+import type { SsoLink } from '../core/claims.ts'
 import { noticeTo } from '../core/mail/notices.ts'
 import { matchCode } from '../core/totp.ts'
 import type { NewDevice } from '../core/trusted-devices.ts'
+import { generateId } from '../crypto/ids.ts'
 import type { RecoveryCodeHasher } from '../crypto/recovery-code-hashing.ts'
 import type { Sealer } from '../crypto/sealing.ts'
+import type { NewSsoLink } from '../data/sign-in/sso-linking.ts'
 import type { Subject } from '../data/sign-in/subjects.ts'
 import type { AcceptedCode, StepTokenKey, Verdicts } from '../data/sign-in/verdicts.ts'
 import type { ActRecord } from '../data/trail/act-records.ts'
@@ -27,6 +30,8 @@ export interface Guesser {
   stepToken: StepTokenKey | null
   /** The device to trust after a right guess; null for none. */
   deviceId: string | null
+  /** The identity that a right guess links to the user; null for none. */
+  link: SsoLink | null
 }
 
 /** A budget of attempts, and how to read a user's use of it. */
@@ -98,7 +103,7 @@ export interface CodeGuessOptions {
 /** Returns the guess of a code. A right code claims its time step, so it is accepted only once (RFC 6238 §5.2). */
 export function codeGuess(
   path: Path,
-  { request, stepToken }: Guesser,
+  { request, stepToken, link }: Guesser,
   code: string,
   { verdicts, secretSealer, audit }: CodeGuessOptions
 ): Guess<AcceptedCode> {
@@ -106,11 +111,16 @@ export function codeGuess(
     path,
     judge: async (judged, at) => firstMatch(judged, code, secretSealer, at),
     recordRight(judged, accepted, device) {
-      const details = { authenticatorId: accepted.authenticatorId, ...detailsOf(device) }
+      const details = { authenticatorId: accepted.authenticatorId, ...detailsOf(device, link) }
       const event = audit.succeeded(request, { details })
       const until = device?.expiresAt.toISOString()
       const notice = until ? noticeTo(judged, event, 'device_trusted', { until }) : null
-      return verdicts.acceptCode(judged, stepToken, accepted, { event, notice, device })
+      return verdicts.acceptCode(judged, stepToken, accepted, {
+        event,
+        notice,
+        device,
+        link: link && newLink(judged, link, event)
+      })
     },
     recordWrong: (judged, next, record) => verdicts.recordWrongCode(judged, stepToken, next, record)
   }
@@ -126,7 +136,7 @@ export interface RecoveryCodeGuessOptions {
 /** Returns the guess of a recovery code. A right one is used up, and the user is notified. */
 export function recoveryCodeGuess(
   path: Path,
-  { request, subject, stepToken }: Guesser,
+  { request, subject, stepToken, link }: Guesser,
   recoveryCode: string,
   { verdicts, recoveryCodes, recoveryCodeHasher, audit }: RecoveryCodeGuessOptions
 ): Guess<Uint8Array> {
@@ -135,19 +145,32 @@ export function recoveryCodeGuess(
     path,
     judge: async (judged) => ((await recoveryCodes.isStored(judged, hash)) ? hash : null),
     recordRight(judged, stored, device) {
-      const event = audit.succeeded(request, { details: device && detailsOf(device) })
+      const details = device || link ? detailsOf(device, link) : null
+      const event = audit.succeeded(request, { details })
       const remaining = judged.recoveryCodesRemaining - 1
       const trusted = device ? { trustedUntil: device.expiresAt.toISOString() } : {}
       const notice = noticeTo(judged, event, 'recovery_code_used', { remaining, ...trusted })
-      return verdicts.acceptRecoveryCode(judged, stepToken, stored, { event, notice, device })
+      return verdicts.acceptRecoveryCode(judged, stepToken, stored, {
+        event,
+        notice,
+        device,
+        link: link && newLink(judged, link, event)
+      })
     },
     recordWrong: (judged, next, record) =>
       verdicts.recordWrongRecoveryCode(judged, stepToken, next, record)
   }
 }
 
-function detailsOf(device: NewDevice | null): AuditDetails {
-  return device ? { deviceId: device.id } : {}
+function detailsOf(device: NewDevice | null, link: SsoLink | null): AuditDetails {
+  return {
+    ...(device ? { deviceId: device.id } : {}),
+    ...(link ? { linkedIssuer: link.issuer } : {})
+  }
+}
+
+function newLink(user: Subject, link: SsoLink, event: SignedAuditEvent): NewSsoLink {
+  return { ...link, id: generateId(), notice: noticeTo(user, event, 'sso_linked', {}) }
 }
 
 /** Returns the user's first authenticator that shows the code, with the time step to claim; null if none does. */

@@ -7,7 +7,9 @@ import {
   afterFailure,
   type PathState
 } from '../core/attempts.ts'
+import type { SsoLink } from '../core/claims.ts'
 import { noticeTo } from '../core/mail/notices.ts'
+import { isProvider } from '../core/policy.ts'
 import { deviceToRemember, type NewDevice } from '../core/trusted-devices.ts'
 import type { Subject, Subjects } from '../data/sign-in/subjects.ts'
 import type { StepTokenKey } from '../data/sign-in/verdicts.ts'
@@ -55,9 +57,10 @@ export function createJudging(options: JudgingOptions): Judging {
 
   /** Judges the guess and records the verdict, until no other request has changed the user in between: a compare-and-set. */
   async function settle<Match>(guesser: Guesser, guess: Guess<Match>): Promise<Accepted> {
-    const { stepToken } = guesser
+    const { stepToken, link } = guesser
     let judged = guesser.subject
     for (let race = 0; race < RACES_MAX; race++) {
+      requireProvider(link, judged)
       const attempt = attemptOn(guess.path, judged, stepToken, now())
       requireAdmission(attempt, judged, stepToken)
       const device = deviceOf(guesser, judged, attempt.now)
@@ -135,6 +138,11 @@ export function createJudging(options: JudgingOptions): Judging {
     acceptRecoveryCode: (guesser, recoveryCode) =>
       settle(guesser, recoveryCodeGuess(paths.recovery, guesser, recoveryCode, options))
   }
+}
+
+/** The provider has vouched for the first step, so its replacement revokes the step token. */
+function requireProvider(link: SsoLink | null, { policy }: Subject): void {
+  if (link && !isProvider(policy.sso, link)) throw revokedCredential()
 }
 
 function deviceOf({ deviceId }: Guesser, { policy }: Subject, now: Date): NewDevice | null {

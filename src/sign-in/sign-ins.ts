@@ -1,7 +1,7 @@
 // The response of a step. It is built in one place, so that all routes return the same union.
 import type { FastifyRequest } from 'fastify'
 import type { Act, Audit } from '../audit/audit.ts'
-import type { Authentication } from '../core/claims.ts'
+import type { Authentication, SsoLink } from '../core/claims.ts'
 import { type Arrival, type Decision, decide } from '../core/policy.ts'
 import type { Tokens } from '../crypto/tokens.ts'
 import type { Subject } from '../data/sign-in/subjects.ts'
@@ -10,6 +10,7 @@ import type { SignIn } from '../wire/sign-in.ts'
 import type { DeviceTrust } from './device-trust.ts'
 
 type Authenticated = Extract<SignIn, { status: 'authenticated' }>
+type Verification = Extract<SignIn, { status: 'verification_required' }>
 
 /** How the user completed the first step. */
 interface FirstStep {
@@ -36,6 +37,8 @@ export interface SignIns {
     authentication: Authentication,
     reason: Authenticated['reason']
   ): Authenticated
+  /** Returns a step token. The code that is verified with it links the user to the identity. */
+  linkWithCode(subject: Subject, authentication: Authentication, link: SsoLink): Verification
 }
 
 export function createSignIns({
@@ -90,19 +93,30 @@ export function createSignIns({
     if (status === 'authenticated') {
       return { ...authenticated(subject, authentication, reason), ...recommendationOf(decision) }
     }
-    const { amr } = authentication
     return status === 'verification_required'
-      ? {
-          status,
-          reason,
-          ...tokens.issueStepToken(subject, 'verify', amr),
-          methods: ['totp', 'recovery_code']
-        }
-      : { status, reason, ...tokens.issueStepToken(subject, 'enroll', amr) }
+      ? verification(subject, authentication, reason)
+      : { status, reason, ...tokens.issueStepToken(subject, 'enroll', authentication.amr) }
+  }
+
+  function verification(
+    subject: Subject,
+    { amr }: Authentication,
+    reason: Verification['reason'],
+    link?: SsoLink
+  ): Verification {
+    return {
+      status: 'verification_required',
+      reason,
+      ...tokens.issueStepToken(subject, 'verify', amr, link),
+      methods: ['totp', 'recovery_code']
+    }
   }
 
   return {
     authenticated,
+
+    linkWithCode: (subject, authentication, link) =>
+      verification(subject, authentication, 'sso_link', link),
 
     async afterFirstStep(request, subject, firstStep, act) {
       const { authentication, arrival } = firstStep

@@ -1,10 +1,11 @@
 // Verifies signatures of the accounts' identity providers. The address of a provider's keys comes from the issuer in the
 // account's policy, never from a token.
 import type { FastifyBaseLogger } from 'fastify'
-import { compactVerify, createLocalJWKSet, errors, type JSONWebKeySet } from 'jose'
+import { compactVerify, createLocalJWKSet, errors, type JWK } from 'jose'
 import { ID_TOKEN_ALGORITHMS } from '../core/id-tokens.ts'
 import { type Problem, unavailable } from '../wire/problem.ts'
 import type { ReadDocument } from './provider-documents.ts'
+import { asObject, readKeySet, sizeOf } from './signing-keys.ts'
 
 /** The maximum time for which a key is trusted after the provider has removed it. */
 const KEYS_KEPT_MS = 10 * 60_000
@@ -14,15 +15,24 @@ const KEYS_KEPT_WHILE_DOWN_MS = 24 * 60 * 60_000
 const LOADED_AGAIN_AFTER_SECONDS = 10
 /** The time limit for both documents together: a user waits for them to sign in. */
 export const PROVIDER_TIMEOUT_MS = 2000
-/** Only issuers of policies are kept. When there are more, the one that was used longest ago is dropped. */
-const PROVIDERS_MAX = 1000
+/**
+ * The maximum size of all keys in memory. The keys of most providers have 3 KiB, so this is enough for ten thousand. An
+ * account has one provider at a time, with at most one document of keys, so no account can fill this space alone.
+ */
+export const KEYS_BYTES_MAX = 32 * 1024 * 1024
+
+/** The identity provider in the policy of an account. */
+interface ProviderOfAccount {
+  accountId: string
+  issuer: string
+}
 
 export interface IdentityProviders {
   /**
    * Returns whether a key of the issuer signed the token. Loads the issuer's keys if they are missing, old or lack the
    * token's key. Throws `unavailable` for an unknown key while the provider is down.
    */
-  verifySignature(issuer: string, token: string): Promise<boolean>
+  verifySignature(provider: ProviderOfAccount, token: string): Promise<boolean>
 }
 
 interface IdentityProvidersOptions {
@@ -34,7 +44,10 @@ interface IdentityProvidersOptions {
 
 interface Provider {
   issuer: string
+  /** The accounts whose last sign-in was through this provider. Without any, the provider is dropped. */
+  accounts: Set<string>
   keys: ReturnType<typeof createLocalJWKSet> | null
+  keysBytes: number
   loadedAt: number
   triedAt: number
   isDown: boolean
@@ -49,23 +62,52 @@ export function createIdentityProviders({
   now,
   log
 }: IdentityProvidersOptions): IdentityProviders {
+  /** In the order of their last use. */
   const providers = new Map<string, Provider>()
+  const issuers = new Map<string, string>()
 
-  function providerOf(issuer: string): Provider {
+  /** Returns the account's provider. Drops the one that the account had before, unless another account uses it. */
+  function providerOf({ accountId, issuer }: ProviderOfAccount): Provider {
+    const former = issuers.get(accountId)
+    if (former !== undefined && former !== issuer) leave(accountId, former)
+    issuers.set(accountId, issuer)
     const provider = providers.get(issuer) ?? {
       issuer,
+      accounts: new Set(),
       keys: null,
+      keysBytes: 0,
       loadedAt: 0,
       triedAt: 0,
       isDown: false,
       loading: null
     }
+    provider.accounts.add(accountId)
     // A map keeps the order of insertion, so the provider becomes the newest.
     providers.delete(issuer)
     providers.set(issuer, provider)
-    const [oldest = issuer] = providers.keys()
-    if (providers.size > PROVIDERS_MAX) providers.delete(oldest)
     return provider
+  }
+
+  function leave(accountId: string, issuer: string): void {
+    const provider = providers.get(issuer)
+    provider?.accounts.delete(accountId)
+    if (provider?.accounts.size === 0) providers.delete(issuer)
+  }
+
+  /**
+   * Makes room for keys of this size. Drops only keys that the next sign-in would load again in any case, starting with the
+   * provider that was used longest ago. Throws if that is not enough.
+   */
+  function makeRoom(bytes: number): void {
+    let kept = 0
+    for (const { keysBytes } of providers.values()) kept += keysBytes
+    for (const provider of providers.values()) {
+      if (kept + bytes <= KEYS_BYTES_MAX) return
+      if (since(provider.loadedAt) <= KEYS_KEPT_MS) continue
+      kept -= provider.keysBytes
+      forgetKeys(provider)
+    }
+    if (kept + bytes > KEYS_BYTES_MAX) throw new Error('there is no room for more keys')
   }
 
   /** Loads the provider's keys, unless the last try is less than ten seconds old. */
@@ -81,7 +123,11 @@ export function createIdentityProviders({
   async function load(provider: Provider): Promise<void> {
     provider.triedAt = now().getTime()
     try {
-      provider.keys = await readKeys(provider.issuer)
+      const keys = await readKeys(provider.issuer)
+      forgetKeys(provider)
+      makeRoom(sizeOf(keys))
+      provider.keys = createLocalJWKSet({ keys })
+      provider.keysBytes = sizeOf(keys)
       provider.loadedAt = now().getTime()
       provider.isDown = false
     } catch (error) {
@@ -90,14 +136,16 @@ export function createIdentityProviders({
     }
   }
 
-  async function readKeys(issuer: string): Promise<Keys> {
+  async function readKeys(issuer: string): Promise<JWK[]> {
     const signal = AbortSignal.timeout(timeoutMs)
     const discovered = await readDocument(discoveryAddress(issuer), signal)
-    const { issuer: named, jwks_uri: keysAt } = { ...(discovered as Record<string, unknown>) }
+    const { issuer: named, jwks_uri: keysAt } = asObject(discovered)
     // OpenID Connect Discovery §4.3. Otherwise one provider could sign for another.
     if (named !== issuer) throw new Error('the discovery document belongs to another issuer')
     if (typeof keysAt !== 'string') throw new Error('the discovery document has no jwks_uri')
-    return createLocalJWKSet((await readDocument(keysAt, signal)) as JSONWebKeySet)
+    const { keys, ignored } = readKeySet(await readDocument(keysAt, signal))
+    if (ignored > 0) log.warn({ issuer, ignored, used: keys.length }, 'provider keys ignored')
+    return keys
   }
 
   /** Returns the milliseconds since `at`, or Infinity if `at` is in the future (the clock was set back). */
@@ -114,8 +162,8 @@ export function createIdentityProviders({
   }
 
   return {
-    async verifySignature(issuer, token) {
-      const provider = providerOf(issuer)
+    async verifySignature(providerOfAccount, token) {
+      const provider = providerOf(providerOfAccount)
       if (since(provider.loadedAt) > KEYS_KEPT_MS) await reload(provider)
       const first = await verifyWithKept(provider, token)
       if (first !== 'unknown-key') return first === 'signed'
@@ -126,6 +174,12 @@ export function createIdentityProviders({
       return second === 'signed'
     }
   }
+}
+
+function forgetKeys(provider: Provider): void {
+  provider.keys = null
+  provider.keysBytes = 0
+  provider.loadedAt = 0
 }
 
 type Keys = NonNullable<Provider['keys']>

@@ -1,6 +1,7 @@
 // The addresses that an identity provider may have. An account's admin chooses the provider. The admin must not be able to
 // make the service call hosts that only the service can reach: its neighbours, the cloud's metadata service, itself (SSRF).
-import { BlockList, isIP } from 'node:net'
+import { isIP } from 'node:net'
+import { createNetworkList } from '../core/input/client-addresses.ts'
 
 /** Networks that are not globally reachable, or that lead to such networks (IANA special-purpose registries, RFC 6890). */
 const NOT_PUBLIC = [
@@ -42,27 +43,15 @@ interface AddressRules {
 
 /** Creates the function that returns whether an address may be reached. It returns false for text that is no address. */
 export function createAddressRule({ privateNetworks, allowsLoopback }: AddressRules) {
-  const allowed = listOf([...privateNetworks, ...(allowsLoopback ? LOOPBACK : [])])
-  const notPublic = listOf(NOT_PUBLIC)
-  const globalIpv6 = listOf(GLOBAL_IPV6)
+  const isAllowed = createNetworkList([...privateNetworks, ...(allowsLoopback ? LOOPBACK : [])])
+  const isNotPublic = createNetworkList(NOT_PUBLIC)
+  const isGlobalIpv6 = createNetworkList(GLOBAL_IPV6)
 
   return (address: string): boolean => {
     const family = isIP(address)
     if (family === 0) return false
-    const type = family === 4 ? 'ipv4' : 'ipv6'
-    if (allowed.check(address, type)) return true
-    if (type === 'ipv6' && !globalIpv6.check(address, type)) return false
-    return !notPublic.check(address, type)
+    if (isAllowed(address)) return true
+    if (family === 6 && !isGlobalIpv6(address)) return false
+    return !isNotPublic(address)
   }
-}
-
-function listOf(networks: readonly string[]): BlockList {
-  const list = new BlockList()
-  for (const network of networks) {
-    const [address = '', bits] = network.split('/')
-    const type = isIP(address) === 4 ? 'ipv4' : 'ipv6'
-    if (bits === undefined) list.addAddress(address, type)
-    else list.addSubnet(address, Number(bits), type)
-  }
-  return list
 }

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { PGlite } from '@electric-sql/pglite'
 import { buildApp } from '../app.ts'
 import { formatBearerKey } from '../core/bearer-keys.ts'
-import { generateBearerKey } from '../crypto/secrets.ts'
+import { generateOperatorKey } from '../crypto/secrets.ts'
 import { openDatabase } from '../data/engine/database.ts'
 import { parseConfig } from '../settings/config.ts'
 import { readEnvironment } from '../settings/environment.ts'
@@ -12,7 +12,7 @@ import { readEnvironment } from '../settings/environment.ts'
 const config = parseConfig(
   readEnvironment({
     MASTER_KEYS: `spec:${randomBytes(32).toString('base64')}`,
-    OPERATOR_KEY: formatBearerKey(generateBearerKey('operator')),
+    OPERATOR_KEY: formatBearerKey(generateOperatorKey()),
     ISSUER: 'https://auth.example.com'
   })
 )

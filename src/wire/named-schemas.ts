@@ -6,6 +6,7 @@ import {
   SignInUser,
   VerificationRequired
 } from './sign-in.ts'
+import { SsoIdentity } from './sso.ts'
 import { Authenticator, Requirement, TrustedDevice, User } from './users.ts'
 
 export const NAMED_SCHEMAS = [
@@ -17,5 +18,6 @@ export const NAMED_SCHEMAS = [
   Requirement,
   User,
   Authenticator,
-  TrustedDevice
+  TrustedDevice,
+  SsoIdentity
 ] as const

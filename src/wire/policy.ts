@@ -2,6 +2,7 @@
 import { type Static, Type } from 'typebox'
 import { MandateAnswer } from './mandate.ts'
 import { Email, Instant, Nullable, TwoFactorPolicy, Uuid } from './scalars.ts'
+import { Issuer } from './sso.ts'
 import { Support } from './support.ts'
 
 const GraceDays = Type.Integer({
@@ -19,16 +20,11 @@ const Mode = Type.Enum(['off', 'optional', 'required'], {
   description:
     '`off`: no single sign-on. `optional`: users sign in with a password or by single sign-on. `required`: users cannot sign in with a password.'
 })
-/**
- * The characters of a URL (RFC 3986) that an issuer may have: no query, no fragment and no user. The issuer is compared
- * with the `iss` of ID tokens character by character. Whether the service may connect to it is decided when it connects.
- */
-const Issuer = Type.String({
-  maxLength: 500,
-  pattern: "^https?://[A-Za-z0-9\\[][A-Za-z0-9._~:/\\[\\]!$&'()*+,;=%-]*$",
-  examples: ['https://login.acme.example']
-})
 const ClientId = Type.String({ minLength: 1, maxLength: 255, pattern: '^[\\u0021-\\u007e]+$' })
+const TrustEmail = Type.Boolean({
+  description:
+    'Whether e-mail addresses of the provider count as verified although its tokens do not say so. Choose this only for a provider that gives its addresses out itself. An address of which a token says that it is not verified never counts.'
+})
 const RequiredFrom = Nullable(
   Type.String({ ...Instant, description: 'When the requirement starts. Null means immediately.' })
 )
@@ -50,7 +46,8 @@ export const PolicyBody = Type.Object(
         {
           mode: Type.Optional(Mode),
           issuer: Type.Optional(Nullable(Issuer)),
-          clientId: Type.Optional(Nullable(ClientId))
+          clientId: Type.Optional(Nullable(ClientId)),
+          trustEmail: Type.Optional(TrustEmail)
         },
         { additionalProperties: false }
       )
@@ -66,7 +63,12 @@ export const PolicyAnswer = Type.Object({
   requiredFrom: RequiredFrom,
   graceDays: GraceDays,
   trustedDevices: Type.Object({ allowed: Type.Boolean(), days: DeviceDays }),
-  sso: Type.Object({ mode: Mode, issuer: Nullable(Issuer), clientId: Nullable(ClientId) }),
+  sso: Type.Object({
+    mode: Mode,
+    issuer: Nullable(Issuer),
+    clientId: Nullable(ClientId),
+    trustEmail: TrustEmail
+  }),
   mandate: MandateAnswer,
   support: Nullable(Support),
   effective: Type.Enum(['optional', 'required'], {

@@ -138,6 +138,11 @@ const PROBLEMS = {
     title: 'The trusted device was not found',
     cure: 'Check the id against the list of the user’s devices. Expired devices are deleted.'
   },
+  'sso-identity-not-found': {
+    status: 404,
+    title: 'The SSO identity was not found',
+    cure: 'Check the id against the list of the user’s SSO identities.'
+  },
   'enrollment-not-found': {
     status: 404,
     title: 'The enrollment was not found',
@@ -152,6 +157,11 @@ const PROBLEMS = {
     status: 409,
     title: 'Another user of the account has this e-mail address',
     cure: 'Use the existing user, or another address.'
+  },
+  'sso-identity-taken': {
+    status: 409,
+    title: 'Another user is linked to this subject',
+    cure: 'Check the subject, or remove the link of the other user first.'
   },
   'name-taken': {
     status: 409,
@@ -190,13 +200,18 @@ const PROBLEMS = {
   },
   'body-too-large': {
     status: 413,
-    title: 'The body is larger than 16 KiB',
-    cure: 'Send a smaller body.'
+    title: 'The body is too large',
+    cure: 'Send at most 16 KiB, or 64 KiB to `POST /v1/login/sso`.'
   },
   'unsupported-media-type': {
     status: 415,
     title: 'The media type of the body is not supported',
-    cure: 'Send `Content-Type: application/json`.'
+    cure: 'Send `Content-Type: application/json`, and no `Content-Encoding`.'
+  },
+  'expectation-failed': {
+    status: 417,
+    title: 'The service does not support this expectation',
+    cure: 'Send no `Expect` header, or `Expect: 100-continue`.'
   },
   'code-rejected': {
     status: 422,

@@ -7,8 +7,10 @@ import { invalidMember } from './problem.ts'
 /** Rejects NUL, which PostgreSQL text cannot store, and the other control characters, which no name needs. */
 const PRINTABLE = '^[^\\u0000-\\u001f\\u007f]*$'
 
-// Only lower case, because ids are also compared as text: in upper case, an admin's own id would not count as their own.
+// Ids are also compared as text, so input is brought to lower case: in upper case, an admin's own id would not count as
+// their own.
 export const Uuid = Type.String({
+  'x-input': 'uuid',
   format: 'uuid',
   pattern: '^[0-9a-f-]*$',
   maxLength: 36,
@@ -22,10 +24,16 @@ export const Nullable = <Schema extends Parameters<typeof Type.Union>[0][number]
 
 export const Slug = Type.String({ pattern: '^[a-z0-9-]{2,63}$', examples: ['acme'] })
 
+/** Reorders the text around it, or has no width: a name with it can look like another name. */
+const MISLEADING = '\\u061c\\u200b\\u200e\\u200f\\u202a-\\u202e\\u2060-\\u2069\\ufeff'
+/** Letters that are drawn as a blank. */
+const BLANK_LETTERS = '\\u115f\\u1160\\u2800\\u3164\\uffa0'
+
+/** The name of an account is the issuer in authenticator apps, so it shows something, and shows it as it is. */
 export const Name = Type.String({
   minLength: 1,
   maxLength: 100,
-  pattern: PRINTABLE,
+  pattern: `^(?=.*[^\\s:${BLANK_LETTERS}])[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029${MISLEADING}]*$`,
   examples: ['Acme Inc.']
 })
 
@@ -63,9 +71,11 @@ export const AuthenticatorName = Type.String({
 })
 
 export const Email = Type.String({
+  'x-input': 'email',
   format: 'email',
   maxLength: 254,
-  description: 'Case is ignored.',
+  description:
+    'Case and surrounding spaces are ignored. A domain in letters of other scripts is returned in its ASCII form.',
   examples: ['ada@example.com']
 })
 
@@ -84,7 +94,12 @@ export const ExternalId = Type.String({
   examples: ['crm-4711']
 })
 
-export const SearchText = Type.String({ minLength: 1, maxLength: 100, pattern: PRINTABLE })
+export const SearchText = Type.String({
+  'x-input': 'search',
+  minLength: 1,
+  maxLength: 100,
+  pattern: PRINTABLE
+})
 
 export const Code = Type.String({
   pattern: '^[0-9]{6}$',

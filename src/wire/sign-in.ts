@@ -7,6 +7,7 @@ export const DecisionReason = Type.Enum(
   [
     'not_required',
     'sso_supersedes',
+    'sso_link',
     'trusted_device',
     'user_enabled',
     'user_required',

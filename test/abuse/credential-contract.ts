@@ -62,6 +62,13 @@ export const CONTRACT: Record<string, Taken | typeof EVERYONE> = {
   },
   'GET /v1/users/:userId/devices': { person: 'self or admin' },
   'DELETE /v1/users/:userId/devices/:deviceId': { person: 'self or admin' },
+  'GET /v1/users/:userId/sso-identities': { scopes: ['users:read'], person: 'self or admin' },
+  'PUT /v1/users/:userId/sso-identities': { scopes: ['users:write'] },
+  'DELETE /v1/users/:userId/sso-identities/:identityId': {
+    scopes: ['users:write'],
+    person: 'self or admin',
+    fresh: 'second factor'
+  },
   'POST /v1/users/:userId/reset': {
     ...OPERATOR,
     scopes: ['users:reset'],

@@ -1,18 +1,19 @@
 // S8, S21: limits on requests. The window is a minute of the machine's clock, which a test cannot advance, so every test
 // uses addresses of its own.
 import t, { type Test } from 'tap'
-import { ON_SERVER, OPERATOR_KEY, startApp } from '../support/app.ts'
+import { ON_SERVER, OPERATOR_KEY, startApp, UNKNOWN } from '../support/app.ts'
 import type { Answer, Call } from '../support/calls.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { tally, verdictOf, wrongCode } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'
+import { actsOn, MAIL_WAITS, mailsTo } from '../support/records.ts'
 
 const PER_MINUTE = 20
 const PER_MINUTE_OF_USER = 5
 const PROXY = '127.0.0.1'
 
 const database = await openTestDatabase(t)
-const env = { RATE_LIMIT_PER_MINUTE: String(PER_MINUTE) }
+const env = { ...MAIL_WAITS, RATE_LIMIT_PER_MINUTE: String(PER_MINUTE) }
 /** Behind a trusted proxy: a header names the address of the caller. */
 const behindProxy = await startApp(t, { database, env: { ...env, TRUSTED_PROXIES: PROXY } })
 const inTheOpen = await startApp(t, { database, env, clock: behindProxy.clock })
@@ -119,55 +120,100 @@ t.test('200: probes have no limit', ON_SERVER, async (t) => {
 })
 
 t.test(
-  '429: a user is limited over all addresses together, before the code is judged',
+  '429: a user is limited at each address, before the code is judged',
   ON_SERVER,
   async (t) => {
     const user = await service.enrolledUser({ account })
-    const other = await service.enrolledUser({ account })
     const setUp = await service.createUser({ account: strict })
-    for (const [url, holder] of [
-      ['/v1/verify', user],
-      ['/v1/enroll', setUp],
-      ['/v1/enroll/confirm', await service.createUser({ account: strict })]
+    for (const [url, holder, body] of [
+      ['/v1/verify', user, { code: wrongCode(user, clock.now()) }],
+      ['/v1/enroll', setUp, {}],
+      [
+        '/v1/enroll/confirm',
+        await service.createUser({ account: strict }),
+        { authenticatorId: UNKNOWN, code: '000000' }
+      ]
     ] as const) {
+      const address = newAddress()
       const answers: Answer[] = []
       for (let index = 0; index <= PER_MINUTE_OF_USER; index += 1) {
-        // Neither another address nor another token has a budget of its own.
+        // Another token has no budget of its own.
         const as = await service.assertedToken(holder)
-        const call = { as, ...from(newAddress()), ...wrongBody }
-        answers.push(await behindProxy.call('POST', url, call))
+        answers.push(await behindProxy.call('POST', url, { as, ...from(address), body }))
       }
       onlyLastIsLimited(t, answers, PER_MINUTE_OF_USER, url)
+      const as = await service.assertedToken(holder)
+      const again = { as, ...from(address), ...wrongBody }
+      isProblem(t, await behindProxy.call('POST', url, again), 429, 'rate-limited')
     }
 
     const as = await service.assertedToken(user)
-    const right = { as, body: { code: user.codeAt(clock.now()) } }
-    const limited = await behindProxy.call('POST', '/v1/verify', {
-      ...right,
-      ...from(newAddress())
-    })
-    isProblem(t, limited, 429, 'rate-limited')
-    t.equal(
-      verdictOf(await service.call('POST', '/v1/verify', right)),
-      '200',
-      'the code was not used up'
-    )
-    const stepToken = await service.assertedToken(other)
-    const body = { code: other.codeAt(clock.now()) }
-    const unhindered = { as: stepToken, body, ...from(newAddress()) }
-    t.equal(verdictOf(await behindProxy.call('POST', '/v1/verify', unhindered)), '200')
+    const body = { code: user.codeAt(clock.now()) }
+    const elsewhere = { as, body, ...from(newAddress()) }
+    t.equal(verdictOf(await behindProxy.call('POST', '/v1/verify', elsewhere)), '200')
   }
 )
+
+t.test('200: malformed bodies use up nothing of the user', ON_SERVER, async (t) => {
+  const user = await service.enrolledUser({ account })
+  const as = await service.assertedToken(user)
+  const address = newAddress()
+  for (const [url, body] of [
+    ['/v1/verify', {}],
+    ['/v1/verify', { code: '12345' }],
+    ['/v1/verify', '{"code":'],
+    ['/v1/verify', { code: '123456', recoveryCode: 'x' }],
+    ['/v1/verify', undefined]
+  ] as const) {
+    const call = { as, body, ...from(address), headers: { ...from(address).headers } }
+    const answers = await ask(3, () => behindProxy.call('POST', url, call))
+    t.notOk(tally(answers)['429 rate-limited'], JSON.stringify(body))
+  }
+  const right = { as, body: { code: user.codeAt(clock.now()) }, ...from(address) }
+  t.equal(verdictOf(await behindProxy.call('POST', '/v1/verify', right)), '200')
+})
+
+t.test('429: all addresses of a user share a second, larger limit', ON_SERVER, async (t) => {
+  const user = await service.createUser({ account: strict })
+  const as = await service.assertedToken(user)
+  const answers: Answer[] = []
+  for (let place = 0; place < 20; place += 1) {
+    const call = { as, body: {}, ...from(newAddress()) }
+    answers.push(
+      ...(await ask(PER_MINUTE_OF_USER, () => behindProxy.call('POST', '/v1/enroll', call)))
+    )
+  }
+  t.same(tally(answers), { '201': 20 * PER_MINUTE_OF_USER })
+  const beyond = { as, body: {}, ...from(newAddress()) }
+  isProblem(t, await behindProxy.call('POST', '/v1/enroll', beyond), 429, 'rate-limited')
+})
+
+t.test('429: a spent share is audited once and notifies the user once', ON_SERVER, async (t) => {
+  const user = await service.createUser({ account: strict })
+  const as = await service.assertedToken(user)
+  const address = newAddress()
+  const call = { as, body: {}, ...from(address) }
+  await ask(PER_MINUTE_OF_USER + 5, () => behindProxy.call('POST', '/v1/enroll', call))
+  const acts = await actsOn(behindProxy, user.id, 'authenticator.enroll')
+  t.same(
+    acts.filter((act) => act.includes('refused')),
+    ['authenticator.enroll refused: rate-limited']
+  )
+  t.same(await mailsTo(behindProxy, user.email, 'many_second_steps'), [
+    { kind: 'many_second_steps', details: {}, address }
+  ])
+})
 
 t.test('200: the limit on codes does not limit the user on other routes', ON_SERVER, async (t) => {
   const user = await service.enrolledUser({ account })
   const as = await user.accessToken()
-  const codes = { as, ...wrongBody }
+  const address = newAddress()
+  const codes = { as, body: { code: wrongCode(user, clock.now()) }, ...from(address) }
   const answers = await ask(PER_MINUTE_OF_USER + 1, () =>
-    behindProxy.call('POST', '/v1/verify', { ...codes, ...from(newAddress()) })
+    behindProxy.call('POST', '/v1/verify', codes)
   )
   onlyLastIsLimited(t, answers, PER_MINUTE_OF_USER, 'codes')
-  const me = await behindProxy.call('GET', '/v1/users/me', { as, ...from(newAddress()) })
+  const me = await behindProxy.call('GET', '/v1/users/me', { as, ...from(address) })
   t.equal(verdictOf(me), '200')
 })
 
@@ -187,11 +233,13 @@ t.test(
     const judged = answers.filter(({ statusCode }) => statusCode === 422)
     t.equal(judged.length, 5, 'five codes for all spellings', tally(answers))
 
+    const address = newAddress()
     const requests = await ask(PER_MINUTE_OF_USER * 2, async () => {
       const as = spellings[Math.floor(Math.random() * spellings.length)] ?? ''
-      return behindProxy.call('POST', '/v1/verify', { as, ...wrongBody, ...from(newAddress()) })
+      const body = { code: wrongCode(user, clock.now()) }
+      return behindProxy.call('POST', '/v1/verify', { as, body, ...from(address) })
     })
-    const { '400 invalid-request': admitted = 0 } = tally(requests)
+    const { '429 too-many-attempts': admitted = 0 } = tally(requests)
     t.ok(admitted <= PER_MINUTE_OF_USER, 'one limit for all spellings', tally(requests))
 
     const fresh = await service.assertedToken(user)
@@ -318,7 +366,7 @@ t.test(
     const as = await service.assertedToken(user)
     for (const [perMinute, ofUser] of [
       [8, 2],
-      [1, 1]
+      [4, 1]
     ] as const) {
       const small = await startApp(t, {
         ...{ database, clock },
@@ -327,8 +375,10 @@ t.test(
       const call = from(newAddress())
       const requests = await ask(perMinute + 1, () => small.call('GET', '/v1/users', call))
       onlyLastIsLimited(t, requests, perMinute, 'of an address')
+      const body = { code: wrongCode(user, clock.now()) }
+      const place = from(newAddress())
       const codes = await ask(ofUser + 1, () =>
-        small.call('POST', '/v1/verify', { as, ...wrongBody, ...from(newAddress()) })
+        small.call('POST', '/v1/verify', { as, body, ...place })
       )
       onlyLastIsLimited(t, codes, ofUser, 'of a user')
     }

@@ -61,7 +61,7 @@ t.test('list: shows the use of each master key and signing key, and no key', asy
     /^master key {2}pending enrollments {2}authenticators {2}signing keys {2}service keys {2}state$/
   )
   t.match(lines[1], /^new +0 +0 +0 +0 +seals new values$/)
-  t.match(lines[2], /^old +2 +3 +1 +3 +needed$/)
+  t.match(lines[2], /^old +2 +3 +1 +4 +needed$/)
   t.match(lines[4], /^signing key +state +created +signs from +trusted until$/)
   t.match(lines[5], /^[\w-]{43} +signing +\S+Z +\S+Z +-$/)
   const text = lines.join('\n')
@@ -73,14 +73,14 @@ t.test('values under a master key that the ring lacks are reported', ON_SERVER, 
   const { failure } = await listKeys({ prisma, masterKeys: AFTER })
   t.match(
     failure,
-    /^sealed under a master key that is missing from MASTER_KEYS: 2 pending enrollments, 3 authenticators, 1 signing keys, 3 service keys under "old"$/
+    /^sealed under a master key that is missing from MASTER_KEYS: 2 pending enrollments, 3 authenticators, 1 signing keys, 4 service keys under "old"$/
   )
   const rotated = await rotateMaster({ prisma, masterKeys: AFTER }, silent)
   t.match(rotated, {
     lines: [],
-    failure: /^9 values are left: .* missing from MASTER_KEYS: .*"old"$/
+    failure: /^10 values are left: .* missing from MASTER_KEYS: .*"old"$/
   })
-  t.equal(await sealedBy('old'), 9, 'no value has changed')
+  t.equal(await sealedBy('old'), 10, 'no value has changed')
 })
 
 t.test('a value that has changed since it was read is not overwritten', ON_SERVER, async (t) => {
@@ -116,7 +116,7 @@ t.test('rotate master: after a crash the next run continues with the rest', asyn
   const options = { prisma, masterKeys: DURING }
   await t.rejects(rotateMaster(options, { print: crash, pageSize: 2 }), { message: 'crashed' })
   t.equal(await sealedBy('new'), 4)
-  t.equal(await sealedBy('old'), 5)
+  t.equal(await sealedBy('old'), 6)
   const between = await startApp(t, {
     database,
     clock,
@@ -128,13 +128,13 @@ t.test('rotate master: after a crash the next run continues with the rest', asyn
 
   const printed: string[] = []
   const rotated = await rotateMaster(options, { print: (line) => printed.push(line), pageSize: 2 })
-  t.same(rotated, { lines: ['All 9 values are sealed under new.'], failure: null })
+  t.same(rotated, { lines: ['All 10 values are sealed under new.'], failure: null })
   t.same(printed, [
-    '5 values are not sealed under new yet.',
+    '6 values are not sealed under new yet.',
     'authenticators: 1 re-sealed',
     'signing keys: 1 re-sealed',
     'service keys: 2 re-sealed',
-    'service keys: 3 re-sealed'
+    'service keys: 4 re-sealed'
   ])
   t.equal(await sealedBy('old'), 0, 'no table contains one')
   const { lines } = await listKeys(options)
@@ -242,7 +242,7 @@ t.test('exit codes: 0 done, 1 a value can’t be unsealed, 2 nothing done', ON_S
   const rotated = await keys({ DATABASE_URL, MASTER_KEYS: `${NEW},${OLD}` }, 'rotate', 'master')
   t.match(rotated, {
     code: 0,
-    out: /^4 values [\s\S]*\nAll 4 values are sealed under new\.\n$/,
+    out: /^5 values [\s\S]*\nAll 5 values are sealed under new\.\n$/,
     err: ''
   })
   const listed = await keys({ DATABASE_URL, MASTER_KEYS: OLD }, 'list')

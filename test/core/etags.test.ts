@@ -15,11 +15,31 @@ t.test(
 )
 
 t.test('If-Match matches a tag alone, in a list, or by an asterisk', async (t) => {
-  for (const ifMatch of [TAG, ` ${TAG} `, `"x", ${TAG}`, `${TAG},"x"`, '*', ' * ']) {
+  for (const ifMatch of [
+    TAG,
+    ` ${TAG} `,
+    `"x", ${TAG}`,
+    `${TAG},"x"`,
+    `W/${TAG}`,
+    `"x", W/${TAG}`,
+    '*',
+    ' * '
+  ]) {
     t.equal(isMatchedBy(ifMatch, TAG), true, ifMatch)
   }
   const bare = TAG.replaceAll('"', '')
-  for (const ifMatch of ['', '""', '"x"', bare, `W/${TAG}`, `${TAG}x`, '"*"', ',', `"x" ${TAG}`]) {
+  for (const ifMatch of [
+    '',
+    '""',
+    '"x"',
+    bare,
+    `w/${TAG}`,
+    `W/W/${TAG}`,
+    `${TAG}x`,
+    '"*"',
+    ',',
+    `"x" ${TAG}`
+  ]) {
     t.equal(isMatchedBy(ifMatch, TAG), false, ifMatch)
   }
 })

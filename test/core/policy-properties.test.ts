@@ -155,7 +155,13 @@ function input(): fc.Arbitrary<DecisionInput> {
       requiredSince: maybe(instant()),
       graceDays: fc.integer({ min: 0, max: 30 }),
       trustedDevices: fc.record({ allowed: fc.boolean(), days: fc.constant(30) }),
-      sso: fc.constant({ mode: 'off' as const, issuer: null, clientId: null })
+      sso: fc.constant({
+        mode: 'off' as const,
+        issuer: null,
+        clientId: null,
+        trustEmail: false,
+        since: null
+      })
     }),
     user: fc.record({
       role: fc.constantFrom('member' as const, 'admin' as const),

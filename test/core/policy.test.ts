@@ -9,6 +9,7 @@ import {
   enforcedFromFor,
   isDeviceTrustKept,
   isPolicyLocked,
+  isProviderNew,
   isTwoFactorRequired,
   isTwoFactorRequiredOf,
   missingForSso,
@@ -27,7 +28,7 @@ const OPTIONAL: AccountPolicy = {
   requiredSince: null,
   graceDays: 0,
   trustedDevices: { allowed: false, days: 30 },
-  sso: { mode: 'off', issuer: null, clientId: null }
+  sso: { mode: 'off', issuer: null, clientId: null, trustEmail: false, since: null }
 }
 const REQUIRED = { ...OPTIONAL, twoFactor: 'required', requiredSince: NOW } as const
 
@@ -219,6 +220,27 @@ t.test('the account’s switch is locked from the mandate’s date on', async (t
   t.equal(isPolicyLocked({ mandate: null, now: NOW }), false)
 })
 
+t.test('a provider is new for a day after each change that lets it link more users', async (t) => {
+  const sso = { mode: 'optional', issuer: 'https://login.example.com', clientId: 'c' } as const
+  const old = { ...OPTIONAL, sso: { ...OPTIONAL.sso, ...sso } }
+  const sinceOf = (patch: object) => patchedPolicy(old, { sso: patch }, NOW).sso.since
+  for (const opener of [
+    { issuer: 'https://other.example' },
+    { clientId: 'd' },
+    { trustEmail: true }
+  ]) {
+    t.same(sinceOf(opener), NOW, JSON.stringify(opener))
+  }
+  for (const closer of [{ mode: 'off' }, { mode: 'required' }, sso, { trustEmail: false }]) {
+    t.equal(sinceOf(closer), null, JSON.stringify(closer))
+  }
+  const off = { ...old, sso: { ...old.sso, mode: 'off' as const } }
+  t.same(patchedPolicy(off, { sso: { mode: 'optional' } }, NOW).sso.since, NOW)
+  t.equal(isProviderNew({ since: null }, NOW), false)
+  t.equal(isProviderNew({ since: NOW }, new Date(+days(1) - 1)), true)
+  t.equal(isProviderNew({ since: NOW }, days(1)), false)
+})
+
 t.test('a patch changes only the members that it contains', async (t) => {
   const patched = patchedPolicy(
     OPTIONAL,
@@ -232,7 +254,7 @@ t.test('a patch changes only the members that it contains', async (t) => {
   t.same(back.requiredSince, null)
   t.same(patchedPolicy(back, { twoFactor: 'required' }, days(2)).requiredSince, days(2))
   const sso = { mode: 'optional', issuer: 'https://login.example.com' } as const
-  t.same(patchedPolicy(OPTIONAL, { sso }, NOW).sso, { ...sso, clientId: null })
+  t.same(patchedPolicy(OPTIONAL, { sso }, NOW).sso, { ...OPTIONAL.sso, ...sso, since: NOW })
 })
 
 t.test('single sign-on needs an issuer and a client id', async (t) => {

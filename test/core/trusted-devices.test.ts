@@ -72,7 +72,7 @@ t.test(
       requiredSince: null,
       graceDays: 0,
       trustedDevices: { allowed, days: 2 },
-      sso: { mode, issuer: null, clientId: null }
+      sso: { mode, issuer: null, clientId: null, trustEmail: false, since: null }
     })
     const remembered = (allowed: boolean, mode: SsoMode) =>
       deviceToRemember(policy(allowed, mode), ID, NINE)

@@ -19,11 +19,17 @@ const HELD_MS = 400
 
 const database = await openTestDatabase(t)
 const service = await startApp(t, { database, listen: true, env: { CORS_ORIGINS: ORIGIN } })
-/** Another replica, which allows an address and a user one request a minute. */
+/** Another replica, which allows an address one request a minute. */
 const limited = await startApp(t, {
   database,
   clock: service.clock,
   env: { CORS_ORIGINS: ORIGIN, RATE_LIMIT_PER_MINUTE: '1' }
+})
+/** Another one, on which a user may make two requests a minute at one address. */
+const userLimited = await startApp(t, {
+  database,
+  clock: service.clock,
+  env: { RATE_LIMIT_PER_MINUTE: '8' }
 })
 const { call, clock, createAccount, enrolledUser } = service
 const account = await createAccount()
@@ -98,7 +104,7 @@ t.test('503: the deadline includes the time to read a bearer key', async (t) => 
   })
   const from = newAddress()
   await hasty.call('GET', '/.well-known/jwks.json', { from })
-  const as = account.apiKey.replace(/.$/, '_')
+  const as = account.apiKey
   await database.prisma.$transaction(
     async (transaction) => {
       await transaction.$executeRaw`LOCK TABLE "ApiKey"`
@@ -142,17 +148,17 @@ t.test('401: the credential comes before the user limit', async (t) => {
   const user = await enrolledUser({ account })
   const used = await user.stepToken()
   await service.verify(used, user.nextCode())
-  await spendUser(await user.stepToken())
-  const answer = await limited.call('POST', '/v1/verify', { as: used, from: newAddress() })
+  const from = await spendUser(await user.stepToken())
+  const answer = await userLimited.call('POST', '/v1/verify', { as: used, from })
   isProblem(t, answer, 401, 'invalid-credential')
 })
 
 t.test('429: the user limit comes before kind and scope', async (t) => {
   const user = await enrolledUser({ account })
-  await spendUser(await user.stepToken())
+  const from = await spendUser(await user.stepToken())
   // This route does not accept a step token for `verify`.
   const as = await user.stepToken()
-  const answer = await limited.call('POST', '/v1/enroll', { as, from: newAddress() })
+  const answer = await userLimited.call('POST', '/v1/enroll', { as, from })
   isProblem(t, answer, 429, 'rate-limited')
 })
 
@@ -272,8 +278,13 @@ async function sendLate(body: string): Promise<string> {
   return verdict
 }
 
-async function spendUser(as: string): Promise<void> {
-  await limited.call('POST', '/v1/verify', { as, from: newAddress(), body: { code: '' } })
+/** Spends the user's share at an address, and one more. Returns the address. */
+async function spendUser(as: string): Promise<string> {
+  const from = newAddress()
+  for (let index = 0; index < 3; index += 1) {
+    await userLimited.call('POST', '/v1/verify', { as, from, body: { code: '000000' } })
+  }
+  return from
 }
 
 /** Returns an access token whose second factor is older than ten minutes. */

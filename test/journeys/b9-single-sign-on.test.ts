@@ -22,9 +22,11 @@ t.test('users sign in through the identity provider, and in no other way', async
   clock.set(new Date())
   const body = { account: account.slug, idToken, nonce }
   const first = await client.POST('/v1/login/sso', { body })
-  t.match(first.data, {
+  t.match(first.data, { status: 'verification_required', reason: 'sso_link' })
+  const { stepToken = '' } = first.data?.status === 'verification_required' ? first.data : {}
+  t.match((await verify(stepToken, grace.nextCode())).json(), {
     status: 'authenticated',
-    reason: 'sso_supersedes',
+    reason: 'code_verified',
     user: { id: grace.id, email: 'grace@example.com' }
   })
   t.equal((await client.POST('/v1/login/sso', { body })).error?.code, 'invalid-sso-token')

@@ -1,7 +1,15 @@
 // The log contains no secret, whatever a log call passes to it.
-import Fastify from 'fastify'
+import Fastify, { type FastifyBaseLogger } from 'fastify'
 import t from 'tap'
+import { clientAddresses } from '../../src/plugins/client-addresses.ts'
 import { createLogger } from '../../src/settings/logging.ts'
+
+/** Returns an app that logs, with the addresses of clients. */
+function loggingApp(log: FastifyBaseLogger) {
+  const app = Fastify({ loggerInstance: log })
+  app.register(clientAddresses, { trustedProxies: [] })
+  return app
+}
 
 const SECRET = 'ada@example.com'
 
@@ -13,7 +21,7 @@ function createLog() {
 
 t.test('a request is logged without its query, headers and body', async (t) => {
   const { log, lines } = createLog()
-  const app = Fastify({ loggerInstance: log })
+  const app = loggingApp(log)
   app.post('/users', async (request) => {
     request.log.info({ req: request }, 'request seen')
     request.log.info({ headers: request.headers, body: request.body }, 'by mistake')
@@ -37,7 +45,7 @@ t.test('a request is logged without its query, headers and body', async (t) => {
 
 t.test('only words of routes and ids of the service are logged from a path', async (t) => {
   const { log, lines } = createLog()
-  const app = Fastify({ loggerInstance: log })
+  const app = loggingApp(log)
   const id = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'
   const known = ['/v1/users/me', `/v1/users/${id}/reset`, '/.well-known/jwks.json', '/', '/docs/']
   for (const path of known) {

@@ -44,8 +44,8 @@ t.test('only https is allowed by default, and no user in an address', async (t) 
   await t.rejects(lax(server.url.replace('//', '//ada:secret@'), never), /must not contain a user/)
 })
 
-t.test('a document of 256 KiB is read, and one byte more is rejected', async (t) => {
-  let length = 256 * 1024
+t.test('a document of 64 KiB is read, and one byte more is rejected', async (t) => {
+  let length = 64 * 1024
   const large = await openHttpServer(t, (_request, response) => {
     response.setHeader('content-type', 'application/jwk-set+json; charset=utf-8')
     response.end(JSON.stringify('x'.repeat(length - 2)))
@@ -53,5 +53,18 @@ t.test('a document of 256 KiB is read, and one byte more is rejected', async (t)
   const read = createProviderDocuments({ mayReach: () => true, allowsHttp: true })
   t.equal(String(await read(large.url, never)).length, length - 2)
   length += 1
-  await t.rejects(read(large.url, never), /more than 262144 bytes/)
+  await t.rejects(read(large.url, never), /more than 65536 bytes/)
+})
+
+t.test('a document is read whatever its media type is, also with a byte order mark', async (t) => {
+  const read = createProviderDocuments({ mayReach: () => true, allowsHttp: true })
+  for (const mediaType of ['text/plain', 'application/octet-stream', 'text/html', '']) {
+    const plain = await openHttpServer(t, (_request, response) => {
+      if (mediaType) response.setHeader('content-type', mediaType)
+      response.end('\uFEFF{"found":true}')
+    })
+    t.same(await read(plain.url, never), { found: true }, mediaType)
+  }
+  const page = await openHttpServer(t, (_request, response) => response.end('<html>'))
+  await t.rejects(read(page.url, never), SyntaxError)
 })

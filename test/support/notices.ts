@@ -13,8 +13,18 @@ export const DETAILS: NoticeDetails = {
   recovery_code_used: { remaining: 7 },
   recovery_codes_regenerated: {},
   codes_disabled: { recoveryCodesRemaining: 4 },
+  many_second_steps: {},
   device_revoked_after_reuse: {},
   sso_linked: {},
+  sso_linked_by_others: { provider: 'login.acme.example' },
+  sso_unlinked: { provider: 'login.acme.example' },
+  sso_changed: {
+    mode: 'optional',
+    provider: 'login.acme.example',
+    client: 'twostep',
+    addresses: 'verified',
+    by: 'api_key'
+  },
   two_factor_reset: { by: 'admin' },
   support_reset: { ticket: 'CASE-4711' },
   support_reset_of_user: { ticket: 'CASE-4711', user: 'ada@example.com' },

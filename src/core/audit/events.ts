@@ -29,6 +29,9 @@ export const AUDIT_TYPES = [
   'sign_in.code',
   'sign_in.recovery_code',
   'sign_in.sso',
+  'sso_identity.read',
+  'sso_identity.link',
+  'sso_identity.unlink',
   'token.introspect',
   'two_factor.require',
   'two_factor.turn_off',
@@ -62,6 +65,7 @@ export const AUDIT_TARGET_KINDS = [
   'authenticator',
   'device',
   'policy',
+  'sso_identity',
   'user'
 ] as const
 

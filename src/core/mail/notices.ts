@@ -17,10 +17,24 @@ export interface NoticeDetails {
   recovery_codes_regenerated: Record<never, never>
   /** Codes are disabled after too many wrong ones. */
   codes_disabled: { recoveryCodesRemaining: number }
+  /** The requests of a user's second step reached their limit. Only a caller who has passed the first step can send them. */
+  many_second_steps: Record<never, never>
   /** A token of the device was used that had been replaced earlier, so a copy exists. */
   device_revoked_after_reuse: Record<never, never>
   /** The user's first sign-in through the account's identity provider, which links the two. */
   sso_linked: Record<never, never>
+  /** The account's back end has linked the user to an identity at the provider. */
+  sso_linked_by_others: { provider: string }
+  /** The link to an identity at the provider was removed. */
+  sso_unlinked: { provider: string }
+  /** Single sign-on of the account was changed. For every admin. */
+  sso_changed: {
+    mode: 'off' | 'optional' | 'required'
+    provider: string | null
+    client: string | null
+    addresses: 'trusted' | 'verified'
+    by: 'admin' | 'api_key'
+  }
   /** An admin or the account's back end reset the user's two-factor. */
   two_factor_reset: { by: 'admin' | 'api_key' }
   /** The operator's support reset the user's two-factor. For the user. */
@@ -85,6 +99,14 @@ export type NoticeOf<Kind extends NoticeKind> = Circumstances & {
 
 /** A notice of any kind, to be sent. */
 export type Notice = { [Kind in NoticeKind]: NoticeOf<Kind> }[NoticeKind]
+
+/**
+ * Returns an issuer as a notice names it. Without its scheme it is no link: the person who names a provider must not be
+ * able to send a link to all admins.
+ */
+export function providerOf(issuer: string): string {
+  return issuer.replace(/^https?:\/\//i, '')
+}
 
 /** Returns the notice about an act for a user whom it concerns. */
 export function noticeTo<Kind extends NoticeKind>(

@@ -1,10 +1,9 @@
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { type Page, type PageRequest, pageOf } from '../../core/lists/pages.ts'
-import type { AccountPolicy } from '../../core/policy.ts'
 import type { Prisma } from '../../generated/prisma/client.ts'
 import { isUniqueViolation } from '../engine/conflicts.ts'
 import { type Clients, prepare, template } from '../engine/statements.ts'
-import type { NamedAccount } from '../sign-in/subject-rows.ts'
+import type { NamedAccount, SignInDoors } from '../sign-in/subject-rows.ts'
 import { writeRecord } from '../trail/act-records.ts'
 import { notifyAdmins } from '../trail/admin-notices.ts'
 import { type NewApiKey, newKeyRow } from './api-keys.ts'
@@ -25,11 +24,12 @@ const CHANGEABLE = ['name', 'audience', 'issuerName', 'supportUrl', 'supportEmai
 
 export type AccountChange = Partial<Pick<Account, (typeof CHANGEABLE)[number]>>
 
-type DoorsRow = { id: string } & AccountPolicy['sso']
+type DoorsRow = { id: string } & SignInDoors
 
 const bySlug = prepare(
   template<string>`
-    SELECT a.id, p."ssoMode"::text AS mode, p."ssoIssuer" AS issuer, p."ssoClientId" AS "clientId"
+    SELECT a.id, p."ssoMode"::text AS mode, p."ssoIssuer" AS issuer, p."ssoClientId" AS "clientId",
+      p."ssoTrustEmail" AS "trustEmail"
     FROM "Account" a JOIN "Policy" p ON p."accountId" = a.id WHERE a.slug = ${(slug) => slug}`
 )
 

@@ -19,17 +19,19 @@ export interface PolicyRow extends PolicyInstants {
   ssoMode: AccountPolicy['sso']['mode']
   ssoIssuer: string | null
   ssoClientId: string | null
+  ssoTrustEmail: boolean
 }
 
 export interface PolicyInstants {
   requiredFrom: Date | null
   requiredSince: Date | null
+  ssoSince: Date | null
 }
 
 /** Builds a policy from its row. The instants are passed separately, because JSON has no instants. */
 export function asAccountPolicy(
   row: Omit<PolicyRow, keyof PolicyInstants>,
-  { requiredFrom, requiredSince }: PolicyInstants
+  { requiredFrom, requiredSince, ssoSince }: PolicyInstants
 ): AccountPolicy {
   return {
     twoFactor: row.twoFactor,
@@ -38,7 +40,13 @@ export function asAccountPolicy(
     requiredSince,
     graceDays: row.graceDays,
     trustedDevices: { allowed: row.trustedDevicesAllowed, days: row.trustedDeviceDays },
-    sso: { mode: row.ssoMode, issuer: row.ssoIssuer, clientId: row.ssoClientId }
+    sso: {
+      mode: row.ssoMode,
+      issuer: row.ssoIssuer,
+      clientId: row.ssoClientId,
+      trustEmail: row.ssoTrustEmail,
+      since: ssoSince
+    }
   }
 }
 

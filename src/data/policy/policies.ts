@@ -1,7 +1,7 @@
 // Changes of an account's policy and of the operator's mandate, which takes precedence over it.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import type { Role } from '../../core/claims.ts'
-import type { NoticeKind } from '../../core/mail/notices.ts'
+import { type NoticeKind, providerOf } from '../../core/mail/notices.ts'
 import { policyChanges } from '../../core/mail/policy-changes.ts'
 import {
   type AccountPolicy,
@@ -9,7 +9,9 @@ import {
   demandsOn,
   enforcedFrom,
   isDeviceTrustKept,
-  type Mandate
+  isSsoChanged,
+  type Mandate,
+  type SingleSignOn
 } from '../../core/policy.ts'
 import type { Support } from '../../core/support.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
@@ -56,8 +58,8 @@ export function createPolicies(prisma: PrismaClient, demands: DemandsReader) {
     find: (accountId: string): Promise<StoredPolicy> => read(prisma, accountId),
 
     /**
-     * Replaces the policy that was read. Notifies the admins of the change, and the users for whom the date changes from which they must set up
-     * two-factor. Revokes trusted devices that the new policy does not allow. Returns null if the policy was changed
+     * Replaces the policy that was read. Notifies the admins of the change, and the users for whom the date changes from
+     * which they must set up two-factor. Revokes trusted devices that the new policy does not allow. Returns null if the policy was changed
      * since it was read.
      */
     replace(
@@ -79,6 +81,9 @@ export function createPolicies(prisma: PrismaClient, demands: DemandsReader) {
         const changes = policyChanges(before.policy, policy)
         if (changes.length > 0)
           await notifyAdmins(transaction, event, 'policy_changed', { changes })
+        if (isSsoChanged(before.policy.sso, policy.sso)) {
+          await notifyAdminsOfSso(transaction, accountId, policy.sso, event)
+        }
         const after = await read(transaction, accountId)
         // If a mandate was set since, the request that set it has notified the users.
         const was = { ...before, mandate: after.mandate }
@@ -213,6 +218,24 @@ async function notifyRole(
   await transaction.$executeRaw(insertNoticeToEach({ accountId, who }, event, KIND, details))
 }
 
+/** A provider decides who signs in as any user, so the admins learn of every change, including the one who made it. */
+async function notifyAdminsOfSso(
+  transaction: Transaction,
+  accountId: string,
+  { mode, issuer, clientId, trustEmail }: SingleSignOn,
+  event: SignedAuditEvent
+): Promise<void> {
+  const details = {
+    mode,
+    provider: issuer && providerOf(issuer),
+    client: clientId,
+    addresses: trustEmail ? ('trusted' as const) : ('verified' as const),
+    by: event.actor.kind === 'api_key' ? event.actor.kind : ('admin' as const)
+  }
+  const admins = { accountId, who: Prisma.sql`u.role = 'admin'` }
+  await transaction.$executeRaw(insertNoticeToEach(admins, event, 'sso_changed', details))
+}
+
 function asRow({ trustedDevices, sso, ...policy }: AccountPolicy): PolicyRow {
   return {
     ...policy,
@@ -220,6 +243,8 @@ function asRow({ trustedDevices, sso, ...policy }: AccountPolicy): PolicyRow {
     trustedDeviceDays: trustedDevices.days,
     ssoMode: sso.mode,
     ssoIssuer: sso.issuer,
-    ssoClientId: sso.clientId
+    ssoClientId: sso.clientId,
+    ssoTrustEmail: sso.trustEmail,
+    ssoSince: sso.since
   }
 }

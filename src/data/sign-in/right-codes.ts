@@ -4,6 +4,7 @@ import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { inPlaces, on, prepare, raw, template, when } from '../engine/statements.ts'
 import { recording } from '../trail/act-records.ts'
 import { asEventRow, eventInsertFrom } from '../trail/audit-events.ts'
+import { linking } from './sso-linking.ts'
 import type { Subject } from './subjects.ts'
 import { remembering } from './trusted-devices.ts'
 import {
@@ -35,8 +36,8 @@ export interface PlainRightCode {
 
 /** Returns whether a right code has no extras except a step token. Most right codes are plain. */
 export function isPlain(right: RightCode): right is RightCode & PlainRightCode {
-  const { device, notice } = right.record
-  return right.stepToken !== null && device === null && notice === null
+  const { device, link, notice } = right.record
+  return right.stepToken !== null && device === null && link === null && notice === null
 }
 
 const authenticatorId = (right: RightCode) => right.authenticatorId
@@ -53,7 +54,7 @@ export const rightCode = eachWay<RightCode>((has) => {
       AND "lastTimeStep" < ${timeStep})`
   return template`
     WITH ${when(has.device, remembering.policy)} "user" AS (
-      ${moveFrom(clears, template<RightCode>`AND ${isUnclaimed} ${when(has.device, remembering.isAllowed)}`)}
+      ${moveFrom(clears, template<RightCode>`AND ${isUnclaimed} ${when(has.device, remembering.isAllowed)} ${when(has.link, linking.isAdmitted)}`)}
     ), claimed AS (
       UPDATE "Authenticator" a SET "lastTimeStep" = ${timeStep},
         "lastUsedAt" = ${now}::timestamptz
@@ -61,6 +62,7 @@ export const rightCode = eachWay<RightCode>((has) => {
         AND a.id = ${authenticatorId}::uuid
     )
     ${when(has.stepToken, consume)} ${when(has.device, remembering.remembered)}
+    ${when(has.link, linking.linked)}
     ${on(({ record }: RightCode) => record, recording('user', has))}
     SELECT EXISTS (SELECT 1 FROM "user") AS won`
 })

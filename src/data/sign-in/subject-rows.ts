@@ -3,7 +3,7 @@
 import type { PathState } from '../../core/attempts.ts'
 import { NO_ACCOUNT } from '../../core/audit/events.ts'
 import type { Role } from '../../core/claims.ts'
-import type { AccountPolicy, BoundUser, Demands } from '../../core/policy.ts'
+import type { BoundUser, Demands, SingleSignOn } from '../../core/policy.ts'
 import type { Support } from '../../core/support.ts'
 import { issuerLabel } from '../../core/totp.ts'
 import { requirementOf, type StoredRequirement } from '../../core/two-factor/requirements.ts'
@@ -121,8 +121,11 @@ export interface LoginKey {
 /** An account that a caller named, with the ways to sign in to it. */
 export interface NamedAccount {
   id: string
-  sso: AccountPolicy['sso']
+  sso: SignInDoors
 }
+
+/** What a sign-in needs to know about single sign-on before its user is known. */
+export type SignInDoors = Omit<SingleSignOn, 'since'>
 
 /** The account with this slug, and its user with this address. */
 export interface LoginRow {
@@ -137,8 +140,8 @@ export interface LoginRow {
 export const byLogin = prepare(template<LoginKey>`
   SELECT CASE WHEN named.id IS NOT NULL THEN json_build_object('id', named.id, 'sso',
     json_build_object('mode', doors."ssoMode", 'issuer', doors."ssoIssuer",
-      'clientId', doors."ssoClientId"), 'supportUrl', named."supportUrl",
-    'supportEmail', named."supportEmail") END AS account,
+      'clientId', doors."ssoClientId", 'trustEmail', doors."ssoTrustEmail"),
+    'supportUrl', named."supportUrl", 'supportEmail', named."supportEmail") END AS account,
     found.subject
   FROM (SELECT ${({ slug }) => slug}::text AS slug) AS asked
   LEFT JOIN "Account" named ON named.slug = asked.slug
@@ -161,6 +164,7 @@ function subjectWhere<Input>(
       p."appliesTo"::text AS "appliesTo", p."requiredFrom", p."requiredSince", p."graceDays",
       p."trustedDevicesAllowed",
       p."trustedDeviceDays", p."ssoMode"::text AS "ssoMode", p."ssoIssuer", p."ssoClientId",
+      p."ssoTrustEmail", p."ssoSince",
       m."requiredFrom" AS "mandatedFrom", m.reason AS "mandateReason",
       u.id AS "userId", u.email, u.role::text AS role, u."passwordHash", u."disabledAt", u.epoch,
       u."codePathVersion", u."codeFailures", u."codeLockedUntil", u."codeDisabledAt",
@@ -192,7 +196,8 @@ export function asSubject(row: SubjectRow, demands: DemandsReader): Subject {
     support: demands.supportOf(row),
     policy: asAccountPolicy(row, {
       requiredFrom: instantOf(row.requiredFrom),
-      requiredSince: instantOf(row.requiredSince)
+      requiredSince: instantOf(row.requiredSince),
+      ssoSince: instantOf(row.ssoSince)
     }),
     mandate: demands.mandateOf(ofAccount),
     userId: row.userId,

@@ -5,6 +5,7 @@ import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { raw, template } from '../engine/statements.ts'
 import { type ActRecord, recordedWith, type Transaction } from '../trail/act-records.ts'
 import { insertEvent } from '../trail/audit-events.ts'
+import { expiredBefore } from './expiry.ts'
 import { isUser, type Subject, type UserKey } from './subjects.ts'
 
 export interface TrustedDevice {
@@ -99,12 +100,11 @@ export function createTrustedDevices(prisma: PrismaClient) {
      * Deletes devices that expired more than an hour ago, the tolerance for clocks that differ. Returns their number.
      */
     forgetExpired(now: Date): Promise<number> {
-      const before = new Date(now.getTime() - EXPIRED_KEPT_SECONDS * 1000)
       // Skips rows that another transaction has locked, so that no two deletions wait for each other.
       return prisma.$executeRaw`
         DELETE FROM "TrustedDevice" WHERE ("accountId", "userId", id) IN (
           SELECT "accountId", "userId", id FROM "TrustedDevice"
-          WHERE "expiresAt" < ${before}::timestamptz FOR UPDATE SKIP LOCKED
+          WHERE ${expiredBefore(now, EXPIRED_KEPT_SECONDS)} FOR UPDATE SKIP LOCKED
         )`
     },
 

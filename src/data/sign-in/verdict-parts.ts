@@ -2,6 +2,7 @@
 import type { NewDevice } from '../../core/trusted-devices.ts'
 import { prepare, raw, type Statement, type Template, template } from '../engine/statements.ts'
 import type { ActRecord } from '../trail/act-records.ts'
+import type { NewSsoLink } from './sso-linking.ts'
 import type { Subject } from './subjects.ts'
 
 /** The step token under which a guess is made. */
@@ -14,6 +15,8 @@ export interface StepTokenKey {
 export interface AcceptRecord extends ActRecord {
   /** A device that becomes trusted; null for none. */
   device: NewDevice | null
+  /** An identity at the account's provider that is linked to the user; null for none. */
+  link: NewSsoLink | null
 }
 
 export interface Verdict {
@@ -29,15 +32,22 @@ export interface Verdict {
 export interface Extras {
   stepToken: boolean
   device: boolean
+  link: boolean
   notice: boolean
 }
 
 /** Builds one statement for each combination of extras, when it is first needed. */
 export function eachWay<Input extends Verdict>(build: (has: Extras) => Template<Input>) {
   const statements: Statement<Input>[] = []
-  return ({ stepToken, record: { device, notice } }: Input): Statement<Input> => {
-    const has = { stepToken: stepToken !== null, device: !!device, notice: notice !== null }
-    const way = Number(has.stepToken) + 2 * Number(has.device) + 4 * Number(has.notice)
+  return ({ stepToken, record: { device, link, notice } }: Input): Statement<Input> => {
+    const has = {
+      stepToken: stepToken !== null,
+      device: !!device,
+      link: !!link,
+      notice: notice !== null
+    }
+    const bits = [has.stepToken, has.device, has.link, has.notice].map(Number)
+    const way = Number.parseInt(bits.join(''), 2)
     statements[way] ??= prepare(build(has))
     return statements[way]
   }

@@ -15,6 +15,7 @@ import {
   when
 } from '../engine/statements.ts'
 import { type ActRecord, recording } from '../trail/act-records.ts'
+import { expiredBefore } from './expiry.ts'
 import {
   type AcceptedCode,
   isPlain,
@@ -22,6 +23,7 @@ import {
   rightCode,
   uncontendedRightCodes
 } from './right-codes.ts'
+import { linking } from './sso-linking.ts'
 import type { Subject } from './subjects.ts'
 import { remembering } from './trusted-devices.ts'
 import {
@@ -110,9 +112,8 @@ export function createVerdicts({ prisma, query }: Clients) {
 
     /** Deletes step tokens that expired more than an hour ago. Returns their number. */
     async forgetExpiredStepTokens(now: Date): Promise<number> {
-      const before = new Date(now.getTime() - EXPIRED_KEPT_SECONDS * 1000)
-      const forgotten = await prisma.stepToken.deleteMany({ where: { expiresAt: { lt: before } } })
-      return forgotten.count
+      return prisma.$executeRaw`
+        DELETE FROM "StepToken" WHERE ${expiredBefore(now, EXPIRED_KEPT_SECONDS)}`
     }
   }
 }
@@ -150,13 +151,14 @@ const rightRecoveryCode = eachWay<RightRecoveryCode>((has) => {
       AND "userId" = ${userId}::uuid AND hash = ${hash})`
   return template`
     WITH ${when(has.device, remembering.policy)} "user" AS (
-      ${moveFrom(clears, template<RightRecoveryCode>`AND ${isUntaken} ${when(has.device, remembering.isAllowed)}`)}
+      ${moveFrom(clears, template<RightRecoveryCode>`AND ${isUntaken} ${when(has.device, remembering.isAllowed)} ${when(has.link, linking.isAdmitted)}`)}
     ), taken AS (
       DELETE FROM "RecoveryCode" r USING "user"
       WHERE r."accountId" = "user"."accountId" AND r."userId" = "user".id
         AND r.hash = ${hash}
     )
     ${when(has.stepToken, consume)} ${when(has.device, remembering.remembered)}
+    ${when(has.link, linking.linked)}
     ${on(({ record }: RightRecoveryCode) => record, recording('user', has))}
     SELECT EXISTS (SELECT 1 FROM "user") AS won`
 })

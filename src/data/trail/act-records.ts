@@ -27,6 +27,18 @@ export function recording(guardedBy: string, has: { notice: boolean }): Template
   return template`, recorded AS (${event}), notified AS (${notice})`
 }
 
+/** Creates what writes the records of a refusal, which has no statement of its own. */
+export function createActRecords(prisma: PrismaClient) {
+  return {
+    /** Writes the event and its notices together. */
+    record(event: SignedAuditEvent, notices: readonly Notice[]): Promise<void> {
+      return prisma.$transaction((transaction) => writeRecord(transaction, event, notices))
+    }
+  }
+}
+
+export type ActRecords = ReturnType<typeof createActRecords>
+
 /** Writes the event and the notices of an act in its transaction. */
 export async function writeRecord(
   transaction: Transaction,

@@ -3,6 +3,7 @@ import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { type Notice, noticeTo } from '../../core/mail/notices.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { isUniqueViolation } from '../engine/conflicts.ts'
+import { expiredBefore } from '../sign-in/expiry.ts'
 import type { Subject, UserKey } from '../sign-in/subjects.ts'
 import { forgetDevices } from '../sign-in/trusted-devices.ts'
 import type { StepTokenKey } from '../sign-in/verdicts.ts'
@@ -87,9 +88,8 @@ export function createEnrollments(prisma: PrismaClient) {
      * their number.
      */
     async forgetExpired(now: Date): Promise<number> {
-      const before = new Date(now.getTime() - EXPIRED_KEPT_SECONDS * 1000)
-      const forgotten = await prisma.enrollment.deleteMany({ where: { expiresAt: { lt: before } } })
-      return forgotten.count
+      return prisma.$executeRaw`
+        DELETE FROM "Enrollment" WHERE ${expiredBefore(now, EXPIRED_KEPT_SECONDS)}`
     },
 
     /** Counts a wrong code. Returns the number of tries so far, or null if all tries were spent already. */

@@ -7,6 +7,7 @@ import { type BoundUser, type Demands, isTwoFactorRequiredOf } from '../../core/
 import { requirementOf } from '../../core/two-factor/requirements.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import type { DemandsReader } from '../policy/demands.ts'
+import { forgetSsoIdentities } from '../sign-in/sso-identities.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
 import {
   type LockedUser,
@@ -45,8 +46,8 @@ export function createResets(prisma: PrismaClient, demands: DemandsReader) {
     },
 
     /**
-     * Removes authenticators, the pending enrollment, recovery codes and trusted devices, and opens locked paths.
-     * Raises the epoch, which revokes all earlier tokens. Makes a new set-up necessary if the user had an authenticator,
+     * Removes authenticators, the pending enrollment, recovery codes, trusted devices and SSO identities, and opens
+     * locked paths. Raises the epoch, which revokes all earlier tokens. Makes a new set-up necessary if the user had an authenticator,
      * or if two-factor is required of the user. Notifies the user and, after a support reset, every admin. `actor` is
      * the admin, or null.
      */
@@ -67,6 +68,7 @@ export function createResets(prisma: PrismaClient, demands: DemandsReader) {
         const after = { ...user, resetPendingSince: mustSetUp ? now : null }
         const { resetPendingSince } = after
         await forgetTwoFactor(transaction, key, { resetPendingSince })
+        await forgetSsoIdentities(transaction, key)
         await writeRecord(transaction, event, [noticeOfReset(user, event)])
         if (event.actor.kind === 'operator') await notifyAdmins(transaction, user, event)
         const { role, email } = user
@@ -97,7 +99,8 @@ async function countRows(transaction: Transaction, { accountId, userId }: UserKe
       where: { ...where, expiresAt: { gt: now } }
     }),
     recoveryCodes: await transaction.recoveryCode.count({ where }),
-    devices: await transaction.trustedDevice.count({ where })
+    devices: await transaction.trustedDevice.count({ where }),
+    ssoIdentities: await transaction.ssoIdentity.count({ where })
   }
 }
 

@@ -7,10 +7,11 @@ import { ADMIN_TEXTS } from './admin-texts.ts'
 import { inWords, layOut, type MailText, NOT_YOU, quoted, type TextsOf } from './layout.ts'
 import { MEMBERSHIP_TEXTS } from './membership-texts.ts'
 import { REQUIREMENT_TEXTS } from './requirement-texts.ts'
+import { SSO_TEXTS } from './sso-texts.ts'
 
 const RESET_MEANS =
-  'Your authenticator apps, recovery codes and trusted devices no longer work. If you used two-step sign-in before, or ' +
-  'must use it, your next sign-in with your password leads you through a new set-up. Please complete it soon.'
+  'Your authenticator apps, recovery codes, trusted devices and links for single sign-on no longer work. If you used ' +
+  'two-step sign-in before, or must use it, your next sign-in with your password leads you through a new set-up. Please complete it soon.'
 const RESET_NOT_ASKED_FOR = {
   heading: "If you didn't ask for this",
   advice:
@@ -146,6 +147,21 @@ const TEXTS: TextsOf<NoticeKind> = {
     }
   }),
 
+  many_second_steps: () => ({
+    subject: 'Unusually many sign-in attempts',
+    happened: [
+      'Within a minute, there were unusually many requests for the second step of your sign-in. Further requests from ' +
+        'the same place are rejected for a moment. You can sign in as usual from any other place.'
+    ],
+    facts: [],
+    unexpected: {
+      heading: NOT_YOU,
+      advice:
+        "Someone knows your password, or can sign in as you at your account's identity provider. Change your password " +
+        'immediately, and tell an admin of your account.'
+    }
+  }),
+
   device_revoked_after_reuse: () => ({
     subject: 'A device is no longer trusted',
     happened: [
@@ -163,20 +179,7 @@ const TEXTS: TextsOf<NoticeKind> = {
     }
   }),
 
-  sso_linked: () => ({
-    subject: 'You can sign in with single sign-on',
-    happened: [
-      "You signed in through your account's identity provider for the first time. From now on, you can always sign in " +
-        'this way, without a code.'
-    ],
-    facts: [],
-    unexpected: {
-      heading: NOT_YOU,
-      advice:
-        'Another person is registered at your identity provider with your e-mail address, or knows your password ' +
-        'there. Tell an admin of your account immediately, and change your password at the identity provider.'
-    }
-  }),
+  ...SSO_TEXTS,
 
   two_factor_reset: ({ by }) => ({
     subject: 'Your two-step sign-in was reset',

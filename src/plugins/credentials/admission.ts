@@ -96,7 +96,7 @@ function isHolder(request: FastifyRequest, holder: AccessTokenHolder, subject: S
 
 function isSelf(request: FastifyRequest, subject: Subject): boolean {
   const { userId } = request.params as { userId?: string }
-  return userId === 'me' || userId === subject.userId
+  return userId === 'me' || userId?.toLowerCase() === subject.userId
 }
 
 /** Returns the freshness that the route requires of this user; undefined for none. */

@@ -22,6 +22,12 @@ export type Limiter = (
 type Answer = Awaited<ReturnType<ReturnType<FastifyInstance['createRateLimit']>>>
 export type LimitState = Exclude<Answer, { isAllowed: true }>
 
+/**
+ * Counters that each limiter keeps in one process; the least recently used one is dropped. A flood from fewer addresses
+ * than this resets no counter. The package keeps 5,000 by default, and its global option does not reach a limiter.
+ */
+const COUNTERS_MAX = 100_000
+
 /** Creates a limiter on an app that has @fastify/rate-limit. */
 export function createLimiter(
   app: FastifyInstance,
@@ -33,6 +39,7 @@ export function createLimiter(
   const keyOf = (request: FastifyRequest) => keys.get(request) ?? ''
   const limiter: RateLimitOptions = {
     max,
+    cache: COUNTERS_MAX,
     timeWindow:
       typeof windowMs === 'number' ? windowMs : (request) => windowMs(request, keyOf(request)),
     continueExceeding,

@@ -5,8 +5,8 @@ import type { Audit } from '../../audit/audit.ts'
 import { formatBearerKey, hashBearerSecret, SCOPES } from '../../core/bearer-keys.ts'
 import { UUID_FORM } from '../../core/ids.ts'
 import { pageAnswer } from '../../core/lists/pages.ts'
+import type { ApiKeyMaker } from '../../crypto/api-keys.ts'
 import { generateId } from '../../crypto/ids.ts'
-import { generateBearerKey } from '../../crypto/secrets.ts'
 import type { Accounts } from '../../data/accounts/accounts.ts'
 import type { Policies } from '../../data/policy/policies.ts'
 import type { CredentialRule } from '../../plugins/credentials.ts'
@@ -34,6 +34,7 @@ import {
 interface AccountsOptions {
   accounts: Accounts
   policies: Policies
+  apiKeyMaker: ApiKeyMaker
   audit: Audit
   now: () => Date
 }
@@ -144,7 +145,7 @@ const SET_MANDATE = {
 
 const accountRoutes: FastifyPluginAsyncTypebox<AccountsOptions> = async (
   app,
-  { accounts, policies, audit, now }
+  { accounts, policies, apiKeyMaker, audit, now }
 ) => {
   app.post('/v1/accounts', CREATE_ACCOUNT, createAccount)
   app.get('/v1/accounts', LIST_ACCOUNTS, listAccounts)
@@ -160,7 +161,7 @@ const accountRoutes: FastifyPluginAsyncTypebox<AccountsOptions> = async (
     const { supportUrl = null, supportEmail = null } = accountChangeOf(request.body)
     const id = generateId()
     const createdAt = now()
-    const bearerKey = generateBearerKey('api')
+    const bearerKey = apiKeyMaker.make()
     const operator = { kind: 'operator', id: request.credentialOf('operator').id } as const
     const apiKey = { id: bearerKey.id, name: 'First key', scopes: [...SCOPES], createdAt }
     const event = audit.succeeded(request, {

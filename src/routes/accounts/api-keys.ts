@@ -5,7 +5,7 @@ import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
 import { BEARER_KEY_ID_FORM, formatBearerKey, hashBearerSecret } from '../../core/bearer-keys.ts'
 import { pageAnswer } from '../../core/lists/pages.ts'
-import { generateBearerKey } from '../../crypto/secrets.ts'
+import type { ApiKeyMaker } from '../../crypto/api-keys.ts'
 import type { Accounts } from '../../data/accounts/accounts.ts'
 import type { ApiKey, ApiKeys, KeyMaker } from '../../data/accounts/api-keys.ts'
 import type { Credential, CredentialRule } from '../../plugins/credentials.ts'
@@ -18,6 +18,7 @@ import { requireScopes } from '../scopes.ts'
 interface ApiKeysOptions {
   accounts: Accounts
   apiKeys: ApiKeys
+  apiKeyMaker: ApiKeyMaker
   audit: Audit
   now: () => Date
 }
@@ -141,7 +142,7 @@ const REVOKE_API_KEY = {
 
 const apiKeyRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
   app,
-  { accounts, apiKeys, audit, now }
+  { accounts, apiKeys, apiKeyMaker, audit, now }
 ) => {
   app.post('/v1/api-keys', CREATE_API_KEY, createApiKey)
   app.get('/v1/api-keys', LIST_API_KEYS, listApiKeys)
@@ -157,7 +158,7 @@ const apiKeyRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
     requireScopes(credential, scopes)
     const expiresAt = expiryOf(credential, request.body.expiresAt)
     if (!(await accounts.find(accountId))) throw new Problem('account-not-found')
-    const bearerKey = generateBearerKey('api')
+    const bearerKey = apiKeyMaker.make()
     const { id } = bearerKey
     const apiKey = {
       accountId,

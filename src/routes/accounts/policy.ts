@@ -226,10 +226,12 @@ function shownAt(now: Date, stored: StoredPolicy) {
 }
 
 function asAnswer({ policy, mandate, support, updatedAt }: StoredPolicy, now: Date) {
-  const { requiredSince: _since, ...shown } = policy
+  const { requiredSince: _requiredSince, ...shown } = policy
+  const { since: _ssoSince, ...sso } = policy.sso
   const isRequired = isTwoFactorRequired({ policy, mandate, now })
   return {
     ...shown,
+    sso,
     requiredFrom: policy.requiredFrom?.toISOString() ?? null,
     mandate: mandateAnswer(mandate, now),
     support,

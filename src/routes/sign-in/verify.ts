@@ -62,13 +62,15 @@ const verifyRoutes: FastifyPluginAsyncTypebox<VerifyOptions> = async (
 
   async function verifyCode(request: RequestOf<typeof VERIFY_CODE>) {
     const { code, recoveryCode = '', rememberDevice = false } = request.body
-    const { subject, stepToken, claims } = request.credentialOf('step', 'accessToken')
+    const credential = request.credentialOf('step', 'accessToken')
+    const { subject, stepToken, claims } = credential
     // The account may require single sign-on since the password was checked. A code must not complete that sign-in.
     if (!isBySso(claims.amr) && subject.policy.sso.mode === 'required')
       throw new Problem('sso-required')
     // A step-up may remember a device too: the second factor, which was shown just now, earns the trust.
     const deviceId = rememberDevice ? generateId() : null
-    const guesser = { request, subject, stepToken, deviceId }
+    const link = (credential.kind === 'step' && credential.claims.sso_link) || null
+    const guesser = { request, subject, stepToken, deviceId, link }
     return code === undefined
       ? acceptRecoveryCode(guesser, recoveryCode, claims.amr)
       : acceptCode(guesser, code, claims.amr)

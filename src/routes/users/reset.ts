@@ -52,7 +52,7 @@ const RESET_USER = {
     operationId: 'resetUser',
     summary: "Reset a user's two-factor",
     description:
-      'Removes the authenticators, pending enrollments, recovery codes, trusted devices and locks of a user, and revokes all earlier tokens of the user. If the user had an authenticator or needs one, the next password sign-in leads to the set-up, also in an account where two-factor is optional. The user is notified by e-mail. With the operator key, `ticket` is required, and every admin of the account is notified too.',
+      'Removes the authenticators, pending enrollments, recovery codes, trusted devices, SSO identities and locks of a user, and revokes all earlier tokens of the user. If the user had an authenticator or needs one, the next password sign-in leads to the set-up, also in an account where two-factor is optional. The user is notified by e-mail. With the operator key, `ticket` is required, and every admin of the account is notified too.',
     tags: ['Users'],
     params: UserParams,
     body: ResetBody,

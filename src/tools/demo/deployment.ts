@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { PGlite } from '@electric-sql/pglite'
 import { buildApp } from '../../app.ts'
 import { formatBearerKey } from '../../core/bearer-keys.ts'
-import { generateBearerKey } from '../../crypto/secrets.ts'
+import { generateOperatorKey } from '../../crypto/secrets.ts'
 import { openDatabase } from '../../data/engine/database.ts'
 import { parseConfig } from '../../settings/config.ts'
 import { readEnvironment } from '../../settings/environment.ts'
@@ -23,7 +23,7 @@ export interface Deployment {
 /** Starts the same service as `npm start`, on a free port and with its own keys. */
 export async function startDeployment(): Promise<Deployment> {
   const port = await freePort()
-  const operatorKey = formatBearerKey(generateBearerKey('operator'))
+  const operatorKey = formatBearerKey(generateOperatorKey())
   // The first mail would create this folder. The database itself is in memory.
   const folder = join(tmpdir(), `twostep-demo-${randomBytes(6).toString('hex')}`)
   const environment = readEnvironment({

@@ -12,7 +12,13 @@ const OPTIONAL: AccountPolicy = {
   requiredSince: null,
   graceDays: 0,
   trustedDevices: { allowed: true, days: 30 },
-  sso: { mode: 'optional', issuer: 'https://login.example.com', clientId: 'client' }
+  sso: {
+    mode: 'optional',
+    issuer: 'https://login.example.com',
+    clientId: 'client',
+    trustEmail: false,
+    since: null
+  }
 }
 const REQUIRED = { ...OPTIONAL, twoFactor: 'required', requiredSince: PAST } as const
 

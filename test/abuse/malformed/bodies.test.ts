@@ -57,7 +57,7 @@ const FORMS: Form[] = [
     name: 'gzip',
     sent: (route) => gzipSync(json(route)),
     headers: { 'content-encoding': 'gzip' },
-    status: 400
+    status: 415
   },
   { name: '__proto__', sent: withMember('"__proto__":{"role":"admin"}'), status: 400 },
   {

@@ -16,7 +16,7 @@ const REFUSAL_CODES = [
 ]
 
 export interface Route {
-  method: 'POST' | 'PATCH'
+  method: 'POST' | 'PATCH' | 'PUT'
   path: string
   as?: string
   /** A valid body. */
@@ -102,6 +102,12 @@ export async function startWithTargets(t: Test) {
       path: `/v1/users/me/authenticators/${admin.authenticatorId}`,
       as: self,
       body: { name: 'Phone' }
+    },
+    {
+      method: 'PUT',
+      path: `/v1/users/${user.id}/sso-identities`,
+      as: apiKey,
+      body: { subject: '248289761001', issuer: 'https://login.acme.example' }
     },
     {
       method: 'PATCH',

@@ -87,6 +87,8 @@ const WRONG_VALUES: Record<string, unknown[]> = {
   accountId: ['acme', `urn:uuid:${UUID}`],
   role: ['owner', 'Admin', 'admin '],
   firstFactor: ['otp', 'PWD', 'pwd,sso'],
+  subject: ['a\u0000b', 'ä', 'x'.repeat(256), '\n'],
+  issuer: ['login.acme.example', 'https://', 'https://a.example?x', 'https://a@b.example', ' '],
   qr: ['gif', 'PNG'],
   twoFactor: ['Required', 'off', true],
   rememberDevice: ['true', 1, 0, null, 'yes'],

@@ -193,9 +193,11 @@ t.test(
         clientId: CLIENT_ID,
         subject: 'judged'
       },
+      email: 'before@example.com',
       verifiedEmail: 'before@example.com',
       idToken: { hash: new Uint8Array(32), expiresAt: clock.now() },
-      record: { event, notice: null }
+      now: clock.now(),
+      recordOf: () => ({ event, notice: null })
     })
     t.equal(outcome, 'changed_meanwhile')
     t.equal(await database.prisma.ssoIdentity.count({ where: key }), 0)

@@ -22,6 +22,8 @@ export async function startSsoApp(t: Test) {
   const { call, changePolicy, clock, createAccount, createUser } = service
   const account = await ssoAccount('optional')
   const ada = await createUser({ account, email: 'ada@example.com' })
+  // From now on, the provider is not new, so that it also links users who have an authenticator.
+  clock.advance({ minutes: 24 * 60 })
 
   async function ssoAccount(mode: 'optional' | 'required', sso: object = {}): Promise<TestAccount> {
     const made = await createAccount()

@@ -146,7 +146,7 @@ const NO_MANDATE = { locked: false, requiredFrom: null, reason: null, source: nu
 const DEFAULTS = {
   ...{ twoFactor: 'optional', appliesTo: 'everyone', requiredFrom: null, graceDays: 0 },
   trustedDevices: { allowed: false, days: 30 },
-  sso: { mode: 'off', issuer: null, clientId: null },
+  sso: { mode: 'off', issuer: null, clientId: null, trustEmail: false },
   mandate: NO_MANDATE,
   effective: 'optional',
   support: null

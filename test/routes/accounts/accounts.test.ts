@@ -41,7 +41,8 @@ const scopes = [
   'policy:write',
   'audit:read',
   'introspect',
-  'keys:write'
+  'keys:write',
+  'sso:write'
 ]
 
 t.test('409: only one of two concurrent requests gets a slug', async (t) => {

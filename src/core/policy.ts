@@ -254,31 +254,6 @@ function patchedSso(
   return isOpener ? { ...after, since: now } : after
 }
 
-/**
- * For this long, a provider needs a code to link a user who has an authenticator. The admins, who are notified of a new
- * provider, can act in time if an attacker has set it.
- */
-const NEW_PROVIDER_MS = DAY_MS
-
-/** Returns whether the account's identity provider was set, or was given more power, less than 24 hours ago. */
-export function isProviderNew({ since }: Pick<SingleSignOn, 'since'>, now: Date): boolean {
-  return since !== null && now.getTime() - since.getTime() < NEW_PROVIDER_MS
-}
-
-/** Returns whether single sign-on is on, through this client of this provider. */
-export function isProvider(
-  { mode, ...sso }: SingleSignOn,
-  { issuer, clientId }: { issuer: string; clientId: string }
-): boolean {
-  return mode !== 'off' && sso.issuer === issuer && sso.clientId === clientId
-}
-
-/** Returns whether two settings of single sign-on differ in anything that an admin can set. */
-export function isSsoChanged(before: SingleSignOn, after: SingleSignOn): boolean {
-  const members = ['mode', 'issuer', 'clientId', 'trustEmail'] as const
-  return members.some((member) => before[member] !== after[member])
-}
-
 /** Returns the member that is missing for single sign-on; null if the policy is complete. */
 export function missingForSso({ sso }: AccountPolicy): 'issuer' | 'clientId' | null {
   if (sso.mode === 'off') return null

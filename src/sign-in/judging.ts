@@ -9,7 +9,7 @@ import {
 } from '../core/attempts.ts'
 import type { SsoLink } from '../core/claims.ts'
 import { noticeTo } from '../core/mail/notices.ts'
-import { isProvider } from '../core/policy.ts'
+import { isProvider } from '../core/sso/providers.ts'
 import { deviceToRemember, type NewDevice } from '../core/trusted-devices.ts'
 import type { Subject, Subjects } from '../data/sign-in/subjects.ts'
 import type { StepTokenKey } from '../data/sign-in/verdicts.ts'

@@ -9,12 +9,12 @@ import {
   enforcedFromFor,
   isDeviceTrustKept,
   isPolicyLocked,
-  isProviderNew,
   isTwoFactorRequired,
   isTwoFactorRequiredOf,
   missingForSso,
   patchedPolicy
 } from '../../src/core/policy.ts'
+import { isProviderNew } from '../../src/core/sso/providers.ts'
 import { cases, policyTable } from '../../src/tools/policy-table/table.ts'
 
 const DAY_MS = 86_400_000

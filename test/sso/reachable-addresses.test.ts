@@ -33,7 +33,14 @@ t.test('in development, this machine may be reached too', async (t) => {
   for (const address of ['127.0.0.1', '127.8.8.8', '::1', ...PUBLIC]) {
     t.equal(mayReach(address), true, address)
   }
-  for (const address of ['10.1.2.3', '169.254.169.254', 'fe80::1', '0.0.0.0', '::']) {
+  for (const address of [
+    '10.1.2.3',
+    '169.254.169.254',
+    'fe80::1',
+    '0.0.0.0',
+    '::',
+    '::127.0.0.1'
+  ]) {
     t.equal(mayReach(address), false, address)
   }
 })

@@ -25,7 +25,7 @@ export function createLedger(): Ledger {
 
 interface Token {
   jwt: string
-  kind: 'step' | 'access'
+  kind: 'step' | 'enroll' | 'access'
   /** `doubtful` after a request without a response that may have invalidated the token. */
   state: 'live' | 'doubtful' | 'invalid'
   wrong: number
@@ -98,11 +98,15 @@ export async function createPerson(call: Caller, account: TestAccount, ledger: L
     const answer = await ask('sign in', () => call('POST', '/v1/login/assertion', { as, body }))
     if (!answer) return null
     const { status, accessToken, stepToken } = answer.json()
-    const isLetIn = status === 'authenticated'
-    if (isLetIn && authenticator === 'there') broken('signed in without a code')
-    if (!isLetIn && authenticator === 'none') broken(`asked for a code after a reset`)
-    authenticator = isLetIn ? 'none' : 'there'
-    return isLetIn ? keep('access', accessToken) : keep('step', stepToken)
+    const isAsked = status === 'verification_required'
+    if (!isAsked && authenticator === 'there') broken('signed in without a code')
+    if (isAsked && authenticator === 'none') broken('asked for a code after a reset')
+    authenticator = isAsked ? 'there' : 'none'
+    if (isAsked) return keep('step', stepToken)
+    // A reset leads to a set-up. Before the first set-up, nothing requires one.
+    return status === 'enrollment_required'
+      ? keep('enroll', stepToken)
+      : keep('access', accessToken)
   }
 
   async function enroll(): Promise<void> {

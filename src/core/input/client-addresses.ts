@@ -21,7 +21,7 @@ export function normalizeAddress(text: string): string | null {
   const bare = text.trim()
   const address = FORMS.map((form) => form.exec(bare)?.[1]).find((found) => found !== undefined)
   if (address === undefined || !isAddress(address)) return null
-  return ipaddr.process(address).toString()
+  return parseAddress(address).toString()
 }
 
 // Not `ipaddr.isValid`, which also reads old forms such as 0x7f.1.
@@ -29,12 +29,17 @@ function isAddress(text: string): boolean {
   return ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text)
 }
 
+// ipaddr.js takes `::10.0.0.1` for the IPv4 address. It is another address, of a deprecated kind (RFC 4291 §2.5.5.1).
+function parseAddress(text: string): ipaddr.IPv4 | ipaddr.IPv6 {
+  return ipaddr.process(text.replace(/^::(?=\d+\.)/, '0::'))
+}
+
 /** Returns a function that returns whether an address is in one of the networks. It returns false for other text. */
 export function createNetworkList(networks: readonly string[]): (address: string) => boolean {
   const ranges = networks.map(rangeOf)
   return (text) => {
     if (ranges.length === 0 || !isAddress(text)) return false
-    const address = ipaddr.process(text)
+    const address = parseAddress(text)
     return ranges.some(([network, bits]) => {
       const isSameKind = network.kind() === address.kind()
       return isSameKind && address.match(network, bits)
@@ -44,7 +49,7 @@ export function createNetworkList(networks: readonly string[]): (address: string
 
 function rangeOf(network: string): [ipaddr.IPv4 | ipaddr.IPv6, number] {
   if (network.includes('/')) return ipaddr.parseCIDR(network)
-  const address = ipaddr.process(network)
+  const address = parseAddress(network)
   return [address, address.kind() === 'ipv4' ? 32 : 128]
 }
 

@@ -4,8 +4,8 @@
 const EMAIL_LENGTH_MAX = 254
 
 export const INPUT_FORMS = {
-  /** RFC 9562 §4: UUIDs are read without regard to case. Ids are stored and compared in lower case. */
-  uuid: (text: string) => text.toLowerCase(),
+  /** RFC 9562 §4: UUIDs are read without regard to case. Ids are stored and compared in lower case. `ME` is no id. */
+  uuid: (text: string) => (/^[0-9a-f-]{36}$/i.test(text) ? text.toLowerCase() : text),
 
   /** Phones add a space after a completed address. A domain in letters of other scripts is stored as IDNA (RFC 5891) has it. */
   email(text: string) {

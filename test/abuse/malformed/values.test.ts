@@ -71,7 +71,7 @@ const WRONG_VALUES: Record<string, unknown[]> = {
     '@example.com',
     'ada@',
     'a b@example.com',
-    'ada@example.com\n',
+    'ada\n@example.com',
     `${'a'.repeat(250)}@b.co`
   ],
   userId: [

@@ -15,7 +15,9 @@ t.test('every form of an address has one spelling', async (t) => {
     ['192.0.2.7', '[::ffff:192.0.2.7]', '[::ffff:192.0.2.7]:4711', '0:0:0:0:0:ffff:192.0.2.7'],
     ['2001:db8::1', '2001:DB8::1', '[2001:db8::1]', '[2001:db8::1]:4711', '2001:0db8:0:0::0001'],
     ['fe80::1', 'fe80::1%eth0', '[fe80::1%25eth0]', '[fe80::1%eth0]:4711'],
-    ['::1', '0:0:0:0:0:0:0:1', '[::1]:1']
+    ['::1', '0:0:0:0:0:0:0:1', '[::1]:1'],
+    // Not an IPv4 address that is mapped into IPv6.
+    ['::a00:1', '::10.0.0.1', '0::10.0.0.1', '[::10.0.0.1]:4711']
   ] as const) {
     for (const form of [normal, ...forms]) t.equal(normalizeAddress(form), normal, form)
   }

@@ -7,6 +7,7 @@ t.test('an id is read without regard to case', async (t) => {
     INPUT_FORMS.uuid('0198C0DE-7A51-7CC2-9A3B-5B1D0C4F2E11'),
     '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'
   )
+  t.equal(INPUT_FORMS.uuid('ME'), 'ME')
 })
 
 t.test('an e-mail address loses surrounding spaces, and its domain becomes ASCII', async (t) => {

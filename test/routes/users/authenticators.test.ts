@@ -164,14 +164,13 @@ t.test('PATCH …/authenticators/{authenticatorId}', async (t) => {
       [id, { name: 'a\u0000b' }, '/name'],
       [id, { name: 1 }, '/name'],
       [id, { name: 'Phone', state: 'active' }, '/state'],
-      [id.toUpperCase(), { name: 'Phone' }, '/authenticatorId'],
       ['me', { name: 'Phone' }, '/authenticatorId']
     ] as const) {
       const document = isProblem(t, await rename(as, path, body), 400, 'invalid-request')
       t.ok(pointersOf(document).includes(pointer), pointer)
     }
-    isProblem(t, await remove(as, id.toUpperCase()), 400, 'invalid-request')
-    isProblem(t, await revoke(as, id.toUpperCase()), 400, 'invalid-request')
+    isProblem(t, await remove(as, `${id}0`), 400, 'invalid-request')
+    isProblem(t, await revoke(as, `${id}0`), 400, 'invalid-request')
     t.match((await list(as)).json().items, [{ id, name: 'Authenticator' }])
   })
 })

@@ -86,6 +86,6 @@ t.test(
       t.same(tellTales(await act(UNKNOWN)), tellTales(refused))
     }
     t.equal((await stateOf(foreigner)).devices.length, 1)
-    isProblem(t, await list(as, foreigner.id.toUpperCase()), 400, 'invalid-request')
+    isProblem(t, await list(as, foreigner.id.toUpperCase()), 404, 'user-not-found')
   }
 )

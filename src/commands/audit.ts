@@ -1,7 +1,7 @@
 // `audit verify` checks that the audit trail is as it was written.
 // Exit code 0: it is. 1: it is not, and the output names the first wrong row. 2: it could not be checked.
-// `--head <sequence>:<hash>` also requires that the chain contains a head that was noted earlier. The loss of the newest
-// events together with their links is not visible from inside the database.
+// `--head <sequence>:<hash>` also requires that the chain contains a head that was noted earlier. The database alone
+// cannot show that the newest events were lost together with their links.
 
 import { parseArgs } from 'node:util'
 import { type ChainHead, parseHead } from '../core/audit/chain.ts'

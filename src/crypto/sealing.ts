@@ -33,7 +33,7 @@ export interface Sealer {
   seal(secret: Uint8Array, context: readonly string[]): string
   /** Opens a value that `seal` returned for this context. Throws `UnsealError` for every other text. */
   unseal(sealed: string, context: readonly string[]): Buffer
-  /** Returns whether the ring's first key did not seal the value. */
+  /** Returns whether a key other than the ring's first one sealed the value. */
   isOutdated(sealed: string): boolean
 }
 

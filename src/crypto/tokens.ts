@@ -51,7 +51,7 @@ export interface Tokens {
   readAccessToken(request: FastifyRequest, token: string): Promise<AccessClaims | null>
 }
 
-/** Creates the issuer and reader of tokens. The newest master key signs step tokens, and each of the ring verifies them. */
+/** Creates the issuer and reader of tokens. Keys from the newest master key sign step tokens, and those from any master key verify them. */
 export function createTokens({ issuer, masterKeys, signingKeys, now }: TokensOptions): Tokens {
   const [newest] = masterKeys
   const signStep = createSigner({

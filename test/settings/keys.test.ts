@@ -1,4 +1,4 @@
-// MASTER_KEYS and OPERATOR_KEY: their forms, and keys that are not random or used twice.
+// MASTER_KEYS and OPERATOR_KEY: their forms, and keys that are used twice or are not random.
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import {

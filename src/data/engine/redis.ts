@@ -26,7 +26,7 @@ export async function openRedis(
     commandTimeout: commandTimeoutMs,
     connectTimeout: CONNECT_TIMEOUT_MS,
     // After a failover, the old connection leads to a replica. A new one leads to the primary, whose name may now resolve
-    // to another address. A script that meets a replica quotes the code within its message.
+    // to another address. If a Lua script meets a replica, the message contains READONLY, but does not start with it.
     reconnectOnError: ({ message }) => message.includes('READONLY'),
     retryStrategy: (tries) => Math.min(tries * 50, RECONNECT_MAX_MS)
   })

@@ -1,4 +1,5 @@
-// Reads a user for a sign-in: identity, policy, code path, authenticators and the step token in one statement.
+// Reads what a sign-in needs to know about a user in one statement: identity, policy, failed guesses and locks,
+// authenticators, and the step token.
 import type { Support } from '../../core/support.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { inBatches } from '../engine/batches.ts'

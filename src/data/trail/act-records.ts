@@ -27,7 +27,7 @@ export function recording(guardedBy: string, has: { notice: boolean }): Template
   return template`, recorded AS (${event}), notified AS (${notice})`
 }
 
-/** Creates what writes the records of a refusal, which has no statement of its own. */
+/** Creates the writer of the records of a refusal. A refusal has no statement of its own that could write them. */
 export function createActRecords(prisma: PrismaClient) {
   return {
     /** Writes the event and its notices together. */

@@ -7,7 +7,7 @@ import type { Subjects } from '../../data/sign-in/subjects.ts'
 import { Problem, revokedCredential } from '../../wire/problem.ts'
 import type { Credential } from '../credentials.ts'
 
-/** A body of 16 KiB arrives with its headers or right behind them. Only a slow client takes longer. */
+/** A body of at most 16 KiB usually arrives with its headers or right behind them. Only a slow client takes longer. */
 const LATE_MS = 250
 
 declare module 'fastify' {

@@ -36,10 +36,10 @@ const POLICIES: [name: string, AccountPolicy][] = [
 const REQUIRED_OF_USER = { by: 'admin', since: PAST } as const
 const USERS: [name: string, DecisionInput['user']][] = [
   ['none', user(false, null)],
-  ['none, required of the user', user(false, REQUIRED_OF_USER)],
+  ['none, but this user must have one', user(false, REQUIRED_OF_USER)],
   ['none, after a reset', user(false, { by: 'reset', since: PAST })],
   ['active', user(true, null)],
-  ['active, required of the user', user(true, REQUIRED_OF_USER)]
+  ['active, and this user must have one', user(true, REQUIRED_OF_USER)]
 ]
 const FIRST_STEPS = ['password', 'password on a trusted device', 'single sign-on'] as const
 

@@ -54,7 +54,7 @@ function expected([mandate, account, user, came]: string[]): string {
   if (came === 'single sign-on') return 'authenticated sso_supersedes'
   const ofUser = /after a reset/.test(`${user}`)
     ? 'reset_pending'
-    : /required of the user/.test(`${user}`)
+    : /this user must have one/.test(`${user}`)
       ? 'user_required'
       : null
   const ofAccount = account === 'required' ? 'account_required' : ofUser

@@ -1,8 +1,8 @@
-// Argon2id with a bounded queue. Hashing runs on libuv's four threads, which all other asynchronous crypto, DNS and files
+// Argon2id with a bounded queue that accounts share fairly. Hashing runs on libuv's four threads, which all other asynchronous crypto, DNS and files
 // share. Without a bound, a burst of sign-ins would delay all of these.
 import { availableParallelism } from 'node:os'
 import { hash as argon2Hash, verify as argon2Verify } from '@node-rs/argon2'
-import pLimit from 'p-limit'
+import { createFairQueue, type FairQueueState } from '../core/fair-queue.ts'
 import { normalizePassword } from '../core/passwords/passwords.ts'
 import { unavailable } from '../wire/problem.ts'
 
@@ -22,49 +22,43 @@ export const CONCURRENT_HASHES_MAX = Math.min(3, availableParallelism())
 /** A hash takes about 25 ms. The last one in the queue waits half a second on one core, and less on more cores. */
 const WAITING_MAX = 20
 
-interface HashingQueue {
-  running: number
-  waiting: number
-  /** Hashes that were rejected since the start because the queue was full. */
-  shed: number
-}
-
 export interface PasswordHashing {
   /** Returns the current state of the queue. */
-  queue(): HashingQueue
-  /** Returns the hash to store, in PHC format. Throws `unavailable` if the queue is full. */
-  hash(password: string): Promise<string>
+  queue(): FairQueueState
+  /**
+   * Returns the hash to store, in PHC format. Throws `unavailable` if the queue is full and no account has more in it than
+   * this one.
+   */
+  hash(password: string, accountId: string): Promise<string>
   /**
    * Returns whether the password has this hash. Null stands for an unknown user or a user without a password: the function
-   * then checks against a decoy and returns false after the same time. Throws `unavailable` if the queue is full, with a
-   * hash and without one.
+   * then checks against a decoy and returns false after the same time. Throws `unavailable` as `hash` does, with a hash and
+   * without one. All unknown accounts count as one.
    */
-  verify(password: string, phc: string | null): Promise<boolean>
+  verify(password: string, phc: string | null, accountId: string): Promise<boolean>
 }
 
 /** Returns the password hashing of this process, with one queue for all its callers. */
 export async function createPasswordHashing(): Promise<PasswordHashing> {
-  const limit = pLimit(CONCURRENT_HASHES_MAX)
-  let shed = 0
+  const queue = createFairQueue({
+    slots: CONCURRENT_HASHES_MAX,
+    slotsPerKey: CONCURRENT_HASHES_MAX,
+    waitingMax: WAITING_MAX,
+    refusal: () => unavailable({ detail: 'Too many sign-ins are in progress.' })
+  })
   const decoy = await argon2Hash('the password of no user', ARGON2ID)
 
-  function enqueue<Result>(work: () => Promise<Result>): Promise<Result> {
-    if (limit.pendingCount >= WAITING_MAX) {
-      shed += 1
-      throw unavailable({ detail: 'Too many sign-ins are in progress.' })
-    }
-    return limit(work)
-  }
-
   return {
-    queue: () => ({ running: limit.activeCount, waiting: limit.pendingCount, shed }),
+    queue: queue.state,
 
-    async hash(password) {
-      return enqueue(() => argon2Hash(normalizePassword(password), ARGON2ID))
+    hash(password, accountId) {
+      return queue.run(accountId, () => argon2Hash(normalizePassword(password), ARGON2ID))
     },
 
-    async verify(password, phc) {
-      const isRight = await enqueue(() => argon2Verify(phc ?? decoy, normalizePassword(password)))
+    async verify(password, phc, accountId) {
+      const isRight = await queue.run(accountId, () =>
+        argon2Verify(phc ?? decoy, normalizePassword(password))
+      )
       return isRight && phc !== null
     }
   }

@@ -7,7 +7,12 @@ import { leastCpuTime } from '../support/cpu-time.ts'
 const PASSWORD = 'correct horse battery staple'
 /** One running hash for each core, three at most, and twenty waiting ones. */
 const PLACES = Math.min(3, availableParallelism()) + 20
-const hashing = await createPasswordHashing()
+const { hash, verify } = await createPasswordHashing()
+/** The hashing as one account sees it. */
+const hashing = {
+  hash: (password: string) => hash(password, 'acme'),
+  verify: (password: string, phc: string | null) => verify(password, phc, 'acme')
+}
 const phc = await hashing.hash(PASSWORD)
 
 t.test('the hash is argon2id with the OWASP parameters, in PHC format', async (t) => {
@@ -97,6 +102,23 @@ t.test(
       t.match(reason.headers['retry-after'], /^[1-9]\d*$/)
     }
     t.equal(await hashing.verify(PASSWORD, phc), true, 'the empty queue accepts work again')
+  }
+)
+
+t.test(
+  '200: a burst of one account sheds nothing of another, which does not wait for it',
+  async (t) => {
+    const order: string[] = []
+    const note = (account: string) => () => order.push(account)
+    const burst = Array.from({ length: 40 }, () =>
+      hash(PASSWORD, 'flood').then(note('flood'), note('shed'))
+    )
+    const others = ['one', 'two', 'three'].map((account) =>
+      verify(PASSWORD, phc, account).then(note(account))
+    )
+    await Promise.all(others)
+    t.ok(order.filter((account) => account === 'flood').length <= 4 + PLACES - 20, String(order))
+    await Promise.all(burst)
   }
 )
 

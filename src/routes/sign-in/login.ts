@@ -106,7 +106,7 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
       throw await audit.refuse(request, 'sso-required', act, supportIn(account))
     }
     const accountId = account?.id ?? NO_ACCOUNT
-    const isRight = await passwordHashing.verify(password, user?.passwordHash ?? null)
+    const isRight = await passwordHashing.verify(password, user?.passwordHash ?? null, accountId)
     // Again, because other tries may have failed since: concurrent tries must not learn more than sequential ones.
     await limits.requirePasswordPause(request, tried)
     const target = user && ({ kind: 'user', id: user.subject.userId } as const)

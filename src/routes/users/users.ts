@@ -133,7 +133,8 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     const { accountId } = credential
     if (role === 'admin') requireScopes(credential, ['admins:write'])
     const email = request.body.email.toLowerCase()
-    const passwordHash = password === undefined ? null : await newPasswordHash(password, email)
+    const passwordHash =
+      password === undefined ? null : await newPasswordHash(password, { accountId, email })
     const id = generateId()
     const created = await users.create(
       { accountId, id, email, role, passwordHash, externalId, createdAt: now() },
@@ -175,12 +176,15 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     return reply.code(204).send(null)
   }
 
-  async function newPasswordHash(password: string, email: string): Promise<string> {
+  async function newPasswordHash(
+    password: string,
+    { accountId, email }: { accountId: string; email: string }
+  ): Promise<string> {
     const verdict = judgePassword(password, { email })
     if (!verdict.acceptable) {
       throw new Problem('weak-password', { detail: `The password ${verdict.reason}.` })
     }
-    return passwordHashing.hash(password)
+    return passwordHashing.hash(password, accountId)
   }
 
   // The same delays as at sign-in, so that a stolen access token does not allow guessing the password.
@@ -194,7 +198,7 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     if (!found) throw new Problem('user-not-found')
     const tried = { account: found.slug, email }
     await limits.requirePasswordPause(request, tried)
-    const isRight = await passwordHashing.verify(password, found.hash)
+    const isRight = await passwordHashing.verify(password, found.hash, accountId)
     await limits.requirePasswordPause(request, tried)
     if (isRight) return
     await limits.countFailedPassword(request, tried)
@@ -211,7 +215,12 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
       ...(disabled === undefined ? {} : { disabledAt: disabled ? now() : null }),
       ...(password === undefined
         ? {}
-        : { passwordHash: await newPasswordHash(password, email ?? user.email) })
+        : {
+            passwordHash: await newPasswordHash(password, {
+              ...user,
+              ...(email !== undefined && { email })
+            })
+          })
     }
   }
 }

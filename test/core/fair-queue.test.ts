@@ -1,0 +1,105 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { createFairQueue } from '../../src/core/fair-queue.ts'
+
+/** A queue whose work ends when the test says so. Notes what has started, ended and been refused, by key. */
+function observed(slots: number, slotsPerKey: number, waitingMax: number) {
+  const refusal = () => new Error('full')
+  const queue = createFairQueue({ slots, slotsPerKey, waitingMax, refusal })
+  const started: string[] = []
+  const refused: string[] = []
+  const running: { key: string; end: () => void }[] = []
+  const settled = () => new Promise((done) => setImmediate(done))
+  return {
+    queue,
+    started,
+    refused,
+    running,
+    async add(key: string, count = 1): Promise<void> {
+      for (let added = 0; added < count; added += 1) {
+        queue
+          .run(key, async () => {
+            started.push(key)
+            await new Promise<void>((end) => running.push({ key, end }))
+          })
+          .catch(() => refused.push(key))
+      }
+      await settled()
+    },
+    async endOne(): Promise<void> {
+      running.shift()?.end()
+      await settled()
+    }
+  }
+}
+
+t.test('keys that wait take turns, however much each has', async (t) => {
+  const { add, endOne, started, running } = observed(1, 1, 100)
+  await add('flood', 20)
+  await add('one', 2)
+  await add('two', 1)
+  while (running.length > 0) await endOne()
+  t.same(started.slice(0, 6), ['flood', 'flood', 'one', 'two', 'flood', 'one'])
+  t.equal(started.length, 23)
+})
+
+t.test('a full queue sheds the newest work of the key with most of it', async (t) => {
+  const { add, queue, refused, started } = observed(1, 1, 4)
+  await add('flood', 10)
+  t.same(refused, Array(5).fill('flood'))
+  await add('one')
+  t.same(refused, Array(6).fill('flood'), 'the other key is admitted')
+  await add('flood')
+  t.same(refused, Array(7).fill('flood'))
+  t.same(started, ['flood'])
+  t.same(queue.state(), { running: 1, waiting: 4, shed: 7 })
+})
+
+t.test('a key that uses its share leaves the other slots free', async (t) => {
+  const { add, started } = observed(4, 3, 100)
+  await add('flood', 10)
+  t.same(started, Array(3).fill('flood'))
+  await add('one')
+  t.same(started.at(-1), 'one')
+})
+
+t.test('work that throws frees its slot', async (t) => {
+  const { queue } = observed(1, 1, 1)
+  await t.rejects(
+    queue.run('a', () => Promise.reject(new Error('failed'))),
+    { message: 'failed' }
+  )
+  t.equal(await queue.run('a', async () => 'done'), 'done')
+  t.same(queue.state(), { running: 0, waiting: 0, shed: 0 })
+})
+
+const KEYS = ['a', 'b', 'c', 'd']
+
+t.test('in every order of events the limits hold, and no work is lost', async (t) => {
+  const steps = fc.array(fc.oneof(fc.constantFrom(...KEYS), fc.constant(null)), { maxLength: 60 })
+  const size = fc.integer({ min: 1, max: 4 })
+  await fc.assert(
+    fc.asyncProperty(size, size, fc.nat({ max: 6 }), steps, async (slots, perKey, most, all) => {
+      const observer = observed(slots, perKey, most)
+      const { add, endOne, queue, started, refused, running } = observer
+      const holds = () => {
+        const state = queue.state()
+        const ofKeys = KEYS.map((key) => running.filter((one) => one.key === key).length)
+        return (
+          state.running === running.length &&
+          state.running <= slots &&
+          state.waiting <= most &&
+          Math.max(...ofKeys) <= perKey
+        )
+      }
+      for (const step of all) {
+        await (step === null ? endOne() : add(step))
+        if (!holds()) return false
+      }
+      while (running.length > 0) await endOne()
+      const added = all.filter((step) => step !== null).length
+      return queue.state().waiting === 0 && started.length + refused.length === added
+    })
+  )
+  t.pass()
+})

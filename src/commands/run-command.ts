@@ -14,6 +14,12 @@ export async function runCommand(
     console.error(`${onError}: ${reason.replace(/\s+/g, ' ').trim()}`)
     process.exitCode = errorCode
   }
+  await Promise.all([process.stdout, process.stderr].map(flushed))
   // PGlite and Prisma's schema engine leave timers behind, which would keep the process alive for ten seconds.
   process.exit()
+}
+
+/** Resolves when everything is written that was given to the stream. A pipe takes 64 KiB, and the rest waits for its reader. */
+function flushed(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((done) => stream.write('', () => done()))
 }

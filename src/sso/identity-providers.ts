@@ -95,15 +95,15 @@ export function createIdentityProviders({
   }
 
   /**
-   * Makes room for keys of this size. Drops only keys that the next sign-in would load again in any case, starting with the
-   * provider that was used longest ago. Throws if that is not enough.
+   * Makes room for new keys of a provider, whose own keys they replace. Drops only keys that the next sign-in would load
+   * again in any case, starting with the provider that was used longest ago. Throws if that is not enough.
    */
-  function makeRoom(bytes: number): void {
-    let kept = 0
+  function makeRoom(bytes: number, replaced: Provider): void {
+    let kept = -replaced.keysBytes
     for (const { keysBytes } of providers.values()) kept += keysBytes
     for (const provider of providers.values()) {
       if (kept + bytes <= KEYS_BYTES_MAX) return
-      if (since(provider.loadedAt) <= KEYS_KEPT_MS) continue
+      if (provider === replaced || since(provider.loadedAt) <= keptMsOf(provider)) continue
       kept -= provider.keysBytes
       forgetKeys(provider)
     }
@@ -124,10 +124,10 @@ export function createIdentityProviders({
     provider.triedAt = now().getTime()
     try {
       const keys = await readKeys(provider.issuer)
-      forgetKeys(provider)
-      makeRoom(sizeOf(keys))
+      const keysBytes = sizeOf(keys)
+      makeRoom(keysBytes, provider)
       provider.keys = createLocalJWKSet({ keys })
-      provider.keysBytes = sizeOf(keys)
+      provider.keysBytes = keysBytes
       provider.loadedAt = now().getTime()
       provider.isDown = false
     } catch (error) {
@@ -156,8 +156,7 @@ export function createIdentityProviders({
 
   /** Verifies with the keys at hand, unless they are too old. */
   async function verifyWithKept(provider: Provider, token: string): Promise<Verification> {
-    const keptMs = provider.isDown ? KEYS_KEPT_WHILE_DOWN_MS : KEYS_KEPT_MS
-    if (!provider.keys || since(provider.loadedAt) > keptMs) return 'unknown-key'
+    if (!provider.keys || since(provider.loadedAt) > keptMsOf(provider)) return 'unknown-key'
     return verifyWith(provider.keys, token)
   }
 
@@ -174,6 +173,10 @@ export function createIdentityProviders({
       return second === 'signed'
     }
   }
+}
+
+function keptMsOf({ isDown }: Provider): number {
+  return isDown ? KEYS_KEPT_WHILE_DOWN_MS : KEYS_KEPT_MS
 }
 
 function forgetKeys(provider: Provider): void {

@@ -13,8 +13,8 @@ import { isProblem } from '../support/problems.ts'
 
 const MEGABYTES = 48
 const USERS = 30
-/** The size of a replica's pool, and its two connections for checks. */
-const SESSIONS_MAX = 12
+/** Twice the size of a replica's pool: sessions that wait, and sessions that replace them. */
+const SESSIONS_MAX = 20
 
 t.test('503: the disk is full', WITH_POSTGRESQL_SERVER, async (t) => {
   const server = await createPostgresqlServer(t)

@@ -93,6 +93,11 @@ export function isReadOnly(error: unknown): boolean {
   return someCause(error, (found) => marksOf(found).codes.includes('25006'))
 }
 
+/** Returns whether an error means that the role lacks a privilege (SQLSTATE 42501). */
+export function isPrivilegeMissing(error: unknown): boolean {
+  return someCause(error, (found) => marksOf(found).codes.includes('42501'))
+}
+
 /** Returns whether an error means that the server's disk is full (SQLSTATE 53100). */
 export function isOutOfSpace(error: unknown): boolean {
   return someCause(error, (found) => marksOf(found).codes.includes('53100'))

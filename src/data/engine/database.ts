@@ -9,6 +9,7 @@ import {
   type PoolUse
 } from './engine.ts'
 import { applyMigrations, type MigrateOptions } from './migrations/migrations.ts'
+import { singleFlight } from './single-flight.ts'
 import type { Query } from './statements.ts'
 
 export type Database = {
@@ -60,7 +61,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     prisma,
     query: engine.query,
     engine: engine.name,
-    ping: () => within(timeouts.pingMs, engine.ping()),
+    // Anyone may call the probes that ping.
+    ping: singleFlight(() => within(timeouts.pingMs, engine.ping())),
     poolUse: engine.poolUse,
     migrate: (migrateOptions) => applyMigrations(engine, migrateOptions),
     close: () => {

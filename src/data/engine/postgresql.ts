@@ -64,11 +64,10 @@ export function openPostgresql({
   })
   pool.on('error', onError)
   const renewConnections = renewalOf(pool)
+  const spaceCheck = createSpaceCheck(pool)
   const breaker = createCircuitBreaker({
-    trips: (error) => {
-      spaceCheck.note(error)
-      return isSilence(error) || isReadOnly(error)
-    },
+    trips: (error) => isSilence(error) || isReadOnly(error),
+    onError: spaceCheck.note,
     probe: () => probe(url),
     onOpen: (err) => {
       log?.warn({ err }, 'database unavailable')
@@ -77,7 +76,6 @@ export function openPostgresql({
     onClose: () => log?.warn({}, 'database available again'),
     refusal: unavailableBecause
   })
-  const spaceCheck = createSpaceCheck(pool)
   const adapter = new PrismaPg(pool, {
     statementNameGenerator: createStatementNames(),
     onConnectionError: onError

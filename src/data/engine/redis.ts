@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { Redis } from 'ioredis'
+import { singleFlight } from './single-flight.ts'
 
 /** A person waits while a request limit is checked. After this time the response is 503. */
 export const REDIS_COMMAND_TIMEOUT_MS = 300
@@ -37,8 +38,13 @@ export async function openRedis(
   return redis
 }
 
-/** Throws if Redis accepts no writes: it is unreachable, a replica, or out of memory, or cannot save its data. */
-export async function requireWritableRedis(redis: Redis): Promise<void> {
+/**
+ * Returns a check that throws if Redis accepts no writes: it is unreachable, a replica, or out of memory, or cannot save its
+ * data.
+ */
+export function writeCheckOf(redis: Redis): () => Promise<void> {
   // Redis rejects this command for every reason for which it would reject the command of a counter.
-  await redis.set(PROBE_KEY, '', 'PX', PROBE_KEPT_MS)
+  return singleFlight(async () => {
+    await redis.set(PROBE_KEY, '', 'PX', PROBE_KEPT_MS)
+  })
 }

@@ -7,6 +7,8 @@ const PROBE_PAUSE_MS = 250
 export interface CircuitBreakerOptions {
   /** Returns whether an error means that the next call would fail too. */
   trips(error: unknown): boolean
+  /** Is called with every error of the work, in any state of the circuit. */
+  onError?(error: unknown): void
   /** Resolves if the server is available. Throws within bounded time if it is not. */
   probe(): Promise<void>
   /** Is called each time the circuit opens, before any call is rejected. */
@@ -31,6 +33,7 @@ export interface CircuitBreaker {
  */
 export function createCircuitBreaker({
   trips,
+  onError,
   probe,
   onOpen,
   onClose,
@@ -59,6 +62,7 @@ export function createCircuitBreaker({
     try {
       return await work()
     } catch (cause) {
+      onError?.(cause)
       // Work that started before the last outage says nothing about the server's current state.
       if (!openedBy && closings === begunAfter && trips(cause)) {
         openedBy = { cause }

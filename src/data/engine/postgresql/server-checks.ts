@@ -1,15 +1,18 @@
 // Whether a server can take the writes of the service. A server that only reads, or that acknowledges no commit, is as
 // unavailable as one that is down.
+import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
-import { isOutOfSpace } from '../availability.ts'
+import { isOutOfSpace, isPrivilegeMissing } from '../availability.ts'
 
-/** A busy standby acknowledges a commit in milliseconds. */
-const STANDBY_SILENCE = '1 second'
+/** As long as a statement may take. A busy standby acknowledges a commit in milliseconds. */
+const STANDBY_SILENCE_SECONDS = 2
+/** A commit that still waits after this pause was not on its way to an acknowledgement. */
+const SECOND_LOOK_MS = 100
 
 interface ServerState {
   isReadOnly: boolean
-  /** A commit of the same role waits for a synchronous standby that does not respond. */
-  isStandbySilent: boolean
+  /** The sessions of the same role and database whose commit waits for a synchronous standby. */
+  waiting: number[]
 }
 
 /**
@@ -20,14 +23,23 @@ interface ServerState {
  * this check looks at the sessions that wait already, and adds none.
  */
 export async function requireWritable(connection: pg.ClientBase | pg.Pool): Promise<void> {
+  const first = await stateOf(connection)
+  if (first.isReadOnly) throw noWrites('the database accepts no writes')
+  if (first.waiting.length === 0) return
+  await sleep(SECOND_LOOK_MS)
+  const { waiting } = await stateOf(connection)
+  if (waiting.some((session) => first.waiting.includes(session)))
+    throw noWrites('the synchronous standby of the database is silent')
+}
+
+async function stateOf(connection: pg.ClientBase | pg.Pool): Promise<ServerState> {
+  // `state_change` is when the statement began, which can be long before its commit.
   const { rows } = await connection.query<ServerState>(`
     SELECT current_setting('transaction_read_only') = 'on' AS "isReadOnly",
-      EXISTS (SELECT FROM pg_stat_activity
-        WHERE usename = current_user AND wait_event = 'SyncRep'
-          AND state_change < now() - interval '${STANDBY_SILENCE}') AS "isStandbySilent"`)
-  const [state] = rows
-  if (state?.isReadOnly) throw noWrites('the database accepts no writes')
-  if (state?.isStandbySilent) throw noWrites('the synchronous standby of the database is silent')
+      ARRAY(SELECT pid FROM pg_stat_activity
+        WHERE datname = current_database() AND usename = current_user AND wait_event = 'SyncRep'
+          AND state_change < now() - interval '${STANDBY_SILENCE_SECONDS} seconds') AS waiting`)
+  return rows[0] ?? { isReadOnly: false, waiting: [] }
 }
 
 /** Throws if the database cannot store every character. */
@@ -53,9 +65,14 @@ export function createSpaceCheck(pool: pg.Pool) {
     async run(): Promise<void> {
       if (!wasFull) return
       // The space of a deleted row is used again, so only a new table shows whether the disk has room.
-      await pool.query(
-        'CREATE TEMP TABLE twostep_space ON COMMIT DROP AS SELECT generate_series(1, 4000)'
-      )
+      try {
+        await pool.query(
+          'CREATE TEMP TABLE twostep_space ON COMMIT DROP AS SELECT generate_series(1, 4000)'
+        )
+      } catch (error) {
+        // Without the right to create a temporary table, only the next write shows whether the disk has room.
+        if (!isPrivilegeMissing(error)) throw error
+      }
       wasFull = false
     }
   }

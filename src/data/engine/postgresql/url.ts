@@ -4,7 +4,7 @@
 const IGNORED: Readonly<Record<string, string>> = {
   schema: 'set search_path for the role instead: ALTER ROLE … SET search_path = …',
   connection_limit: 'every replica uses at most ten connections',
-  pgbouncer: 'nothing has to be set for PgBouncer'
+  pgbouncer: 'see docs/scale.md on PgBouncer'
 }
 
 /** Throws an error that names DATABASE_URL and the cause, if the service could not use the URL as it is meant. */

@@ -48,7 +48,7 @@ export const CHECKS: readonly Check[] = [
   check('preflight', 'onRequest', crossOrigin),
   check('deadline', 'onRequest', deadline, 'unavailable'),
   check('draining', 'onSend', draining),
-  check('bearer key', 'onRequest', bearerKeys),
+  check('bearer key', 'onRequest', bearerKeys, 'invalid-credential', 'rate-limited'),
   check('address limit', 'onRequest', addressLimit, 'rate-limited'),
   check('credential', 'onRequest', bearerTokens, 'invalid-credential'),
   check('user limit', 'onRequest', userLimit, 'rate-limited'),

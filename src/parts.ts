@@ -15,7 +15,7 @@ import { createAccounts } from './data/accounts/accounts.ts'
 import { createApiKeys } from './data/accounts/api-keys.ts'
 import { isDatabaseUnavailable } from './data/engine/availability.ts'
 import type { Database } from './data/engine/database.ts'
-import { openRedis, REDIS_COMMAND_TIMEOUT_MS, requireWritableRedis } from './data/engine/redis.ts'
+import { openRedis, REDIS_COMMAND_TIMEOUT_MS, writeCheckOf } from './data/engine/redis.ts'
 import { createServiceKeys } from './data/keys/service-keys.ts'
 import { createSigningKeys } from './data/keys/signing-keys.ts'
 import { createDemandsReader } from './data/policy/demands.ts'
@@ -87,7 +87,7 @@ export async function createParts(
   const keys = await openKeys(stores, config, now)
   const audit = createAudit({ key: keys.auditKey, auditEvents: stores.auditEvents, now })
   const redis = await connectRedis(app, config, timeouts)
-  const limits = await createLimits(app, { perMinute: config.rateLimitPerMinute, redis })
+  const limits = await createLimits(app, { ...config.rateLimits, redis })
   const mail = await openOutgoingMail({
     settings: config.mail,
     outbox: stores.outbox,
@@ -123,7 +123,7 @@ export async function createParts(
     poolUse: database.poolUse,
     dependencies: {
       database: database.ping,
-      ...(redis ? { redis: () => requireWritableRedis(redis) } : {})
+      ...(redis ? { redis: writeCheckOf(redis) } : {})
     }
   }
 }

@@ -193,6 +193,25 @@ export function isFresh(claims: Pick<AccessClaims, 'acr' | 'auth_time'>, now: Da
   return claims.acr === ACR_TWO_FACTORS && isRecent(claims, now)
 }
 
+/** A user who acts, as their row says when the act is written. */
+interface ActingUser {
+  role: Role
+  epoch: number
+  isDisabled: boolean
+}
+
+/**
+ * Returns why a user may not act any more; null if they may. The token that they presented had this epoch. Its rights may
+ * have been lost since the request began.
+ */
+export function actingRefusal(
+  acting: ActingUser | null,
+  { epoch, as }: { epoch: number; as: 'self' | 'admin' }
+): 'invalid-credential' | 'limited-access' | null {
+  if (!acting || acting.isDisabled || acting.epoch !== epoch) return 'invalid-credential'
+  return as === 'admin' && acting.role !== 'admin' ? 'limited-access' : null
+}
+
 function claimsJudge<Schema extends TSchema>(
   schema: Schema,
   isMeantForUs: (claims: Static<Schema>, issuer: string) => boolean

@@ -97,9 +97,7 @@ export function decide(input: DecisionInput): Decision {
   const reason = enforcedBy(demands) ?? enforcedOf(user)
   // The user's own authenticator is used even if nothing requires it: the user relies on that protection.
   if (user.hasAuthenticator) {
-    // A device never replaces the set-up after a reset. A reset revokes all devices, and this holds even if one is left.
-    const isAllowed = policy.trustedDevices.allowed && user.requirement?.by !== 'reset'
-    if (hasTrustedDevice && isAllowed) {
+    if (hasTrustedDevice && policy.trustedDevices.allowed) {
       return { outcome: 'authenticated', reason: 'trusted_device', recommended: null }
     }
     return { outcome: 'verification_required', reason: reason ?? 'user_enabled' }

@@ -4,8 +4,6 @@
 export interface FairQueueOptions {
   /** How much work may run at the same time. */
   slots: number
-  /** How much of it may have the same key. */
-  slotsPerKey: number
   /** How much work may wait for a slot. */
   waitingMax: number
   /** Returns the error for work that is shed. */
@@ -34,28 +32,18 @@ interface Waiting {
 }
 
 export function createFairQueue(options: FairQueueOptions): FairQueue {
-  const { slots, slotsPerKey, waitingMax, refusal } = options
-  const runningByKey = new Map<string, number>()
+  const { slots, waitingMax, refusal } = options
   /** No queue is empty. The order of the keys is the order of their turns. */
   const queues = new Map<string, Waiting[]>()
   let running = 0
   let waiting = 0
   let shed = 0
 
-  function countRunning(key: string, by: 1 | -1): void {
-    running += by
-    const count = (runningByKey.get(key) ?? 0) + by
-    if (count === 0) runningByKey.delete(key)
-    else runningByKey.set(key, count)
-  }
-
-  const hasSlot = (key: string) => running < slots && (runningByKey.get(key) ?? 0) < slotsPerKey
-
-  /** Returns the key with the longest queue, of several the one that waits longest for its turn. */
+  /** Returns the key with the longest queue, of several the one whose turn comes last. */
   function longest(): string {
     let [found = ''] = queues.keys()
     for (const [key, queue] of queues) {
-      if (queue.length > (queues.get(found)?.length ?? 0)) found = key
+      if (queue.length >= (queues.get(found)?.length ?? 0)) found = key
     }
     return found
   }
@@ -80,29 +68,28 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
     })
   }
 
-  /** Starts as much waiting work as there are slots. */
+  /** Gives the slot that has become free to the key whose turn it is. */
   function startNext(): void {
-    for (const [key, queue] of queues) {
-      if (running >= slots) return
-      if (!hasSlot(key)) continue
-      const next = queue.shift()
-      // At the end of the order: the key's next turn comes after one of every other key.
-      queues.delete(key)
-      if (queue.length > 0) queues.set(key, queue)
-      waiting -= 1
-      countRunning(key, 1)
-      next?.start()
-    }
+    const [turn] = queues
+    if (!turn) return
+    const [key, queue] = turn
+    const next = queue.shift()
+    // At the end of the order: the key's next turn comes after one of every other key.
+    queues.delete(key)
+    if (queue.length > 0) queues.set(key, queue)
+    waiting -= 1
+    running += 1
+    next?.start()
   }
 
   return {
     async run(key, work) {
-      if (hasSlot(key) && !queues.has(key)) countRunning(key, 1)
+      if (running < slots) running += 1
       else await enqueue(key)
       try {
         return await work()
       } finally {
-        countRunning(key, -1)
+        running -= 1
         startNext()
       }
     },

@@ -2,9 +2,9 @@
 // share. Without a bound, a burst of sign-ins would delay all of these.
 import { availableParallelism } from 'node:os'
 import { hash as argon2Hash, verify as argon2Verify } from '@node-rs/argon2'
-import { createFairQueue, type FairQueueState } from '../core/fair-queue.ts'
 import { normalizePassword } from '../core/passwords/passwords.ts'
 import { unavailable } from '../wire/problem.ts'
+import { createFairQueue, type FairQueueState } from './fair-queue.ts'
 
 /** OWASP Password Storage Cheat Sheet: argon2id (the library's 2) with m = 19 MiB, t = 2, p = 1. */
 const ARGON2ID = {
@@ -26,23 +26,23 @@ export interface PasswordHashing {
   /** Returns the current state of the queue. */
   queue(): FairQueueState
   /**
-   * Returns the hash to store, in PHC format. Throws `unavailable` if the queue is full and no account has more in it than
-   * this one.
+   * Returns the hash to store, in PHC format. The callers of different accounts take turns. Throws `unavailable` if the
+   * queue is full and no account has more in it than this one.
    */
-  hash(password: string, accountId: string): Promise<string>
+  hash(password: string, account: string): Promise<string>
   /**
    * Returns whether the password has this hash. Null stands for an unknown user or a user without a password: the function
    * then checks against a decoy and returns false after the same time. Throws `unavailable` as `hash` does, with a hash and
-   * without one. All unknown accounts count as one.
+   * without one. `account` is the one that the caller named, whether it exists or not: otherwise a full queue would show
+   * which accounts exist.
    */
-  verify(password: string, phc: string | null, accountId: string): Promise<boolean>
+  verify(password: string, phc: string | null, account: string): Promise<boolean>
 }
 
 /** Returns the password hashing of this process, with one queue for all its callers. */
 export async function createPasswordHashing(): Promise<PasswordHashing> {
   const queue = createFairQueue({
     slots: CONCURRENT_HASHES_MAX,
-    slotsPerKey: CONCURRENT_HASHES_MAX,
     waitingMax: WAITING_MAX,
     refusal: () => unavailable({ detail: 'Too many sign-ins are in progress.' })
   })
@@ -51,12 +51,12 @@ export async function createPasswordHashing(): Promise<PasswordHashing> {
   return {
     queue: queue.state,
 
-    hash(password, accountId) {
-      return queue.run(accountId, () => argon2Hash(normalizePassword(password), ARGON2ID))
+    hash(password, account) {
+      return queue.run(account, () => argon2Hash(normalizePassword(password), ARGON2ID))
     },
 
-    async verify(password, phc, accountId) {
-      const isRight = await queue.run(accountId, () =>
+    async verify(password, phc, account) {
+      const isRight = await queue.run(account, () =>
         argon2Verify(phc ?? decoy, normalizePassword(password))
       )
       return isRight && phc !== null

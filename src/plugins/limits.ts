@@ -14,7 +14,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /**
      * The limits of a route: `address`, `codes` (address and user), or `none` (probes). A request with a valid API key
-     * or operator key is exempt from the address limit, because one back end makes requests for many users.
+     * or operator key is exempt from the address limit, because one back end makes requests for many users. An API key
+     * has a limit of its own.
      */
     limit?: LimitGroup
   }
@@ -23,15 +24,18 @@ declare module 'fastify' {
 type LimitGroup = 'none' | 'address' | 'codes'
 
 export interface LimitsOptions {
-  /** Requests that an address may make in a minute. The other limits scale with it. */
+  /** Requests that an address may make in a minute. The limits of users scale with it. */
   perMinute: number
+  /** Requests that one API key, and all keys of one account, may make in a minute. */
+  perKeyPerMinute: number
+  perAccountPerMinute: number
   /** Shared by all replicas; null keeps the counts in this process. */
   redis: Redis | null
 }
 
 export interface Limits extends PasswordPauses, UserShares {
   /** How many requests each limit has rejected in this process. */
-  readonly rejections: Readonly<Record<'address' | 'user' | 'password', number>>
+  readonly rejections: Readonly<Record<'address' | 'user' | 'key' | 'password', number>>
   /** Counts the request against its address, and against its IPv6 site. Throws `rate-limited`. */
   spendAddress(request: FastifyRequest, reply: FastifyReply): Promise<void>
   /** Counts a preflight request in the same way, but apart from other requests. Throws `rate-limited`. */
@@ -42,6 +46,15 @@ export interface Limits extends PasswordPauses, UserShares {
    * can't exceed the limit either, as far as one replica sees them.
    */
   holdAddress(request: FastifyRequest, reply: FastifyReply): Promise<() => void>
+  /**
+   * Counts the request against a valid API key, and against all keys of its account. Throws `rate-limited`. Counts nothing
+   * while Redis is unavailable: this limit keeps an account from hurting others, and guards no secret.
+   */
+  spendKey(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    key: { id: string; accountId: string }
+  ): Promise<void>
 }
 
 const MINUTE_MS = 60_000
@@ -49,7 +62,7 @@ const MINUTE_MS = 60_000
 /** Registers the counters on the app. Returns what the other plugins and the routes call. */
 export async function createLimits(
   app: FastifyInstance,
-  { perMinute, redis }: LimitsOptions
+  { perMinute, perKeyPerMinute, perAccountPerMinute, redis }: LimitsOptions
 ): Promise<Limits> {
   await app.register(rateLimit, {
     global: false,
@@ -57,7 +70,7 @@ export async function createLimits(
     skipOnError: false,
     ...(redis ? { redis } : {})
   })
-  const rejections = { address: 0, user: 0, password: 0 }
+  const rejections = { address: 0, user: 0, key: 0, password: 0 }
   const limiter = (name: string, max: number) =>
     createLimiter(app, { name, max, windowMs: MINUTE_MS })
   const perAddress = limiter('address', perMinute)
@@ -65,9 +78,16 @@ export async function createLimits(
   const perPreflight = limiter('preflight', perMinute)
   const perPreflightSite = limiter('preflight-site', perMinute * CLIENTS_PER_SITE)
 
+  const perKey = limiter('key', perKeyPerMinute)
+  const perAccount = limiter('account', perAccountPerMinute)
+
   const held = createHolds()
 
-  function requireBudget(name: 'address' | 'user', state: LimitState, reply: FastifyReply): void {
+  function requireBudget(
+    name: 'address' | 'user' | 'key',
+    state: LimitState,
+    reply: FastifyReply
+  ): void {
     setHeaders(reply, state)
     if (!state.isExceeded) return
     rejections[name] += 1
@@ -94,17 +114,32 @@ export async function createLimits(
     spendPreflight: spendNetworks(perPreflight, perPreflightSite),
 
     async holdAddress(request, reply) {
-      const { client } = networksOf(request.clientAddress)
-      const { place, release } = held.hold(client)
+      const { client, site } = networksOf(request.clientAddress)
+      const holds = [held.hold(client), ...(site === null ? [] : [held.hold(site)])]
+      const release = () => {
+        for (const hold of holds) hold.release()
+      }
       try {
-        const { remaining } = await perAddress(request, client, { increment: false })
-        if (place <= remaining) return release
+        const only = { increment: false }
+        const left = [
+          await perAddress(request, client, only),
+          ...(site === null ? [] : [await perSite(request, site, only)])
+        ]
+        if (left.every(({ remaining }, index) => (holds[index]?.place ?? 0) <= remaining))
+          return release
         await spendAddress(request, reply)
         throw new Problem('rate-limited', { headers: { 'retry-after': '1' } })
       } catch (error) {
         release()
         throw error
       }
+    },
+
+    async spendKey(request, reply, { id, accountId }) {
+      const states = await Promise.all([perKey(request, id), perAccount(request, accountId)]).catch(
+        () => []
+      )
+      for (const state of states) requireBudget('key', state, reply)
     },
 
     ...createUserShares(app, { perMinute, requireBudget }),

@@ -45,7 +45,12 @@ export interface Config extends StorageConfig {
   readonly trustedProxies: readonly string[]
   /** Private networks in which identity providers may be contacted. */
   readonly ssoPrivateNetworks: readonly string[]
-  readonly rateLimitPerMinute: number
+  /** The numbers of requests that the limits allow in a minute. */
+  readonly rateLimits: {
+    readonly perMinute: number
+    readonly perKeyPerMinute: number
+    readonly perAccountPerMinute: number
+  }
   readonly codeAttempts: AttemptLimits
   readonly corsOrigins: readonly string[]
   readonly logLevel: Environment['LOG_LEVEL']
@@ -93,7 +98,11 @@ export function parseConfig(environment: Environment, localKeys: LocalKeys | nul
     trustedProxies: parseNetworks('TRUSTED_PROXIES', environment.TRUSTED_PROXIES),
     // A very wide network would contain addresses that no account's policy may make the service contact.
     ssoPrivateNetworks: parseNetworks('SSO_PRIVATE_NETWORKS', environment.SSO_PRIVATE_NETWORKS),
-    rateLimitPerMinute: environment.RATE_LIMIT_PER_MINUTE,
+    rateLimits: Object.freeze({
+      perMinute: environment.RATE_LIMIT_PER_MINUTE,
+      perKeyPerMinute: environment.RATE_LIMIT_PER_KEY_PER_MINUTE,
+      perAccountPerMinute: environment.RATE_LIMIT_PER_ACCOUNT_PER_MINUTE
+    }),
     codeAttempts: Object.freeze({
       perStepToken: environment.CODE_ATTEMPTS_PER_STEP_TOKEN,
       beforeLock: environment.CODE_ATTEMPTS_BEFORE_LOCK,

@@ -123,6 +123,18 @@ export const Environment = Type.Object({
     description:
       'Requests per minute from one address (IPv6: one /64) without a valid key. The limit per user and address on the code routes is a quarter of it.'
   }),
+  RATE_LIMIT_PER_KEY_PER_MINUTE: Type.Integer({
+    default: 6000,
+    minimum: 1,
+    maximum: 100_000_000,
+    description: 'Requests per minute with one valid API key.'
+  }),
+  RATE_LIMIT_PER_ACCOUNT_PER_MINUTE: Type.Integer({
+    default: 12_000,
+    minimum: 1,
+    maximum: 100_000_000,
+    description: 'Requests per minute with all valid API keys of one account.'
+  }),
   CODE_ATTEMPTS_PER_STEP_TOKEN: Type.Integer({
     default: CODE_ATTEMPTS.perStepToken,
     minimum: 1,

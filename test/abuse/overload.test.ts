@@ -1,10 +1,32 @@
 // S22: password hashing is bounded. The service rejects most of a burst of sign-ins immediately, and codes do not wait.
 import t from 'tap'
-import { type EnrolledUser, PASSWORD, startApp } from '../support/app.ts'
+import { type EnrolledUser, PASSWORD, startApp, type TestUser } from '../support/app.ts'
 import { tally, verdictOf } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'
 
 const LOGINS = 200
+
+t.test('S20: 503: a full queue does not show which accounts exist', async (t) => {
+  const { call, createUser } = await startApp(t)
+  const users: TestUser[] = []
+  while (users.length < 10) users.push(await createUser())
+  const burst = Array.from({ length: LOGINS }, async (_, index) => {
+    const user = users[index % users.length]
+    const exists = index % 20 < 10
+    const slug = exists ? user?.account.slug : `unknown-${index % 10}`
+    const body = { account: slug, email: user?.email, password: 'wrong horse, wrong battery' }
+    const answer = await call('POST', '/v1/login', { body })
+    return { exists, isShed: answer.statusCode === 503 }
+  })
+  const answers = await Promise.all(burst)
+  const shedOf = (exists: boolean) =>
+    answers.filter((answer) => answer.exists === exists && answer.isShed).length
+  const [known, unknown] = [shedOf(true), shedOf(false)]
+  t.ok(
+    Math.min(known, unknown) > LOGINS / 8,
+    `${known} of known and ${unknown} of unknown accounts`
+  )
+})
 
 t.test('S22: 503: sign-ins beyond the bound are rejected, and codes stay quick', async (t) => {
   const { assertedToken, clock, enrolledUser, homeAccount, login, verify } = await startApp(t)

@@ -45,7 +45,7 @@ t.test(
         if (!given.user.requirement || given.arrival === 'sso') return true
         const { outcome, reason } = decide(given)
         if (reason === 'trusted_device') {
-          return given.user.hasAuthenticator && given.user.requirement.by !== 'reset'
+          return given.user.hasAuthenticator
         }
         return (
           outcome ===

@@ -14,7 +14,7 @@ import {
   missingForSso,
   patchedPolicy
 } from '../../src/core/policy.ts'
-import { isProviderNew } from '../../src/core/sso/providers.ts'
+import { needsLinkCode } from '../../src/core/sso/providers.ts'
 import { cases, policyTable } from '../../src/tools/policy-table/table.ts'
 
 const DAY_MS = 86_400_000
@@ -103,12 +103,6 @@ t.test(
       const decision = decided({ policy, user, hasTrustedDevice: true })
       t.equal(inWords(decision), 'enrollment_required reset_pending')
     }
-    const leftOver = decided({
-      policy: trusted,
-      user: { ...user, hasAuthenticator: true },
-      hasTrustedDevice: true
-    })
-    t.equal(leftOver.outcome, 'verification_required', 'a device that a reset left is not trusted')
     t.equal(
       decided({ policy: REQUIRED, user }).reason,
       'account_required',
@@ -236,9 +230,12 @@ t.test('a provider is new for a day after each change that lets it link more use
   }
   const off = { ...old, sso: { ...old.sso, mode: 'off' as const } }
   t.same(patchedPolicy(off, { sso: { mode: 'optional' } }, NOW).sso.since, NOW)
-  t.equal(isProviderNew({ since: null }, NOW), false)
-  t.equal(isProviderNew({ since: NOW }, new Date(+days(1) - 1)), true)
-  t.equal(isProviderNew({ since: NOW }, days(1)), false)
+  const bySignIn = (since: Date | null, now: Date) =>
+    needsLinkCode({ since }, { isLinkedByBackEnd: false, now })
+  t.equal(bySignIn(null, NOW), false)
+  t.equal(bySignIn(NOW, new Date(+days(1) - 1)), true)
+  t.equal(bySignIn(NOW, days(1)), false)
+  t.equal(needsLinkCode({ since: null }, { isLinkedByBackEnd: true, now: NOW }), true)
 })
 
 t.test('a patch changes only the members that it contains', async (t) => {

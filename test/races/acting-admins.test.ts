@@ -5,10 +5,16 @@ import type { Prisma } from '../../src/generated/prisma/client.ts'
 import { ON_SERVER, startApp, type TestApp } from '../support/app.ts'
 import { verdictOf } from '../support/guesses.ts'
 
+/** The acts of admins on a user, by the end of the path, and on their account. */
 const ACTS = [
-  ['PUT', 'two-factor', { required: true }],
-  ['POST', 'sign-out', {}],
-  ['POST', 'reset', {}]
+  ['PUT', '/two-factor', { required: true }],
+  ['POST', '/sign-out', {}],
+  ['POST', '/reset', {}],
+  ['PATCH', '', { role: 'admin' }],
+  ['PATCH', '', { disabled: true }],
+  ['DELETE', '', undefined],
+  ['DELETE', '/sso-identities/018f4e3c-0000-7000-8000-000000000001', undefined],
+  ['PATCH', null, { twoFactor: 'required' }]
 ] as const
 
 /** Sends each act of an admin while this change of the admin is not committed yet. Returns the verdicts. */
@@ -23,12 +29,16 @@ async function verdictsDuring(app: TestApp, change: Prisma.UserUpdateManyMutatio
     const sent = await app.database.prisma.$transaction(async (transaction) => {
       const where = { accountId: account.id, id: admin.id }
       await transaction.user.updateMany({ where, data: change })
-      const pending = app.call(method, `/v1/users/${target.id}/${act}`, { as, body })
+      const path = act === null ? '/v1/policy' : `/v1/users/${target.id}${act}`
+      const headers = act === null ? { 'if-match': '*' } : {}
+      const pending = app.call(method, path, { as, headers, ...(body && { body }) })
       await Promise.race([pending, sleep(300)])
       // In an array, because a returned promise would be awaited here.
       return [pending]
     })
-    for (const answer of await Promise.all(sent)) verdicts.push(`${act}: ${verdictOf(answer)}`)
+    for (const answer of await Promise.all(sent)) {
+      verdicts.push(`${method} ${act}: ${verdictOf(answer)}`)
+    }
   }
   return { verdicts, isUnchanged: before === (await rowOf(app, target.id)) }
 }
@@ -46,7 +56,7 @@ async function allRefused(
   const { verdicts, isUnchanged } = await verdictsDuring(await startApp(t), change)
   t.same(
     verdicts,
-    ACTS.map(([, act]) => `${act}: ${verdict}`)
+    ACTS.map(([method, act]) => `${method} ${act}: ${verdict}`)
   )
   t.ok(isUnchanged, 'nothing has changed')
 }
@@ -61,6 +71,32 @@ t.test('401: an admin whose tokens are revoked meanwhile does not act', ON_SERVE
 
 t.test('401: an admin who is disabled meanwhile does not act', ON_SERVER, (t) =>
   allRefused(t, { disabledAt: new Date() }, '401 invalid-credential')
+)
+
+t.test(
+  'two admins who demote each other at the same time, although a third is left',
+  ON_SERVER,
+  async (t) => {
+    const app = await startApp(t)
+    for (let round = 0; round < 5; round += 1) {
+      const account = await app.createAccount()
+      const admins = [
+        await app.enrolledUser({ account, role: 'admin' }),
+        await app.enrolledUser({ account, role: 'admin' })
+      ]
+      await app.createUser({ account, role: 'admin' })
+      const tokens = await Promise.all(admins.map((admin) => admin.accessToken()))
+      const answers = await Promise.all(
+        admins.toReversed().map(({ id }, index) =>
+          app.call('PATCH', `/v1/users/${id}`, {
+            as: tokens[index] ?? '',
+            body: { role: 'member' }
+          })
+        )
+      )
+      t.same(answers.map(verdictOf).sort(), ['200', '403 limited-access'])
+    }
+  }
 )
 
 t.test(

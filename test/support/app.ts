@@ -126,6 +126,8 @@ export function testEnvironment(env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv 
     ISSUER,
     // A test is one client that sends many requests. The limits have tests of their own.
     RATE_LIMIT_PER_MINUTE: '1000000',
+    RATE_LIMIT_PER_KEY_PER_MINUTE: '1000000',
+    RATE_LIMIT_PER_ACCOUNT_PER_MINUTE: '1000000',
     ...env
   }
 }

@@ -9,9 +9,16 @@ const DAY_MS = 86_400_000
  */
 const NEW_PROVIDER_MS = DAY_MS
 
-/** Returns whether the account's identity provider was set, or was given more power, less than 24 hours ago. */
-export function isProviderNew({ since }: Pick<SingleSignOn, 'since'>, now: Date): boolean {
-  return since !== null && now.getTime() - since.getTime() < NEW_PROVIDER_MS
+/**
+ * Returns whether an identity that was never used needs a code from a user who has an authenticator. It does if the back end
+ * has linked it, or if the account's identity provider was set, or was given more power, less than 24 hours ago.
+ */
+export function needsLinkCode(
+  { since }: Pick<SingleSignOn, 'since'>,
+  { isLinkedByBackEnd, now }: { isLinkedByBackEnd: boolean; now: Date }
+): boolean {
+  const isNew = since !== null && now.getTime() - since.getTime() < NEW_PROVIDER_MS
+  return isLinkedByBackEnd || isNew
 }
 
 /** Returns whether single sign-on is on, through this client of this provider. */

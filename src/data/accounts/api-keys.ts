@@ -4,6 +4,7 @@ import { type Page, type PageRequest, pageOf } from '../../core/lists/pages.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { notifyAdmins } from '../trail/admin-notices.ts'
+import { writeEvents } from '../trail/audit-events.ts'
 
 /** The credential that created a key. */
 export interface KeyMaker {
@@ -39,6 +40,9 @@ export interface KeyFamily {
   id: string
   withDescendants: boolean
 }
+
+/** The reader of a mail does not need more names: the audit trail has them all. */
+const NAMES_MAX = 20
 
 /** `lastUsedAt` may be out of date by this time. One write per minute is enough to see whether a key is in use. */
 const LAST_USED_PRECISION_SECONDS = 60
@@ -110,10 +114,10 @@ export function createApiKeys(prisma: PrismaClient) {
       return prisma.$transaction(async (transaction) => {
         const revoked = await deleteAll(transaction, accountId, family)
         const events = revoked.map(({ id }) => eventOf(id))
-        for (const event of events) await writeRecord(transaction, event)
         const [event] = events
         if (!event) return false
-        const names = revoked.map(({ name }) => name)
+        await writeEvents(transaction, events)
+        const names = namesIn(revoked)
         await notifyAdmins(transaction, event, 'api_keys_revoked', { names })
         return true
       })
@@ -151,6 +155,13 @@ async function lockMakers(
   const [maker] = await transaction.$queryRaw<{ makers: string[] }[]>`
     SELECT makers FROM "ApiKey" WHERE "accountId" = ${accountId}::uuid AND id = ${id} FOR KEY SHARE`
   return maker ? [...maker.makers, id] : null
+}
+
+/** Returns the names for a mail: the first ones, and how many more there are. */
+function namesIn(keys: readonly { name: string }[]): string[] {
+  const names = keys.slice(0, NAMES_MAX).map(({ name }) => name)
+  const more = keys.length - names.length
+  return more > 0 ? [...names, `and ${more} more`] : names
 }
 
 /** A key may create another one until its own deletion, so the search is repeated until it finds none. */

@@ -1,6 +1,6 @@
 // Changes of an account's policy and of the operator's mandate, which takes precedence over it.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
-import type { Role } from '../../core/claims.ts'
+import { actingRefusal, type Role } from '../../core/claims.ts'
 import { type NoticeKind, providerOf } from '../../core/mail/notices.ts'
 import { policyChanges } from '../../core/mail/policy-changes.ts'
 import {
@@ -38,6 +38,14 @@ export interface Reach {
   sample: { id: string; email: string }[]
 }
 
+/** The admin who changes a policy, with the epoch of their token. */
+interface PolicyActor {
+  userId: string
+  epoch: number
+}
+
+export type ActorRefusal = 'invalid-credential' | 'limited-access'
+
 const SAMPLE_MAX = 10
 const KIND = 'two_factor_required' satisfies NoticeKind
 
@@ -59,31 +67,30 @@ export function createPolicies(prisma: PrismaClient, demands: DemandsReader) {
 
     /**
      * Replaces the policy that was read. Notifies the admins of the change, and the users for whom the date changes from
-     * which they must set up two-factor. Revokes trusted devices that the new policy does not allow. Returns null if the policy was changed
-     * since it was read.
+     * which they must set up two-factor. Revokes trusted devices that the new policy does not allow. `lost-race`: the policy
+     * was changed since it was read. `actor` is the admin, whose token and role must still be valid at the write;
+     * null for an API key.
      */
     replace(
       before: StoredPolicy,
       policy: AccountPolicy,
+      actor: PolicyActor | null,
       event: SignedAuditEvent
-    ): Promise<StoredPolicy | null> {
+    ): Promise<StoredPolicy | ActorRefusal | 'lost-race'> {
       const { accountId, version } = before
       return prisma.$transaction(async (transaction) => {
+        const refusal = actor && (await refusalOf(transaction, accountId, actor))
+        if (refusal) return refusal
         const replaced = await transaction.policy.updateMany({
           where: { accountId, version },
           data: { ...asRow(policy), version: { increment: 1 }, updatedAt: event.occurredAt }
         })
-        if (replaced.count === 0) return null
+        if (replaced.count === 0) return 'lost-race'
         await writeRecord(transaction, event)
         if (!isDeviceTrustKept(before.policy, policy)) {
           await transaction.trustedDevice.deleteMany({ where: { accountId } })
         }
-        const changes = policyChanges(before.policy, policy)
-        if (changes.length > 0)
-          await notifyAdmins(transaction, event, 'policy_changed', { changes })
-        if (isSsoChanged(before.policy.sso, policy.sso)) {
-          await notifyAdminsOfSso(transaction, accountId, policy.sso, event)
-        }
+        await notifyAdminsOfChange(transaction, before, policy, event)
         const after = await read(transaction, accountId)
         // If a mandate was set since, the request that set it has notified the users.
         const was = { ...before, mandate: after.mandate }
@@ -151,6 +158,34 @@ export function isExemptFrom({ sso }: AccountPolicy): Prisma.Sql {
   return Prisma.sql`EXISTS (SELECT FROM "SsoIdentity" s
     WHERE s."accountId" = u."accountId" AND s."userId" = u.id
       AND s.issuer = ${sso.issuer} AND s."clientId" = ${sso.clientId})`
+}
+
+/** Notifies the admins of the members of the policy that the change gives another value. */
+async function notifyAdminsOfChange(
+  transaction: Transaction,
+  { accountId, policy: before }: StoredPolicy,
+  policy: AccountPolicy,
+  event: SignedAuditEvent
+): Promise<void> {
+  const changes = policyChanges(before, policy)
+  if (changes.length > 0) await notifyAdmins(transaction, event, 'policy_changed', { changes })
+  if (isSsoChanged(before.sso, policy.sso)) {
+    await notifyAdminsOfSso(transaction, accountId, policy.sso, event)
+  }
+}
+
+/** Locks the row of an admin until the transaction ends. Returns why the admin may not change the policy any more. */
+async function refusalOf(
+  transaction: Transaction,
+  accountId: string,
+  { userId, epoch }: PolicyActor
+): Promise<ActorRefusal | null> {
+  const [acting] = await transaction.$queryRaw<
+    { role: Role; epoch: number; isDisabled: boolean }[]
+  >`
+    SELECT role::text AS role, epoch, "disabledAt" IS NOT NULL AS "isDisabled" FROM "User"
+    WHERE "accountId" = ${accountId}::uuid AND id = ${userId}::uuid FOR SHARE`
+  return actingRefusal(acting ?? null, { epoch, as: 'admin' })
 }
 
 const ROLES: readonly Role[] = ['member', 'admin']

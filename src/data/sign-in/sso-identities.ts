@@ -1,5 +1,5 @@
 // The identities of users at their account's identity provider, and the ID tokens that were used.
-import { isProviderNew } from '../../core/sso/providers.ts'
+import { needsLinkCode } from '../../core/sso/providers.ts'
 import { generateId } from '../../crypto/ids.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { isUniqueViolation } from '../engine/conflicts.ts'
@@ -129,23 +129,17 @@ interface Provider {
 }
 
 interface StoredLink {
-  createdAt: Date
   lastUsedAt: Date | null
 }
 
-/**
- * Returns whether the user may be admitted without a code. An identity that was never used is new as long as its provider
- * is, and for a day after the back end has linked it.
- */
+/** Returns whether the user may be admitted without a code. Only an identity that the back end has linked was never used. */
 async function admissionOf(
   transaction: Transaction,
   { accountId, userId }: LockedUser,
   { link, provider, now }: { link: StoredLink | null; provider: Provider; now: Date }
 ): Promise<SsoAdmission> {
   if (link?.lastUsedAt) return 'signed_in'
-  const isNew =
-    isProviderNew(provider, now) || isProviderNew({ since: link?.createdAt ?? null }, now)
-  if (!isNew) return 'signed_in'
+  if (!needsLinkCode(provider, { isLinkedByBackEnd: link !== null, now })) return 'signed_in'
   const authenticators = await transaction.authenticator.count({ where: { accountId, userId } })
   return authenticators > 0 ? 'code_required' : 'signed_in'
 }

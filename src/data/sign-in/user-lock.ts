@@ -1,5 +1,5 @@
 // The lock on a user's row. Every transaction that judges a user's state before it writes takes this lock first.
-import type { Role } from '../../core/claims.ts'
+import { actingRefusal, type Role } from '../../core/claims.ts'
 import type { StoredRequirement } from '../../core/two-factor/requirements.ts'
 import { Prisma } from '../../generated/prisma/client.ts'
 import type { Transaction } from '../trail/act-records.ts'
@@ -40,12 +40,14 @@ export async function lockOwner(
   owner: Owner
 ): Promise<LockedUser | null> {
   const user = await lockUser(transaction, owner)
-  return user && isStillValid(user, owner) ? user : null
+  return actingRefusal(user, { epoch: owner.epoch, as: 'self' }) ? null : user
 }
 
-/** Returns whether a token with this epoch is still valid for the user. */
-export function isStillValid(user: LockedUser, { epoch }: { epoch: number }): boolean {
-  return !user.isDisabled && user.epoch === epoch
+/** Whom a caller may act on in a certain way. `members`: the user must not be an admin when the act is written. */
+export type Among = 'everyone' | 'members'
+
+export function isBeyond(among: Among, { role }: LockedUser): boolean {
+  return among === 'members' && role === 'admin'
 }
 
 /** Why an act on a user is refused. `limited-access`: the actor acts on another user and is no admin any more. */
@@ -64,12 +66,9 @@ export async function lockTarget(
   const ids = actor && actor.userId !== userId ? [userId, actor.userId] : [userId]
   const users = await lockUsers(transaction, accountId, ids)
   const named = (id: string) => users.find((user) => user.userId === id)
-  if (actor) {
-    const acting = named(actor.userId)
-    if (!acting || !isStillValid(acting, actor)) return 'invalid-credential'
-    if (actor.userId !== userId && acting.role !== 'admin') return 'limited-access'
-  }
-  return named(userId) ?? 'user-not-found'
+  const as = actor?.userId === userId ? 'self' : 'admin'
+  const refusal = actor && actingRefusal(named(actor.userId) ?? null, { epoch: actor.epoch, as })
+  return refusal ?? named(userId) ?? 'user-not-found'
 }
 
 /** Locks the users of an account with these ids, in the order of their ids, so that two transactions never deadlock. */

@@ -116,6 +116,17 @@ export function asEventRow({ actor, target, mac, ...event }: SignedAuditEvent) {
   }
 }
 
+/** Writes many events in one statement. */
+export async function writeEvents(
+  transaction: Pick<Prisma.TransactionClient, '$executeRaw'>,
+  events: readonly SignedAuditEvent[]
+): Promise<void> {
+  const rows = JSON.stringify(events.map((event) => ({ event: asEventRow(event) })))
+  await transaction.$executeRaw`
+    WITH written AS (SELECT * FROM json_to_recordset(${rows}::json) AS one (event json))
+    ${filled(eventInsertFrom('written'), null)}`
+}
+
 const recorded = prepare(eventInsert())
 
 /**

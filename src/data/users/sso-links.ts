@@ -6,7 +6,14 @@ import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { isUniqueViolation } from '../engine/conflicts.ts'
 import { createLink } from '../sign-in/sso-identities.ts'
 import { isUser, type UserKey } from '../sign-in/subjects.ts'
-import { isStillValid, lockUser } from '../sign-in/user-lock.ts'
+import {
+  type Among,
+  isBeyond,
+  lockTarget,
+  lockUser,
+  type Owner,
+  type TargetRefusal
+} from '../sign-in/user-lock.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 
 export interface SsoIdentity {
@@ -18,19 +25,19 @@ export interface SsoIdentity {
   lastUsedAt: Date | null
 }
 
-/** `invalid-credential`: the user removes their own link, and their token was revoked after it was read. */
-export type RemoveLinkOutcome =
-  | 'removed'
-  | 'user-not-found'
-  | 'sso-identity-not-found'
-  | 'invalid-credential'
+export type RemoveLinkOutcome = 'removed' | TargetRefusal | 'sso-identity-not-found'
 
 /** `sso-not-enabled`: the policy names no provider. `other-issuer`: it names another one. */
 export type LinkOutcome =
   | { isLinked: true; identity: SsoIdentity }
   | {
       isLinked: false
-      reason: 'user-not-found' | 'sso-not-enabled' | 'other-issuer' | 'sso-identity-taken'
+      reason:
+        | 'user-not-found'
+        | 'insufficient-scope'
+        | 'sso-not-enabled'
+        | 'other-issuer'
+        | 'sso-identity-taken'
     }
 
 /** An identity that the back end knows. */
@@ -64,18 +71,18 @@ export function createSsoLinks(prisma: PrismaClient) {
     },
 
     /**
-     * Removes a link, revokes all of the user's tokens, and notifies the user. `epoch` is that of the token of a user who
-     * acts for themself; null for all other callers.
+     * Removes a link, revokes all of the user's tokens, and notifies the user. `actor` is the user or an admin, whose token
+     * and role must still be valid at the write; null for an API key.
      */
     remove(
-      { accountId, userId, epoch }: UserKey & { epoch: number | null },
+      { accountId, userId }: UserKey,
+      actor: Owner | null,
       id: string,
       event: SignedAuditEvent
     ): Promise<RemoveLinkOutcome> {
       return prisma.$transaction(async (transaction) => {
-        const user = await lockUser(transaction, { accountId, userId })
-        if (!user) return epoch === null ? 'user-not-found' : 'invalid-credential'
-        if (epoch !== null && !isStillValid(user, { epoch })) return 'invalid-credential'
+        const user = await lockTarget(transaction, { accountId, userId }, actor)
+        if (typeof user === 'string') return user
         const where = { accountId, userId, id }
         const link = await transaction.ssoIdentity.findFirst({ where, select: SHOWN })
         if (!link) return 'sso-identity-not-found'
@@ -92,7 +99,7 @@ export function createSsoLinks(prisma: PrismaClient) {
      * subject there is replaced, which revokes the user's tokens. Does nothing if the link exists.
      */
     async link(
-      user: UserKey,
+      user: UserKey & { among: Among },
       identity: KnownIdentity,
       event: SignedAuditEvent
     ): Promise<LinkOutcome> {
@@ -109,12 +116,13 @@ export function createSsoLinks(prisma: PrismaClient) {
 
 async function link(
   transaction: Transaction,
-  { accountId, userId }: UserKey,
+  { accountId, userId, among }: UserKey & { among: Among },
   { subject, issuer: expected }: KnownIdentity,
   event: SignedAuditEvent
 ): Promise<LinkOutcome> {
   const user = await lockUser(transaction, { accountId, userId })
   if (!user) return { isLinked: false, reason: 'user-not-found' }
+  if (isBeyond(among, user)) return { isLinked: false, reason: 'insufficient-scope' }
   const policy = await transaction.policy.findUniqueOrThrow({ where: { accountId } })
   const { ssoIssuer: issuer, ssoClientId: clientId } = policy
   if (!issuer || !clientId) return { isLinked: false, reason: 'sso-not-enabled' }

@@ -5,7 +5,14 @@ import { isUniqueViolation } from '../engine/conflicts.ts'
 import { type Clients, on, prepare, template } from '../engine/statements.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
 import { forgetDevices } from '../sign-in/trusted-devices.ts'
-import { isStillValid, type LockedUser, lockUser, type Owner } from '../sign-in/user-lock.ts'
+import {
+  type Among,
+  isBeyond,
+  type LockedUser,
+  lockTarget,
+  type Owner,
+  type TargetRefusal
+} from '../sign-in/user-lock.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { eventInsert } from '../trail/audit-events.ts'
 import { isActiveAdmin, notifyOfAdmin, recordChange, type UserChange } from './change-notices.ts'
@@ -23,22 +30,19 @@ export interface NewUser {
   createdAt: Date
 }
 
-/** Whom a caller may change in a certain way. `members`: the user must not be an admin when the change is written. */
-export type Among = 'everyone' | 'members'
+/** The caller who changes or removes a user: whom they may act on, and the user or admin who acts; null for an API key. */
+export interface Changer {
+  among: Among
+  actor: Owner | null
+}
+
+type Refusal = TargetRefusal | 'last-admin' | 'insufficient-scope'
 
 export type ChangeOutcome =
   | { changed: true; user: RosterUser }
-  | {
-      changed: false
-      reason:
-        | 'not-found'
-        | 'email-taken'
-        | 'last-admin'
-        | 'invalid-credential'
-        | 'insufficient-scope'
-    }
+  | { changed: false; reason: Refusal | 'email-taken' }
 
-export type RemoveOutcome = 'removed' | 'not-found' | 'last-admin' | 'insufficient-scope'
+export type RemoveOutcome = 'removed' | Refusal
 
 const inRoster = {
   omit: { passwordHash: true },
@@ -91,30 +95,27 @@ export function createUsers({ prisma, query }: Clients) {
 
     /**
      * Changes a user, and notifies them of a new password, address, role or state. Other admins are notified if the account
-     * gains or loses an admin. If the password is changed or the user is
-     * disabled, the same write raises the epoch, which revokes all earlier tokens, and all trusted devices are revoked.
-     * Never removes the last admin of an account. If a user changes themself, `epoch` is that of their token, which
-     * must still be valid at the write.
+     * gains or loses an admin. If the password is changed or the user is disabled, the same write raises the epoch, which
+     * revokes all earlier tokens, and all trusted devices are revoked. Never removes the last admin of an account. The token
+     * and the role of the actor must still be valid at the write.
      */
     async change(
-      { accountId, userId, epoch: shown }: UserKey & Partial<Owner>,
+      { accountId, userId }: UserKey,
       change: UserChange,
       event: SignedAuditEvent,
-      among: Among
+      changer: Changer
     ): Promise<ChangeOutcome> {
       const revokesTokens = change.passwordHash !== undefined || Boolean(change.disabledAt)
       const epoch = revokesTokens ? { epoch: { increment: 1 } } : {}
       const mayRemoveAdmin = change.role === 'member' || Boolean(change.disabledAt)
       try {
         return await prisma.$transaction(async (transaction) => {
-          if (mayRemoveAdmin && (await lockLastAdmin(transaction, { accountId, userId }))) {
-            return { changed: false, reason: 'last-admin' }
-          }
+          const isLastAdmin =
+            mayRemoveAdmin && (await lockLastAdmin(transaction, { accountId, userId }))
+          const before = await lockChangeable(transaction, { accountId, userId }, changer)
+          if (typeof before === 'string') return { changed: false, reason: before }
+          if (isLastAdmin) return { changed: false, reason: 'last-admin' }
           const key = { accountId_id: { accountId, id: userId } }
-          const before = await lockUser(transaction, { accountId, userId })
-          if (!before) return { changed: false, reason: 'not-found' }
-          const reason = refusalOf(before, { epoch: shown, among })
-          if (reason) return { changed: false, reason }
           await transaction.user.updateMany({
             where: { accountId, id: userId },
             data: { ...change, ...epoch }
@@ -131,17 +132,19 @@ export function createUsers({ prisma, query }: Clients) {
       }
     },
 
-    /** Deletes a user and everything that belongs to them, and notifies them. Never removes the last admin of an account. */
+    /**
+     * Deletes a user and everything that belongs to them, and notifies them. Never removes the last admin of an account. The
+     * token and the role of the actor must still be valid at the write.
+     */
     remove(
       { accountId, userId }: UserKey,
       event: SignedAuditEvent,
-      among: Among
+      changer: Changer
     ): Promise<RemoveOutcome> {
       return prisma.$transaction(async (transaction) => {
         const isLastAdmin = await lockLastAdmin(transaction, { accountId, userId })
-        const user = await lockUser(transaction, { accountId, userId })
-        if (!user) return 'not-found'
-        if (isBeyond(among, user)) return 'insufficient-scope'
+        const user = await lockChangeable(transaction, { accountId, userId }, changer)
+        if (typeof user === 'string') return user
         if (isLastAdmin) return 'last-admin'
         await transaction.user.deleteMany({ where: { accountId, id: userId } })
         await writeRecord(transaction, event, [noticeTo(user, event, 'user_deleted', {})])
@@ -182,17 +185,15 @@ const signedIn = prepare(
     SELECT EXISTS (SELECT 1 FROM signed_in) AS "isNoted"`
 )
 
-/** Returns why the caller may not change this user; null if they may. */
-function refusalOf(
-  before: LockedUser,
-  { epoch, among }: { epoch: number | undefined; among: Among }
-): 'insufficient-scope' | 'invalid-credential' | null {
-  if (isBeyond(among, before)) return 'insufficient-scope'
-  return epoch === undefined || isStillValid(before, { epoch }) ? null : 'invalid-credential'
-}
-
-function isBeyond(among: Among, { role }: { role: Role }): boolean {
-  return among === 'members' && role === 'admin'
+/** Locks the user, and returns why the caller may not act on them, if so. */
+async function lockChangeable(
+  transaction: Transaction,
+  key: UserKey,
+  { among, actor }: Changer
+): Promise<LockedUser | TargetRefusal | 'insufficient-scope'> {
+  const user = await lockTarget(transaction, key, actor)
+  if (typeof user === 'string') return user
+  return isBeyond(among, user) ? 'insufficient-scope' : user
 }
 
 /**

@@ -150,8 +150,8 @@ const TEXTS: TextsOf<NoticeKind> = {
   many_second_steps: () => ({
     subject: 'Unusually many sign-in attempts',
     happened: [
-      'Within a minute, there were unusually many requests for the second step of your sign-in. Further requests from ' +
-        'the same place are rejected for a moment. You can sign in as usual from any other place.'
+      'Within a minute, there were unusually many requests for the second step of your sign-in. Further requests are ' +
+        'rejected for up to a minute. After that, you can sign in as usual.'
     ],
     facts: [],
     unexpected: {

@@ -27,8 +27,10 @@ export const bearerKeys = fastifyPlugin<BearerKeysOptions>(
       const bearer = ruleOf(request) && bearerOf(request)
       const key = bearer ? parseBearerKey(bearer) : null
       if (!key) return
-      request.credential =
+      const credential =
         key.kind === 'operator' ? readOperatorKey(key) : await readApiKey(request, reply, key)
+      request.credential = credential
+      if (credential?.kind === 'apiKey') await limits.spendKey(request, reply, credential)
     })
 
     function readOperatorKey({ id, secret }: BearerKey): Credential | null {

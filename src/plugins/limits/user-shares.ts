@@ -47,22 +47,26 @@ export function createUserShares(
   const events = limiter('user-event', 1)
   const mails = limiter('user-mail', 1, HOUR_MS)
 
-  function states(request: FastifyRequest, userId: string, increment: boolean) {
-    const { client } = networksOf(request.clientAddress)
-    return Promise.all([
-      atAddress(request, `${userId}:${client}`, { increment }),
-      everywhere(request, userId, { increment })
-    ])
+  /** A site counts as one address: its owner must not use up what the user has elsewhere. */
+  function keyAt({ clientAddress }: FastifyRequest, userId: string): string {
+    const { client, site } = networksOf(clientAddress)
+    return `${userId}:${site ?? client}`
   }
 
   return {
     async requireUserShare(request, reply, userId) {
-      const spent = (await states(request, userId, false)).filter(({ isExceeded }) => isExceeded)
-      for (const state of spent) requireBudget('user', state, reply)
+      const only = { increment: false }
+      const states = await Promise.all([
+        atAddress(request, keyAt(request, userId), only),
+        everywhere(request, userId, only)
+      ])
+      for (const state of states) if (state.isExceeded) requireBudget('user', state, reply)
     },
 
     async spendUserShare(request, reply, userId) {
-      for (const state of await states(request, userId, true)) requireBudget('user', state, reply)
+      requireBudget('user', await atAddress(request, keyAt(request, userId)), reply)
+      // Only what the address may send counts for the user as a whole.
+      requireBudget('user', await everywhere(request, userId), reply)
     },
 
     async noteSpentShare(request, userId) {

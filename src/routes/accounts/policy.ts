@@ -21,6 +21,7 @@ import { mandateAnswer } from '../../wire/mandate.ts'
 import { PolicyAnswer, PolicyBody, PreviewAnswer } from '../../wire/policy.ts'
 import { invalidMember, Problem, supportIn, unavailable } from '../../wire/problem.ts'
 import { instantOf } from '../../wire/scalars.ts'
+import { actorOf, refusedAct } from '../actors.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 import { hasScope, requireScopes } from '../scopes.ts'
 
@@ -142,10 +143,11 @@ const policyRoutes: FastifyPluginAsyncTypebox<PolicyOptions> = async (
       const details = { ...changesOf(request.body), version: before.version + 1 }
       const target = { kind: 'policy', id: accountId } as const
       const event = audit.succeeded(request, { target, details })
-      const stored = await policies.replace(before, after, event)
+      const outcome = await policies.replace(before, after, actorOf(credential), event)
       // After a lost race the next read fails the comparison above, except with `*`, which matches every version.
-      if (!stored) continue
-      const { etag, body } = shownAt(now(), stored)
+      if (outcome === 'lost-race') continue
+      if (typeof outcome === 'string') throw refusedAct(outcome)
+      const { etag, body } = shownAt(now(), outcome)
       return reply.header('etag', etag).send(body)
     }
     throw unavailable()

@@ -13,6 +13,7 @@ import { refTo } from '../../wire/references.ts'
 import { DeviceToken, Email, Password, Slug, Uuid } from '../../wire/scalars.ts'
 import { SignIn } from '../../wire/sign-in.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
+import { requireScopes } from '../scopes.ts'
 
 interface LoginOptions {
   subjects: Subjects
@@ -106,7 +107,7 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
       throw await audit.refuse(request, 'sso-required', act, supportIn(account))
     }
     const accountId = account?.id ?? NO_ACCOUNT
-    const isRight = await passwordHashing.verify(password, user?.passwordHash ?? null, accountId)
+    const isRight = await passwordHashing.verify(password, user?.passwordHash ?? null, slug)
     // Again, because other tries may have failed since: concurrent tries must not learn more than sequential ones.
     await limits.requirePasswordPause(request, tried)
     const target = user && ({ kind: 'user', id: user.subject.userId } as const)
@@ -125,10 +126,11 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
   }
 
   async function assertLogin(request: RequestOf<typeof ASSERT_LOGIN>) {
-    const { accountId, scopes } = request.credentialOf('apiKey')
+    const credential = request.credentialOf('apiKey')
+    const { accountId } = credential
     const { userId, email = '', firstFactor, deviceToken } = request.body
     const scope = firstFactor === 'pwd' ? 'login:assert' : 'login:assert-sso'
-    if (!scopes.includes(scope)) throw new Problem('insufficient-scope')
+    requireScopes(credential, [scope])
     const subject = userId
       ? await subjects.find({ accountId, userId })
       : await subjects.findByEmail(accountId, email.toLowerCase())

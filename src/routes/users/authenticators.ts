@@ -6,14 +6,13 @@ import type { AuditDetails } from '../../core/audit/events.ts'
 import type { Subject } from '../../data/sign-in/subjects.ts'
 import type {
   Authenticators,
-  RemoveOutcome,
-  RenameOutcome,
   Authenticator as StoredAuthenticator
 } from '../../data/users/authenticators.ts'
-import { Problem, revokedCredential } from '../../wire/problem.ts'
+import { Problem } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { AuthenticatorName, Uuid } from '../../wire/scalars.ts'
 import { Authenticator, UserParams } from '../../wire/users.ts'
+import { refusedAct } from '../actors.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 import { targetUser } from './target-user.ts'
 
@@ -102,7 +101,7 @@ const authenticatorRoutes: FastifyPluginAsyncTypebox<AuthenticatorsOptions> = as
     const event = audit.succeeded(request, { details: { name } })
     const renamed = { id: request.params.authenticatorId, name }
     const outcome = await authenticators.rename(subject, renamed, event)
-    if (!outcome.renamed) throw refusal(outcome.reason)
+    if (!outcome.renamed) throw refusedAct(outcome.reason)
     return asAnswer(outcome.authenticator)
   }
 
@@ -114,18 +113,12 @@ const authenticatorRoutes: FastifyPluginAsyncTypebox<AuthenticatorsOptions> = as
     const { authenticatorId } = request.params
     const event = audit.succeeded(request, { details: removalDetails(subject, authenticatorId) })
     const outcome = await authenticators.remove(subject, authenticatorId, event)
-    if (outcome !== 'removed') throw refusal(outcome)
+    if (outcome !== 'removed') throw refusedAct(outcome)
     return reply.code(204).send(null)
   }
 }
 
 export default authenticatorRoutes
-
-function refusal(
-  reason: Extract<RenameOutcome, { renamed: false }>['reason'] | Exclude<RemoveOutcome, 'removed'>
-): Problem {
-  return reason === 'invalid-credential' ? revokedCredential() : new Problem(reason)
-}
 
 // The details are known before the removal: it succeeds only if no authenticator was added or removed since the read.
 function removalDetails({ authenticators }: Subject, id: string): AuditDetails {

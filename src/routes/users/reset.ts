@@ -7,12 +7,13 @@ import { decide } from '../../core/policy.ts'
 import type { UserKey } from '../../data/sign-in/subjects.ts'
 import type { Resets, ResetUser } from '../../data/users/resets.ts'
 import type { Credential } from '../../plugins/credentials.ts'
-import { invalidMember, Problem, revokedCredential } from '../../wire/problem.ts'
+import { invalidMember, Problem } from '../../wire/problem.ts'
 import { Email, GivenReason, Instant, Ticket, Uuid } from '../../wire/scalars.ts'
 import { UserParams } from '../../wire/users.ts'
+import { actorOf, refusedAct } from '../actors.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
 import { allowNoBody } from '../optional-body.ts'
-import { actorOf, type Caller, isSelf, targetUser } from './target-user.ts'
+import { type Caller, isSelf, targetUser } from './target-user.ts'
 
 interface ResetOptions {
   resets: Resets
@@ -74,7 +75,7 @@ const resetRoutes: FastifyPluginAsyncTypebox<ResetOptions> = async (app, { reset
     const event = audit.succeeded(request, { ...act, reason })
     const outcome = await resets.reset(key, actorOf(credential), event)
     if (!outcome.isReset) {
-      if (outcome.reason === 'invalid-credential') throw revokedCredential()
+      if (outcome.reason === 'invalid-credential') throw refusedAct(outcome.reason)
       // In the account of the user, so that its admins see it. The operator key belongs to no account.
       throw await audit.refuse(request, outcome.reason, act)
     }

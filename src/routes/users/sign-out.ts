@@ -4,9 +4,10 @@ import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
 import type { SignOuts } from '../../data/users/sign-outs.ts'
 import { UserParams } from '../../wire/users.ts'
+import { actorOf, refusedAct } from '../actors.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 import { allowNoBody } from '../optional-body.ts'
-import { actorOf, targetRefusal, targetUser } from './target-user.ts'
+import { targetUser } from './target-user.ts'
 
 interface SignOutOptions {
   signOuts: SignOuts
@@ -61,7 +62,7 @@ const signOutRoutes: FastifyPluginAsyncTypebox<SignOutOptions> = async (
     const key = targetUser(credential, request.params.userId)
     const event = audit.succeeded(request, { details: { forgetDevices } })
     const outcome = await signOuts.signOut(key, actorOf(credential), forgetDevices, event)
-    if (outcome !== 'signed-out') throw targetRefusal(outcome)
+    if (outcome !== 'signed-out') throw refusedAct(outcome)
     return reply.code(204).send(null)
   }
 }

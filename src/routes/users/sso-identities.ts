@@ -3,14 +3,15 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
 import type { SsoLinks, SsoIdentity as StoredIdentity } from '../../data/users/sso-links.ts'
-import { invalidMember, Problem, revokedCredential } from '../../wire/problem.ts'
+import { invalidMember, Problem } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { Uuid } from '../../wire/scalars.ts'
 import { Issuer, SsoIdentity, SsoSubject } from '../../wire/sso.ts'
 import { UserParams } from '../../wire/users.ts'
+import { actorOf, refusedAct } from '../actors.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
-import { requireScopes } from '../scopes.ts'
-import { isSelf, targetUser } from './target-user.ts'
+import { amongOf, requireScopes } from '../scopes.ts'
+import { targetUser } from './target-user.ts'
 
 interface SsoIdentitiesOptions {
   ssoLinks: SsoLinks
@@ -40,13 +41,13 @@ const LINK_SSO_IDENTITY = {
     limit: 'address',
     act: 'sso_identity.link',
     credentials: { apiKey: ['users:write'] },
-    problems: ['insufficient-scope', 'user-not-found', 'sso-not-enabled', 'sso-identity-taken']
+    problems: ['user-not-found', 'sso-not-enabled', 'sso-identity-taken']
   },
   schema: {
     operationId: 'linkSsoIdentity',
     summary: 'Link an SSO identity',
     description:
-      "Links a user to the subject that the account's identity provider uses for them, for a provider that sends no e-mail address or does not verify it. The API key needs the scope `sso:write` in addition to `users:write`. A link to another subject at this provider is replaced, which revokes the user's tokens. The user is notified by e-mail. If the user has an authenticator, their first sign-in within 24 hours also requires a code.",
+      "Links a user to the subject that the account's identity provider uses for them, for a provider that sends no e-mail address or does not verify it. The API key needs the scope `sso:write` in addition to `users:write`, and for an admin also `admins:write`. A link to another subject at this provider is replaced, which revokes the user's tokens. The user is notified by e-mail. If the user has an authenticator, the first sign-in by this identity also requires a code.",
     tags: ['Users'],
     params: UserParams,
     body: Type.Object(
@@ -99,7 +100,8 @@ const ssoIdentityRoutes: FastifyPluginAsyncTypebox<SsoIdentitiesOptions> = async
     const { subject, issuer = null } = request.body
     const user = targetUser(caller, request.params.userId)
     const event = audit.succeeded(request, { details: { subject, issuer } })
-    const outcome = await ssoLinks.link(user, { subject, issuer }, event)
+    const among = amongOf(caller)
+    const outcome = await ssoLinks.link({ ...user, among }, { subject, issuer }, event)
     if (outcome.isLinked) return asAnswer(outcome.identity)
     if (outcome.reason !== 'other-issuer') throw new Problem(outcome.reason)
     throw invalidMember('/issuer', 'must be the issuer of the account policy')
@@ -110,16 +112,15 @@ const ssoIdentityRoutes: FastifyPluginAsyncTypebox<SsoIdentitiesOptions> = async
     reply: ReplyOf<typeof UNLINK_SSO_IDENTITY>
   ) {
     const caller = request.credentialOf('apiKey', 'accessToken')
-    const user = targetUser(caller, request.params.userId)
-    const isOwn = caller.kind === 'accessToken' && isSelf(caller, user.userId)
-    const target = { ...user, epoch: isOwn ? caller.subject.epoch : null }
+    const { userId, identityId } = request.params
+    const event = audit.succeeded(request)
     const outcome = await ssoLinks.remove(
-      target,
-      request.params.identityId,
-      audit.succeeded(request)
+      targetUser(caller, userId),
+      actorOf(caller),
+      identityId,
+      event
     )
-    if (outcome === 'invalid-credential') throw revokedCredential()
-    if (outcome !== 'removed') throw new Problem(outcome)
+    if (outcome !== 'removed') throw refusedAct(outcome)
     return reply.code(204).send(null)
   }
 }

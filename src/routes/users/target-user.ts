@@ -1,8 +1,7 @@
 // The user whom a request is about.
 import type { UserKey } from '../../data/sign-in/subjects.ts'
-import type { Owner, TargetRefusal } from '../../data/sign-in/user-lock.ts'
 import type { Credential } from '../../plugins/credentials.ts'
-import { Problem, revokedCredential } from '../../wire/problem.ts'
+import { Problem } from '../../wire/problem.ts'
 
 export type Caller = Extract<Credential, { kind: 'apiKey' | 'accessToken' }>
 
@@ -17,14 +16,4 @@ export function targetUser(credential: Caller, userId: string): UserKey {
 /** Returns whether the caller is this user. An API key is never a user. */
 export function isSelf(credential: Caller, userId: string): boolean {
   return credential.kind === 'accessToken' && credential.subject.userId === userId
-}
-
-/** Returns the user who acts, with the epoch of the token, for the check in the write; null for a key. */
-export function actorOf(credential: Credential): Owner | null {
-  return credential.kind === 'accessToken' ? credential.subject : null
-}
-
-/** Returns the problem of an act on a user that the write refused. */
-export function targetRefusal(reason: TargetRefusal | 'policy-requires-authenticator'): Problem {
-  return reason === 'invalid-credential' ? revokedCredential() : new Problem(reason)
 }

@@ -6,11 +6,12 @@ import type { Policies } from '../../data/policy/policies.ts'
 import type { Requirements } from '../../data/users/requirements.ts'
 import type { TwoFactor } from '../../data/users/two-factor.ts'
 import type { Users } from '../../data/users/users.ts'
-import { Problem, revokedCredential } from '../../wire/problem.ts'
+import { Problem } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { User, UserParams } from '../../wire/users.ts'
+import { actorOf, refusedAct } from '../actors.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
-import { actorOf, targetRefusal, targetUser } from './target-user.ts'
+import { targetUser } from './target-user.ts'
 import { createUserAnswers } from './user-answer.ts'
 
 interface TwoFactorOptions {
@@ -87,8 +88,7 @@ const twoFactorRoutes: FastifyPluginAsyncTypebox<TwoFactorOptions> = async (
   ) {
     const { subject } = request.credentialOf('accessToken')
     const outcome = await twoFactor.turnOff(subject, audit.succeeded(request))
-    if (outcome === 'invalid-credential') throw revokedCredential()
-    if (outcome !== 'removed') throw new Problem(outcome)
+    if (outcome !== 'removed') throw refusedAct(outcome)
     return reply.code(204).send(null)
   }
 
@@ -98,7 +98,7 @@ const twoFactorRoutes: FastifyPluginAsyncTypebox<TwoFactorOptions> = async (
     const key = targetUser(credential, request.params.userId)
     const event = audit.succeeded(request, { details: { required } })
     const outcome = await requirements.require(key, actorOf(credential), required, event)
-    if (outcome !== 'done') throw targetRefusal(outcome)
+    if (outcome !== 'done') throw refusedAct(outcome)
     const user = await users.find(key)
     if (!user) throw new Problem('user-not-found')
     return asAnswer(user)

@@ -1,9 +1,7 @@
 // Changes of a user: which fields each caller may change, and what the audit trail says about a change.
 import { type Static, Type } from 'typebox'
 import type { AuditDetails } from '../../core/audit/events.ts'
-import type { UserKey } from '../../data/sign-in/subjects.ts'
-import type { Owner } from '../../data/sign-in/user-lock.ts'
-import type { Among } from '../../data/users/users.ts'
+import type { Among } from '../../data/sign-in/user-lock.ts'
 import { invalidMember, Problem } from '../../wire/problem.ts'
 import { Email, ExternalId, Nullable, Password, Role } from '../../wire/scalars.ts'
 import { hasScope } from '../scopes.ts'
@@ -62,13 +60,4 @@ export function changeDetails({ role, disabled, ...body }: UserChangeBody): Audi
     ...(disabled === undefined ? {} : { disabled }),
     ...(Object.keys(others).length === 0 ? {} : { others: Object.keys(others) })
   }
-}
-
-/**
- * Returns the key of the user, with the epoch of the token if users change themselves. Hashing a password takes time, and
- * the token may be revoked meanwhile: the write compares the epoch.
- */
-export function ownerOf(credential: Caller, key: UserKey): UserKey & Partial<Owner> {
-  if (credential.kind === 'apiKey' || !isSelf(credential, key.userId)) return key
-  return { ...key, epoch: credential.subject.epoch }
 }

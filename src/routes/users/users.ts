@@ -8,23 +8,18 @@ import { generateId } from '../../crypto/ids.ts'
 import type { PasswordHashing } from '../../crypto/password-hashing.ts'
 import type { Policies } from '../../data/policy/policies.ts'
 import type { RosterUser } from '../../data/users/roster.ts'
-import type { ChangeOutcome, UserChange, Users } from '../../data/users/users.ts'
+import type { UserChange, Users } from '../../data/users/users.ts'
 import type { Limits } from '../../plugins/limits.ts'
-import { invalidMember, Problem, revokedCredential } from '../../wire/problem.ts'
+import { invalidMember, Problem } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { Email, ExternalId, Password, Role } from '../../wire/scalars.ts'
 import { User, UserParams } from '../../wire/users.ts'
+import { actorOf, refusedAct } from '../actors.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
-import { hasScope, requireScopes } from '../scopes.ts'
+import { amongOf, requireScopes } from '../scopes.ts'
 import { isSelf, targetUser } from './target-user.ts'
 import { createUserAnswers } from './user-answer.ts'
-import {
-  changeDetails,
-  ownerOf,
-  rangeOf,
-  requireFieldsAllowed,
-  UserChangeBody
-} from './user-changes.ts'
+import { changeDetails, rangeOf, requireFieldsAllowed, UserChangeBody } from './user-changes.ts'
 
 interface UsersOptions {
   users: Users
@@ -157,8 +152,9 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     }
     const change = await changeOf(request.body, user)
     const event = audit.succeeded(request, { details: changeDetails(request.body) })
-    const outcome = await users.change(ownerOf(credential, key), change, event, among)
-    if (!outcome.changed) throw refusal(outcome)
+    const changer = { among, actor: actorOf(credential) }
+    const outcome = await users.change(key, change, event, changer)
+    if (!outcome.changed) throw refusedAct(outcome.reason)
     return asAnswer(outcome.user)
   }
 
@@ -169,10 +165,9 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     const credential = request.credentialOf('apiKey', 'accessToken')
     const key = targetUser(credential, request.params.userId)
     if (isSelf(credential, key.userId)) throw new Problem('limited-access')
-    const among = hasScope(credential, 'admins:write') ? 'everyone' : 'members'
-    const outcome = await users.remove(key, audit.succeeded(request), among)
-    if (outcome === 'not-found') throw new Problem('user-not-found')
-    if (outcome !== 'removed') throw new Problem(outcome)
+    const changer = { among: amongOf(credential), actor: actorOf(credential) }
+    const outcome = await users.remove(key, audit.succeeded(request), changer)
+    if (outcome !== 'removed') throw refusedAct(outcome)
     return reply.code(204).send(null)
   }
 
@@ -226,8 +221,3 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
 }
 
 export default userRoutes
-
-function refusal({ reason }: Extract<ChangeOutcome, { changed: false }>): Problem {
-  if (reason === 'invalid-credential') return revokedCredential()
-  return new Problem(reason === 'not-found' ? 'user-not-found' : reason)
-}

@@ -55,6 +55,28 @@ t.test('201: a key expires with the key that created it', async (t) => {
   t.equal((await createKey(child.key)).expiresAt, earlier, 'in the second generation')
 })
 
+t.test(
+  '204: a family of many keys is revoked in one request, each with its own event',
+  async (t) => {
+    const account = await createAccount()
+    const leaked = await createKey(account.apiKey)
+    const row = await database.prisma.apiKey.findFirstOrThrow({ where: { id: leaked.id } })
+    const many = Array.from({ length: 500 }, (_, index) => ({
+      ...row,
+      id: String(index).padStart(12, '0'),
+      makers: [leaked.id]
+    }))
+    await database.prisma.apiKey.createMany({ data: many })
+    t.equal((await revoke(account.apiKey, leaked, '?descendants=true')).statusCode, 204)
+    const where = { accountId: account.id, type: 'api_key.revoke' }
+    t.equal(await database.prisma.auditEvent.count({ where }), 501)
+    const [mail] = await database.prisma.outboxMail.findMany({
+      where: { accountId: account.id, kind: 'api_keys_revoked' }
+    })
+    t.notOk(mail, 'the account has no admin to notify')
+  }
+)
+
 t.test('400: a key creates no key that expires later than itself', async (t) => {
   const account = await createAccount()
   const at = clock.now().getTime()

@@ -125,6 +125,11 @@ t.test(
       200
     )
     isProblem(t, await link(UNKNOWN, body), 404, 'user-not-found')
+    const admin = await createUser({ account, role: 'admin' })
+    const asMember = await keyFor(account, 'users:write', 'sso:write')
+    isProblem(t, await link(admin.id, { subject: 'y' }, asMember), 403, 'insufficient-scope')
+    const asAdmin = await keyFor(account, 'users:write', 'sso:write', 'admins:write')
+    t.equal((await link(admin.id, { subject: 'y' }, asAdmin)).statusCode, 200)
     const elsewhere = { ...body, issuer: 'https://login.other.example' }
     isProblem(t, await link(user.id, elsewhere), 400, 'invalid-request')
     isProblem(t, await link(user.id, { subject: 'a\u0000' }), 400, 'invalid-request')

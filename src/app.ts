@@ -15,19 +15,28 @@ import { crossOrigin } from './plugins/cross-origin.ts'
 import { deadline } from './plugins/deadline.ts'
 import { declarations } from './plugins/declarations.ts'
 import { draining } from './plugins/draining.ts'
+import { turns } from './plugins/limits/turns.ts'
 import { addressLimit, preflightLimit } from './plugins/limits.ts'
 import { peerAndHost } from './plugins/peer-and-host.ts'
 import { problemHandling } from './plugins/problem-handling.ts'
 import { responseHeaders } from './plugins/response-headers.ts'
 import { spec } from './plugins/spec.ts'
-import { userLimit } from './plugins/user-limit.ts'
+import { userLimit, userShare } from './plugins/user-limit.ts'
 import { bodies, validation } from './plugins/validation.ts'
 import { registerRoutes } from './routes.ts'
 import { VERSION } from './settings/version.ts'
 import type { ProblemCode } from './wire/problems.ts'
 
 /** Where a check sits in Fastify's lifecycle. Hooks of one stage run in the order of their registration. */
-type Stage = 'onRequest' | 'onSend' | 'parsing' | 'preValidation' | 'validation' | 'error handler'
+type Stage =
+  | 'onRequest'
+  | 'onSend'
+  | 'parsing'
+  | 'preValidation'
+  | 'validation'
+  | 'preHandler'
+  | 'handler'
+  | 'error handler'
 
 export interface Check {
   name: string
@@ -38,8 +47,8 @@ export interface Check {
 }
 
 /**
- * The checks of every request, in their order. The response comes from the first check that fails. The route's handler
- * runs between the schema and the audit. The order is part of the contract, and test/house/checks.test.ts proves it.
+ * The checks of every request, in their order. The response comes from the first check that fails. The turn
+ * wraps the route's handler, which runs before the audit. The order is part of the contract, and test/house/checks.test.ts proves it.
  */
 export const CHECKS: readonly Check[] = [
   check('response headers', 'onRequest', responseHeaders),
@@ -58,6 +67,8 @@ export const CHECKS: readonly Check[] = [
   check('body', 'parsing', bodies, 'body-too-large', 'unsupported-media-type', 'invalid-request'),
   check('late body', 'preValidation', lateBodies, 'invalid-credential', 'limited-access'),
   check('schema', 'validation', validation, 'invalid-request'),
+  check('user share', 'preHandler', userShare, 'rate-limited'),
+  check('turn', 'handler', turns, 'unavailable'),
   check('audit of a refusal', 'error handler', problemHandling, 'unavailable')
 ]
 
@@ -111,7 +122,8 @@ export async function buildApp({
 }
 
 async function registerMetrics(app: FastifyInstance, parts: Parts): Promise<void> {
-  const { config, limits, passwordHashing, poolUse, outbox, auditLinks, dependencies, now } = parts
+  const { config, limits, passwordHashing, requestTurns } = parts
+  const { poolUse, outbox, auditLinks, dependencies, now } = parts
   if (config.metricsPort === null) return
   const { metrics } = await import('./plugins/metrics/metrics.ts')
   await app.register(metrics, {
@@ -120,6 +132,7 @@ async function registerMetrics(app: FastifyInstance, parts: Parts): Promise<void
     version: VERSION,
     limits,
     passwordHashing,
+    requestTurns,
     poolUse,
     mails: outbox,
     links: auditLinks,

@@ -40,6 +40,7 @@ import { createUsers } from './data/users/users.ts'
 import { openOutgoingMail } from './delivery/mail/outgoing-mail.ts'
 import { pause } from './plugins/background.ts'
 import { ANSWER_WITHIN_MS } from './plugins/deadline.ts'
+import { createTurns } from './plugins/limits/turns.ts'
 import { createLimits } from './plugins/limits.ts'
 import type { Config } from './settings/config.ts'
 import { createDeviceTrust } from './sign-in/device-trust.ts'
@@ -110,6 +111,7 @@ export async function createParts(
     ...keys,
     audit,
     limits,
+    requestTurns: createTurns(database.poolUse()?.max ?? null),
     mail,
     ...createSequences({ stores, keys, audit, config, now }),
     passwordHashing: await createPasswordHashing(),

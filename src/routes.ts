@@ -33,13 +33,21 @@ export async function registerRoutes(app: FastifyInstance, parts: Parts): Promis
 async function registerSignIn(app: FastifyInstance, parts: Parts): Promise<void> {
   const { subjects, ssoIdentities, enrollments, accounts } = parts
   const { passwordHashing, secretSealer, recoveryCodeHasher, identityProviders } = parts
-  const { limits, signIns, judging, deviceTrust, audit, now } = parts
-  await app.register(loginRoutes, { subjects, passwordHashing, limits, signIns, audit })
+  const { limits, requestTurns, signIns, judging, deviceTrust, audit, now } = parts
+  await app.register(loginRoutes, {
+    subjects,
+    passwordHashing,
+    limits,
+    requestTurns,
+    signIns,
+    audit
+  })
   await app.register(loginSsoRoutes, {
     accounts,
     subjects,
     ssoIdentities,
     identityProviders,
+    requestTurns,
     signIns,
     audit,
     now

@@ -2,9 +2,9 @@
 // share. Without a bound, a burst of sign-ins would delay all of these.
 import { availableParallelism } from 'node:os'
 import { hash as argon2Hash, verify as argon2Verify } from '@node-rs/argon2'
+import { createFairQueue, type FairQueueState } from '../core/fairness/fair-queue.ts'
 import { normalizePassword } from '../core/passwords/passwords.ts'
 import { unavailable } from '../wire/problem.ts'
-import { createFairQueue, type FairQueueState } from './fair-queue.ts'
 
 /** OWASP Password Storage Cheat Sheet: argon2id (the library's 2) with m = 19 MiB, t = 2, p = 1. */
 const ARGON2ID = {

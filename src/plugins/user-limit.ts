@@ -15,16 +15,23 @@ export interface UserLimitOptions {
   actRecords: ActRecords
 }
 
-/**
- * Rejects a request whose user has no share left, before any further check. Only a valid request is counted, after the
- * check of its body: a malformed one costs nothing but a request of its address.
- */
+/** Rejects a request whose user has no share left, before any further check. Counts nothing. */
 export const userLimit = fastifyPlugin<UserLimitOptions>(
-  async (app, { limits, audit, actRecords }) => {
+  async (app, { limits }) => {
     app.addHook('onRequest', async (request, reply) => {
       const subject = limitedSubject(request)
       if (subject) await limits.requireUserShare(request, reply, subject.userId)
     })
+  },
+  { name: 'user-limit', dependencies: ['bearer-tokens'] }
+)
+
+/**
+ * Counts a valid request against the share of its user, after the check of its body: a malformed one costs nothing but a
+ * request of its address.
+ */
+export const userShare = fastifyPlugin<UserLimitOptions>(
+  async (app, { limits, audit, actRecords }) => {
     app.addHook('preHandler', async (request, reply) => {
       const subject = limitedSubject(request)
       if (subject) await spend(request, reply, subject)
@@ -52,7 +59,7 @@ export const userLimit = fastifyPlugin<UserLimitOptions>(
       await actRecords.record(event, due.mail ? [notice] : [])
     }
   },
-  { name: 'user-limit', dependencies: ['bearer-tokens'] }
+  { name: 'user-share', dependencies: ['user-limit'] }
 )
 
 function limitedSubject({ credential, routeOptions }: FastifyRequest): Subject | null {

@@ -9,7 +9,7 @@ import { buildApp, CHECKS } from '../../src/app.ts'
 import type { Parts } from '../../src/parts.ts'
 import { OPERATOR_KEY, startApp, testConfig, UNKNOWN } from '../support/app.ts'
 import { openTestDatabase } from '../support/database.ts'
-import { verdictOf } from '../support/guesses.ts'
+import { verdictOf, wrongCode } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'
 import { actsOn } from '../support/records.ts'
 
@@ -195,6 +195,14 @@ t.test('400: the schema comes before the handler', async (t) => {
   isProblem(t, await call('POST', unknown, { as, body: { no: 1 } }), 400, 'invalid-request')
 })
 
+t.test('400: the schema comes before the share of a user', async (t) => {
+  const user = await enrolledUser({ account })
+  const [as, from] = [await user.stepToken(), newAddress()]
+  const send = (body: object) => userLimited.call('POST', '/v1/verify', { as, from, body })
+  for (let sent = 0; sent < 4; sent += 1) isProblem(t, await send({}), 400, 'invalid-request')
+  isProblem(t, await send({ code: wrongCode(user, clock.now()) }), 422, 'code-rejected')
+})
+
 t.test('a refusal by the handler is audited before the caller gets it', async (t) => {
   const user = await service.createUser({ account })
   const answer = await call('POST', `/v1/users/${user.id}/reset`, { as: account.apiKey, body: {} })
@@ -220,6 +228,8 @@ function stagesOf(
   const recorder = new Proxy({} as Parameters<typeof plugin>[0], {
     get: (_app, method: string) => (first: unknown, options: unknown) => {
       if (method === 'register') stages.push(...stagesOf(first as typeof plugin, options))
+      // A check that wraps the handler of each route.
+      else if (first === 'onRoute') stages.push('handler')
       else stages.push(method === 'addHook' ? String(first) : (setters[method] ?? method))
     }
   })

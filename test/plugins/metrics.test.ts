@@ -92,6 +92,10 @@ t.test('responses are counted with their reasons', async (t) => {
   await t.test('waiting work and available dependencies are measured', async (t) => {
     t.equal(await metric('twostep_dependency_up', { dependency: 'database' }), 1)
     t.equal(await metric('twostep_password_hashes', { state: 'waiting' }), 0)
+    for (const queue of ['users', 'accounts', 'second_steps']) {
+      t.equal(await metric('twostep_requests_in_turn', { queue, state: 'running' }), 0)
+      t.equal(await metric('twostep_requests_shed_total', { queue }), 0)
+    }
     t.type(await metric('twostep_mails', { state: 'waiting' }), 'number')
     const pool = await metric('twostep_database_connections_max')
     t.equal(pool, service.database.engine === 'postgresql' ? 10 : 0)

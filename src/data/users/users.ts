@@ -110,11 +110,10 @@ export function createUsers({ prisma, query }: Clients) {
       const mayRemoveAdmin = change.role === 'member' || Boolean(change.disabledAt)
       try {
         return await prisma.$transaction(async (transaction) => {
-          const isLastAdmin =
-            mayRemoveAdmin && (await lockLastAdmin(transaction, { accountId, userId }))
-          const before = await lockChangeable(transaction, { accountId, userId }, changer)
+          const before = mayRemoveAdmin
+            ? await lockRemovable(transaction, { accountId, userId }, changer)
+            : await lockChangeable(transaction, { accountId, userId }, changer)
           if (typeof before === 'string') return { changed: false, reason: before }
-          if (isLastAdmin) return { changed: false, reason: 'last-admin' }
           const key = { accountId_id: { accountId, id: userId } }
           await transaction.user.updateMany({
             where: { accountId, id: userId },
@@ -142,10 +141,8 @@ export function createUsers({ prisma, query }: Clients) {
       changer: Changer
     ): Promise<RemoveOutcome> {
       return prisma.$transaction(async (transaction) => {
-        const isLastAdmin = await lockLastAdmin(transaction, { accountId, userId })
-        const user = await lockChangeable(transaction, { accountId, userId }, changer)
+        const user = await lockRemovable(transaction, { accountId, userId }, changer)
         if (typeof user === 'string') return user
-        if (isLastAdmin) return 'last-admin'
         await transaction.user.deleteMany({ where: { accountId, id: userId } })
         await writeRecord(transaction, event, [noticeTo(user, event, 'user_deleted', {})])
         if (isActiveAdmin(user)) await notifyOfAdmin(transaction, user, 'deleted', event)
@@ -197,18 +194,40 @@ async function lockChangeable(
 }
 
 /**
- * Returns whether the user is the account's only admin. Locks the account's row until the transaction ends, which
- * serialises two admins who demote each other.
+ * Locks the user like `lockChangeable`, for a change that removes an admin. Refuses it for the account's only admin. The
+ * account's row is locked first, so that two admins who demote each other run in turn, but only if the user is an admin:
+ * changes of other users neither wait for each other nor occupy connections.
  */
-async function lockLastAdmin(
+async function lockRemovable(
+  transaction: Transaction,
+  key: UserKey,
+  changer: Changer
+): Promise<LockedUser | Refusal> {
+  const isHeld = (await isAdminNow(transaction, key)) && (await lockAccount(transaction, key))
+  const user = await lockChangeable(transaction, key, changer)
+  if (typeof user === 'string' || !isActiveAdmin(user)) return user
+  // Promoted between the two statements. Against the usual order, so PostgreSQL may have to end a deadlock here.
+  if (!isHeld) await lockAccount(transaction, key)
+  return (await isOnlyAdmin(transaction, key)) ? 'last-admin' : user
+}
+
+async function lockAccount(transaction: Transaction, { accountId }: UserKey): Promise<true> {
+  await transaction.$queryRaw`SELECT 1 AS locked FROM "Account" WHERE id = ${accountId}::uuid FOR NO KEY UPDATE`
+  return true
+}
+
+async function isAdminNow(transaction: Transaction, key: UserKey): Promise<boolean> {
+  const { accountId, userId: id } = key
+  return (await transaction.user.count({ where: { accountId, id, ...ACTIVE_ADMIN } })) > 0
+}
+
+async function isOnlyAdmin(
   transaction: Transaction,
   { accountId, userId }: UserKey
 ): Promise<boolean> {
-  await transaction.$queryRaw`SELECT 1 AS locked FROM "Account" WHERE id = ${accountId}::uuid FOR NO KEY UPDATE`
-  const admins = await transaction.user.findMany({
-    where: { accountId, role: 'admin', disabledAt: null },
-    select: { id: true },
-    take: 2
-  })
+  const where = { accountId, ...ACTIVE_ADMIN }
+  const admins = await transaction.user.findMany({ where, select: { id: true }, take: 2 })
   return admins.length === 1 && admins[0]?.id === userId
 }
+
+const ACTIVE_ADMIN = { role: 'admin', disabledAt: null } as const

@@ -78,6 +78,18 @@ function loadInstruments(registers: Registry[]) {
       help: 'Passwords that were rejected because the queue was full.',
       registers
     }),
+    requestsInTurn: new Gauge({
+      name: 'twostep_requests_in_turn',
+      help: 'Requests that run, or wait for their turn, by the queue.',
+      labelNames: ['queue', 'state'],
+      registers
+    }),
+    requestsShed: new Counter({
+      name: 'twostep_requests_shed_total',
+      help: 'Requests that were rejected because too many waited for their turn.',
+      labelNames: ['queue'],
+      registers
+    }),
     connections: new Gauge({
       name: 'twostep_database_connections',
       help: 'Database connections in the pool.',

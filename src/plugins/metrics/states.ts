@@ -4,12 +4,14 @@ import type { PasswordHashing } from '../../crypto/password-hashing.ts'
 import type { PoolUse } from '../../data/engine/engine.ts'
 import type { ChainBacklog } from '../../data/trail/links.ts'
 import type { MailBacklog } from '../../data/trail/outbox.ts'
+import type { RequestTurns } from '../limits/turns.ts'
 import type { Limits } from '../limits.ts'
 import type { Instruments } from './instruments.ts'
 
 export interface StatesOptions {
   limits: Pick<Limits, 'rejections'>
   passwordHashing: Pick<PasswordHashing, 'queue'>
+  requestTurns: Pick<RequestTurns, 'state'>
   /** Returns null if there is no pool. */
   poolUse(): PoolUse | null
   mails: { backlog(): Promise<MailBacklog> }
@@ -23,7 +25,8 @@ export interface StatesOptions {
 const RESPOND_WITHIN_MS = 1000
 
 export function createStates(instruments: Instruments, options: StatesOptions) {
-  const { limits, passwordHashing, poolUse, mails, links, dependencies, now } = options
+  const { limits, passwordHashing, requestTurns, poolUse, mails, links, dependencies, now } =
+    options
 
   function readQueues(): void {
     const { limitHits, passwordHashes, passwordHashesShed } = instruments
@@ -34,6 +37,17 @@ export function createStates(instruments: Instruments, options: StatesOptions) {
     passwordHashes.set({ state: 'waiting' }, waiting)
     passwordHashesShed.reset()
     passwordHashesShed.inc(shed)
+  }
+
+  function readTurns(): void {
+    const { requestsInTurn, requestsShed } = instruments
+    const { users, accounts, secondSteps } = requestTurns.state()
+    requestsShed.reset()
+    for (const [queue, state] of Object.entries({ users, accounts, second_steps: secondSteps })) {
+      requestsInTurn.set({ queue, state: 'running' }, state.running)
+      requestsInTurn.set({ queue, state: 'waiting' }, state.waiting)
+      requestsShed.inc({ queue }, state.shed)
+    }
   }
 
   function readPool(): void {
@@ -76,6 +90,7 @@ export function createStates(instruments: Instruments, options: StatesOptions) {
     async read(): Promise<void> {
       readPool()
       readQueues()
+      readTurns()
       await Promise.all([probeDependencies(), readMails(), readLinks()])
     }
   }

@@ -22,19 +22,21 @@ import type {
 import type { SignInDoors } from '../../data/sign-in/subject-rows.ts'
 import type { Subject, Subjects } from '../../data/sign-in/subjects.ts'
 import type { ActRecord } from '../../data/trail/act-records.ts'
+import type { RequestTurns } from '../../plugins/limits/turns.ts'
 import type { SignIns } from '../../sign-in/sign-ins.ts'
 import type { IdentityProviders } from '../../sso/identity-providers.ts'
 import type { Problem } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { Slug } from '../../wire/scalars.ts'
 import { SignIn } from '../../wire/sign-in.ts'
-import type { RequestOf, RouteDefinition } from '../definitions.ts'
+import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 
 interface LoginSsoOptions {
   accounts: Accounts
   subjects: Subjects
   ssoIdentities: SsoIdentities
   identityProviders: IdentityProviders
+  requestTurns: RequestTurns
   signIns: SignIns
   audit: Audit
   now: () => Date
@@ -64,6 +66,11 @@ interface SsoAccount {
   trustEmail: boolean
   issuer: string
   clientId: string
+}
+
+interface VerifiedIdToken {
+  proven: ProvenIdentity
+  hash: Uint8Array<ArrayBuffer>
 }
 
 const NO_SSO: SignInDoors = { mode: 'off', issuer: null, clientId: null, trustEmail: false }
@@ -101,19 +108,34 @@ const LOGIN_BY_SSO = {
 
 const loginSsoRoutes: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
   app,
-  { accounts, subjects, ssoIdentities, identityProviders, signIns, audit, now }
+  { accounts, subjects, ssoIdentities, identityProviders, requestTurns, signIns, audit, now }
 ) => {
   app.post('/v1/login/sso', LOGIN_BY_SSO, loginBySso)
 
-  async function loginBySso(request: RequestOf<typeof LOGIN_BY_SSO>) {
+  async function loginBySso(
+    request: RequestOf<typeof LOGIN_BY_SSO>,
+    reply: ReplyOf<typeof LOGIN_BY_SSO>
+  ) {
     const account = await requireSsoAccount(request, request.body.account)
     const { proven, hash } = await verifyIdToken(request, request.body, account)
     const { accountId, issuer, clientId } = account
-    const { subject, email, verifiedEmail, expiresAt, authentication } = proven
+    const { subject, verifiedEmail } = proven
     const identity = { accountId, issuer, clientId, subject }
     const user = await findUser(identity, verifiedEmail)
     const target = user && ({ kind: 'user', id: user.userId } as const)
     if (!user || user.isDisabled) throw await refuse(request, 'no_user', { accountId, target })
+    // After the signature, which may wait for the provider: the account's own, which may be slow.
+    const turn = { share: accountId, users: [user] }
+    return requestTurns.run(reply, turn, () => signIn(request, user, { identity, proven, hash }))
+  }
+
+  async function signIn(
+    request: FastifyRequest,
+    user: Subject,
+    { identity, proven, hash }: VerifiedIdToken & { identity: SsoIdentityKey }
+  ): Promise<SignIn> {
+    const { accountId, issuer, clientId, subject } = identity
+    const { email, verifiedEmail, expiresAt, authentication } = proven
     const outcome = await ssoIdentities.signIn({
       userId: user.userId,
       identity,
@@ -125,6 +147,7 @@ const loginSsoRoutes: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
     })
     if (outcome === 'code_required')
       return signIns.linkWithCode(user, authentication, { issuer, clientId, subject, email })
+    const target = { kind: 'user', id: user.userId } as const
     if (outcome !== 'signed_in') throw await refuse(request, outcome, { accountId, target })
     return signIns.authenticated(user, authentication, 'sso_supersedes')
   }
@@ -170,7 +193,7 @@ const loginSsoRoutes: FastifyPluginAsyncTypebox<LoginSsoOptions> = async (
     request: FastifyRequest,
     { idToken: text, nonce }: Static<typeof LoginSsoBody>,
     { accountId, ...expected }: SsoAccount
-  ): Promise<{ proven: ProvenIdentity; hash: Uint8Array<ArrayBuffer> }> {
+  ): Promise<VerifiedIdToken> {
     const idToken = readIdToken(text)
     if (!idToken.isReadable) {
       throw await refuse(request, 'malformed', { accountId, details: { part: idToken.part } })

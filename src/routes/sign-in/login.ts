@@ -6,19 +6,21 @@ import { NO_ACCOUNT } from '../../core/audit/events.ts'
 import { BY_PASSWORD, BY_SSO } from '../../core/claims.ts'
 import type { PasswordHashing } from '../../crypto/password-hashing.ts'
 import type { Subject, Subjects } from '../../data/sign-in/subjects.ts'
+import type { RequestTurns } from '../../plugins/limits/turns.ts'
 import type { Limits } from '../../plugins/limits.ts'
 import type { SignIns } from '../../sign-in/sign-ins.ts'
 import { Problem, supportIn } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { DeviceToken, Email, Password, Slug, Uuid } from '../../wire/scalars.ts'
 import { SignIn } from '../../wire/sign-in.ts'
-import type { RequestOf, RouteDefinition } from '../definitions.ts'
+import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 import { requireScopes } from '../scopes.ts'
 
 interface LoginOptions {
   subjects: Subjects
   passwordHashing: PasswordHashing
   limits: Limits
+  requestTurns: RequestTurns
   signIns: SignIns
   audit: Audit
 }
@@ -90,13 +92,13 @@ const ASSERT_LOGIN = {
 
 const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
   app,
-  { subjects, passwordHashing, limits, signIns, audit }
+  { subjects, passwordHashing, limits, requestTurns, signIns, audit }
 ) => {
   app.post('/v1/login', LOGIN, login)
   app.post('/v1/login/assertion', ASSERT_LOGIN, assertLogin)
 
-  async function login(request: RequestOf<typeof LOGIN>) {
-    const { account: slug, password, deviceToken } = request.body
+  async function login(request: RequestOf<typeof LOGIN>, reply: ReplyOf<typeof LOGIN>) {
+    const { account: slug, password } = request.body
     const email = request.body.email.toLowerCase()
     const tried = { account: slug, email }
     await limits.requirePasswordPause(request, tried)
@@ -106,23 +108,31 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
       const act = { accountId: account.id }
       throw await audit.refuse(request, 'sso-required', act, supportIn(account))
     }
-    const accountId = account?.id ?? NO_ACCOUNT
-    const isRight = await passwordHashing.verify(password, user?.passwordHash ?? null, slug)
+    // The share of the slug, whether it exists or not. No slug may be the id of an account, whose share is another.
+    const share = `slug:${slug}`
+    const isRight = await passwordHashing.verify(password, user?.passwordHash ?? null, share)
     // Again, because other tries may have failed since: concurrent tries must not learn more than sequential ones.
     await limits.requirePasswordPause(request, tried)
-    const target = user && ({ kind: 'user', id: user.subject.userId } as const)
-    const refuse = () =>
-      audit.refuse(request, 'invalid-credentials', { accountId, target }, BEARER_CHALLENGE)
-    if (!user || !isRight || user.subject.isDisabled) {
-      await limits.countFailedPassword(request, tried)
-      throw await refuse()
-    }
-    const actor = { kind: 'user', id: user.subject.userId, credential: 'password' } as const
-    const act = { accountId, actor, target }
-    const firstStep = { ...BY_PASSWORD_STEP, deviceToken }
-    const signIn = await signIns.afterFirstStep(request, user.subject, firstStep, act)
-    if (!signIn) throw await refuse()
-    return signIn
+    const subject = user && isRight && !user.subject.isDisabled ? user.subject : null
+    // After the hash, which waits in a queue of its own.
+    const turn = { share, users: subject ? [subject] : [] }
+    return requestTurns.run(reply, turn, async () => {
+      const signIn = subject && (await signInWithPassword(request, subject))
+      if (signIn) return signIn
+      if (!subject) await limits.countFailedPassword(request, tried)
+      const target = user && ({ kind: 'user', id: user.subject.userId } as const)
+      const act = { accountId: account?.id ?? NO_ACCOUNT, target }
+      throw await audit.refuse(request, 'invalid-credentials', act, BEARER_CHALLENGE)
+    })
+  }
+
+  /** Returns null if the user was disabled, or their password changed, after the password was read. */
+  function signInWithPassword(request: RequestOf<typeof LOGIN>, subject: Subject) {
+    const { accountId, userId: id } = subject
+    const actor = { kind: 'user', id, credential: 'password' } as const
+    const act = { accountId, actor, target: { kind: 'user', id } as const }
+    const firstStep = { ...BY_PASSWORD_STEP, deviceToken: request.body.deviceToken }
+    return signIns.afterFirstStep(request, subject, firstStep, act)
   }
 
   async function assertLogin(request: RequestOf<typeof ASSERT_LOGIN>) {

@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { createFairQueue } from '../../src/crypto/fair-queue.ts'
+import { createFairQueue, type FairQueueOptions } from '../../../src/core/fairness/fair-queue.ts'
 
 /** A queue whose work ends when the test says so. Notes what has started, ended and been refused, by key. */
-function observed(slots: number, waitingMax: number) {
+function observed(slots: number, waitingMax: number, more: Partial<FairQueueOptions> = {}) {
   const refusal = () => new Error('full')
-  const queue = createFairQueue({ slots, waitingMax, refusal })
+  const queue = createFairQueue({ slots, waitingMax, refusal, ...more })
   const started: string[] = []
   const refused: string[] = []
   const running: { key: string; end: () => void }[] = []
@@ -71,18 +71,64 @@ t.test('work that throws frees its slot', async (t) => {
   t.same(queue.state(), { running: 0, waiting: 0, shed: 0 })
 })
 
+t.test('a key has at most its own slots, and the others stay free for other keys', async (t) => {
+  const { add, endOne, queue, started } = observed(4, 100, { slotsPerKey: 2 })
+  await add('flood', 5)
+  t.same(queue.state(), { running: 2, waiting: 3, shed: 0 })
+  await add('one', 3)
+  t.same(started, ['flood', 'flood', 'one', 'one'])
+  await endOne()
+  t.same(started.slice(4), ['flood'])
+  await endOne()
+  t.same(started.slice(5), ['flood'], 'a key that may not run more does not stop the others')
+  await endOne()
+  t.same(started.slice(6), ['one'])
+})
+
+t.test('a key has at most its own places in the queue', async (t) => {
+  const { add, refused } = observed(1, 100, { waitingPerKeyMax: 2 })
+  await add('flood', 5)
+  await add('one')
+  t.same(refused, ['flood', 'flood'])
+})
+
+t.test('no work waits behind work of its key that has stalled', async (t) => {
+  let nowMs = 0
+  const stall = { afterMs: 10, clockMs: () => nowMs }
+  const { add, endOne, refused, started } = observed(3, 100, { slotsPerKey: 1, stall })
+  await add('stuck', 2)
+  nowMs = 11
+  await add('stuck')
+  t.same(refused, ['stuck'])
+  await add('one', 2)
+  t.same(refused, ['stuck'], 'work of other keys waits')
+  await endOne()
+  t.same(started, ['stuck', 'one', 'stuck'])
+  await add('stuck')
+  t.same(refused, ['stuck'], 'the work that runs now has only begun')
+})
+
 const KEYS = ['a', 'b', 'c', 'd']
 
 t.test('in every order of events the limits hold, and no work is lost', async (t) => {
   const steps = fc.array(fc.oneof(fc.constantFrom(...KEYS), fc.constant(null)), { maxLength: 60 })
   const size = fc.integer({ min: 1, max: 4 })
   await fc.assert(
-    fc.asyncProperty(size, fc.nat({ max: 6 }), steps, async (slots, most, all) => {
-      const observer = observed(slots, most)
+    fc.asyncProperty(size, size, fc.nat({ max: 6 }), steps, async (slots, perKey, most, all) => {
+      const observer = observed(slots, most, { slotsPerKey: perKey })
       const { add, endOne, queue, started, refused, running } = observer
       const holds = () => {
         const state = queue.state()
-        return state.running === running.length && state.running <= slots && state.waiting <= most
+        const counts = KEYS.map((of) => running.filter(({ key }) => key === of).length)
+        const isBounded = state.running <= slots && state.waiting <= most
+        // Work waits only if no slot is free for its key.
+        const isBusy = state.running === slots || counts.some((count) => count >= perKey)
+        return (
+          state.running === running.length &&
+          isBounded &&
+          counts.every((count) => count <= perKey) &&
+          (state.waiting === 0 || isBusy)
+        )
       }
       for (const step of all) {
         await (step === null ? endOne() : add(step))

@@ -1,0 +1,73 @@
+// How many requests a user, an account and all accounts together may have under way in one process. A request under way
+// holds at most one connection to the database, and waits on it for a lock if another transaction has locked its rows.
+
+/** The connections of the pool if the engine has none: an embedded database runs one statement at a time anyway. */
+const WITHOUT_POOL = 10
+
+/**
+ * Two concurrent requests and one more that has just been sent. A user whose row is locked by another transaction occupies
+ * as many connections until the database cancels the statements.
+ */
+const UNDER_WAY_PER_USER = 3
+/** More than a page or a back end sends for one user at the same time. */
+const WAITING_PER_USER = 100
+/** A request takes a few milliseconds. One that takes half a second waits for a lock, and so would all behind it. */
+const STALLED_AFTER_MS = 500
+/** A request that waits costs memory only: about 10 KiB. */
+const WAITING_MAX = 1000
+/**
+ * A request uses its connection for about a quarter of its time. With four requests for each connection, connections are
+ * always in use, and no request waits long for one.
+ */
+const UNDER_WAY_PER_CONNECTION = 4
+/** Second steps share statements (data/engine/batches): one statement records up to twenty right codes. */
+const SECOND_STEPS_PER_ACCOUNT = 20
+/** Four full batches. */
+const SECOND_STEPS = 80
+/** About two seconds of work, less than the deadline of a request (plugins/deadline). */
+const ACCOUNTS_WAITING_MAX = 256
+const SECOND_STEPS_WAITING_MAX = 1000
+
+/** Limits of a queue in which keys take turns (fair-queue). */
+export interface Shares {
+  slots: number
+  slotsPerKey: number
+  waitingMax: number
+}
+
+export interface UserShares extends Shares {
+  waitingPerKeyMax: number
+  stalledAfterMs: number
+}
+
+/**
+ * Returns the shares in a process with this many connections to the database; null if the engine has no pool. An account
+ * has at most half of the connections. The requests of a user who is locked leave a part of this half to other users.
+ * `accounts` and `secondSteps` are shares of accounts, each for its kind of request.
+ */
+export function sharesOf(poolMax: number | null): {
+  users: UserShares
+  accounts: Shares
+  secondSteps: Shares
+} {
+  const connections = poolMax ?? WITHOUT_POOL
+  return {
+    users: {
+      slots: Number.POSITIVE_INFINITY,
+      slotsPerKey: UNDER_WAY_PER_USER,
+      waitingMax: WAITING_MAX,
+      waitingPerKeyMax: WAITING_PER_USER,
+      stalledAfterMs: STALLED_AFTER_MS
+    },
+    accounts: {
+      slots: connections * UNDER_WAY_PER_CONNECTION,
+      slotsPerKey: Math.ceil(connections / 2),
+      waitingMax: ACCOUNTS_WAITING_MAX
+    },
+    secondSteps: {
+      slots: SECOND_STEPS,
+      slotsPerKey: SECOND_STEPS_PER_ACCOUNT,
+      waitingMax: SECOND_STEPS_WAITING_MAX
+    }
+  }
+}

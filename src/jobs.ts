@@ -1,5 +1,6 @@
 // The background jobs of the service, and how often they run.
 import type { Chaining } from './audit/chaining.ts'
+import { FOLDED_SECONDS, type Refusals } from './audit/refusals.ts'
 import { tooOldToTell } from './core/mail/retries.ts'
 import type { SigningKeyRing } from './crypto/signing-key-ring.ts'
 import type { SsoIdentities } from './data/sign-in/sso-identities.ts'
@@ -19,6 +20,7 @@ export interface BackgroundJobsOptions {
   /** Null if no mail server and no folder for mails is configured. */
   mail: MailDelivery | null
   chaining: Chaining
+  refusals: Refusals
   signingKeys: SigningKeyRing
   now: () => Date
 }
@@ -32,6 +34,7 @@ export function backgroundJobs({
   outbox,
   mail,
   chaining,
+  refusals,
   signingKeys,
   now
 }: BackgroundJobsOptions): Job[] {
@@ -58,6 +61,11 @@ export function backgroundJobs({
     },
     { name: 'deleting failed mails', everySeconds: 3600, run: () => outbox.forgetFailed(now()) },
     { name: 'chaining audit events', everySeconds: 1, run: (stop) => chaining.chainDue({ stop }) },
+    {
+      name: 'writing folded refusals',
+      everySeconds: FOLDED_SECONDS,
+      run: () => refusals.writeFolded()
+    },
     // Often, because a leaked key is trusted until this replica has read that it was replaced.
     { name: 'reading signing keys', everySeconds: 2, run: () => signingKeys.keepUp() },
     mail

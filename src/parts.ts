@@ -3,6 +3,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { Redis } from 'ioredis'
 import { createAudit } from './audit/audit.ts'
 import { createChaining } from './audit/chaining.ts'
+import { createRefusals } from './audit/refusals.ts'
 import { createApiKeyMaker } from './crypto/api-keys.ts'
 import { createDeviceTokens } from './crypto/device-tokens.ts'
 import { createPasswordHashing } from './crypto/password-hashing.ts'
@@ -86,7 +87,13 @@ export async function createParts(
   const { log } = app
   const stores = createStores(database, config)
   const keys = await openKeys(stores, config, now)
-  const audit = createAudit({ key: keys.auditKey, auditEvents: stores.auditEvents, now })
+  const { auditEvents } = stores
+  const refusals = createRefusals({ key: keys.auditKey, auditEvents, now })
+  // After the last request. A replica that stops must not take the number of the refusals with it.
+  app.addHook('onClose', () =>
+    refusals.writeFolded().catch((err) => log.error({ err }, 'folded refusals not written'))
+  )
+  const audit = createAudit({ key: keys.auditKey, auditEvents, refusals, now })
   const redis = await connectRedis(app, config, timeouts)
   const limits = await createLimits(app, { ...config.rateLimits, redis })
   const mail = await openOutgoingMail({
@@ -110,6 +117,7 @@ export async function createParts(
     ...stores,
     ...keys,
     audit,
+    refusals,
     limits,
     requestTurns: createTurns(database.poolUse()?.max ?? null),
     mail,

@@ -17,6 +17,7 @@ import type { AuditEvents } from '../data/trail/audit-events.ts'
 import type { Credential } from '../plugins/credentials.ts'
 import { Problem, type ProblemOptions } from '../wire/problem.ts'
 import { type ProblemCode, problemKind } from '../wire/problems.ts'
+import type { Refusals } from './refusals.ts'
 
 /** Facts about an act that the request alone does not contain. */
 export interface Act {
@@ -40,7 +41,7 @@ export interface Audit {
   succeeded(request: FastifyRequest, act?: Act): SignedAuditEvent
   /** Writes the event of a success that changes nothing else. */
   recordSuccess(request: FastifyRequest, act?: Act): Promise<void>
-  /** Writes the event of a refusal and returns the problem to throw, marked as audited. */
+  /** Audits a refusal (refusals.ts) and returns the problem to throw, marked as audited. */
   refuse(
     request: FastifyRequest,
     code: ProblemCode,
@@ -49,7 +50,7 @@ export interface Audit {
   ): Promise<Problem>
   /** Returns the event of a refusal, for a statement that records the refusal and its event together. */
   refusalOf(request: FastifyRequest, code: ProblemCode, act?: Act): SignedAuditEvent
-  /** Writes the event of a problem that was thrown, unless it is already audited or refuses no act. */
+  /** Audits a problem that was thrown (refusals.ts), unless it is already audited or refuses no act. */
   recordRefusal(request: FastifyRequest, problem: Problem): Promise<void>
 }
 
@@ -64,10 +65,11 @@ const NO_REFUSALS_OF_ACTS: ReadonlySet<ProblemCode> = new Set([
 export interface AuditOptions {
   key: Uint8Array
   auditEvents: AuditEvents
+  refusals: Refusals
   now: () => Date
 }
 
-export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
+export function createAudit({ key, auditEvents, refusals, now }: AuditOptions): Audit {
   function eventOf(
     request: FastifyRequest,
     outcome: AuditOutcome,
@@ -106,7 +108,7 @@ export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
     recordSuccess: (request, act = {}) => auditEvents.record(eventOf(request, 'succeeded', act)),
 
     async refuse(request, code, act, options) {
-      await auditEvents.record(refusalOf(request, code, act))
+      await refusals.record(refusalOf(request, code, act))
       return new Problem(code, { ...options, isAudited: true })
     },
 
@@ -115,7 +117,7 @@ export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
     async recordRefusal(request, problem) {
       if (problem.isAudited || !request.credential || !request.routeOptions.config.act) return
       if (!isRefusalOfAct(request, problem)) return
-      await auditEvents.record(refusalOf(request, problem.code))
+      await refusals.record(refusalOf(request, problem.code))
     }
   }
 }

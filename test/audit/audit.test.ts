@@ -273,17 +273,19 @@ t.test('403: a refused read is audited, and an allowed read or a 404 is not', as
 })
 
 t.test('403: a path parameter that is not an id is not stored in the audit event', async (t) => {
-  const member = await createUser()
-  const as = await assertedToken(member)
-  for (const path of ['%00', "'%3B%20DROP%20TABLE", 'a'.repeat(90), member.id.toUpperCase()]) {
-    isProblem(t, await call('POST', `/v1/users/${path}/reset`, { as }), 403, 'limited-access')
+  for (const path of ['%00', "'%3B%20DROP%20TABLE", 'a'.repeat(90), 'capitals']) {
+    const member = await createUser()
+    const as = await assertedToken(member)
+    const isId = path === 'capitals'
+    const url = `/v1/users/${isId ? member.id.toUpperCase() : path}/reset`
+    isProblem(t, await call('POST', url, { as }), 403, 'limited-access')
+    const events = await allEvents({ actorId: member.id, type: 'user.reset' })
+    t.same(
+      events.map(({ targetId, userId }) => [targetId, userId]),
+      [[isId ? member.id : null, member.id]],
+      path
+    )
   }
-  const events = await allEvents({ actorId: member.id, type: 'user.reset' })
-  t.same(
-    events.map(({ targetId, userId }) => [targetId, userId]),
-    [...Array(3).fill([null, member.id]), [member.id, member.id]],
-    'only an id in capitals is one'
-  )
 })
 
 t.test('S23: 503 if an act or a refusal cannot be audited, and the act is not done', async (t) => {

@@ -36,6 +36,9 @@ export function createAuditEvents({ prisma, query }: Clients) {
       await query(recorded, event)
     },
 
+    /** Writes many such events in one statement. */
+    recordAll: (events: readonly SignedAuditEvent[]): Promise<void> => writeEvents(prisma, events),
+
     /** Returns a page of an account's events, newest first. */
     async list(
       accountId: string,

@@ -34,7 +34,8 @@ const Target = Type.Unsafe<StoredAuditEvent['target']>({
 
 const Details = Type.Unsafe<object | null>({
   type: ['object', 'null'],
-  description: 'More fields, which depend on the type of the event.',
+  description:
+    'More fields, which depend on the type of the event. If a caller repeats an act that is refused, one event each minute stands for the repeated refusals. In this event, `count` is their number, and `firstAt` and `lastAt` are the times of the first and the last one. Its `address` and `requestId` are those of the last one. Its `target` is null if they had different targets.',
   additionalProperties: true
 })
 

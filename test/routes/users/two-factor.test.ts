@@ -47,6 +47,8 @@ t.test('DELETE /v1/users/{userId}/two-factor', async (t) => {
     for (const id of ['me', user.id]) {
       const act = () => turnOff(as, id)
       await isRefused(t, user, act, [409, 'policy-requires-authenticator'], event)
+      // Later refusals of the same act are folded for a minute.
+      clock.advance({ seconds: 60 })
     }
     t.ok(await isAccepted(as))
   })

@@ -104,6 +104,7 @@ export async function createParts(
     operatorKey: config.operatorKey,
     now,
     stopping,
+    sessionMaxSeconds: config.sessionMaxSeconds,
     answerWithinMs: timeouts.answerMs,
     isDatabaseUnavailable,
     ...stores,
@@ -195,7 +196,7 @@ interface SequencesOptions {
 function createSequences({ stores, keys, audit, config, now }: SequencesOptions) {
   const { recoveryCodes, subjects, trustedDevices, users, verdicts } = stores
   const { deviceTokens, recoveryCodeHasher, secretSealer, tokens } = keys
-  const { codeAttempts } = config
+  const { codeAttempts, sessionMaxSeconds } = config
   const deviceTrust = createDeviceTrust({ deviceTokens, trustedDevices, audit, now })
   return {
     deviceTrust,
@@ -208,6 +209,7 @@ function createSequences({ stores, keys, audit, config, now }: SequencesOptions)
       secretSealer,
       audit,
       codeAttempts,
+      sessionMaxSeconds,
       now
     })
   }

@@ -34,7 +34,7 @@ async function registerSignIn(app: FastifyInstance, parts: Parts): Promise<void>
   const { subjects, ssoIdentities, enrollments, accounts } = parts
   const { passwordHashing, secretSealer, recoveryCodeHasher, identityProviders } = parts
   const { limits, signIns, judging, deviceTrust, audit, now } = parts
-  await app.register(loginRoutes, { subjects, passwordHashing, limits, signIns, audit })
+  await app.register(loginRoutes, { subjects, passwordHashing, limits, signIns, audit, now })
   await app.register(loginSsoRoutes, {
     accounts,
     subjects,

@@ -9,7 +9,7 @@ import {
   recoveryAttempts
 } from '../core/attempts.ts'
 import type { AuditDetails, SignedAuditEvent } from '../core/audit/events.ts'
-import type { SsoLink } from '../core/claims.ts'
+import type { FirstFactor, SsoLink } from '../core/claims.ts'
 import { noticeTo } from '../core/mail/notices.ts'
 import { matchCode } from '../core/totp.ts'
 import type { NewDevice } from '../core/trusted-devices.ts'
@@ -28,6 +28,7 @@ export interface Guesser {
   subject: Subject
   /** Null if the caller has an access token. */
   stepToken: StepTokenKey | null
+  firstFactor: FirstFactor
   /** The device to trust after a right guess; null for none. */
   deviceId: string | null
   /** The identity that a right guess links to the user; null for none. */
@@ -103,7 +104,7 @@ export interface CodeGuessOptions {
 /** Returns the guess of a code. A right code claims its time step, so it is accepted only once (RFC 6238 §5.2). */
 export function codeGuess(
   path: Path,
-  { request, stepToken, link }: Guesser,
+  { request, stepToken, firstFactor, link }: Guesser,
   code: string,
   { verdicts, secretSealer, audit }: CodeGuessOptions
 ): Guess<AcceptedCode> {
@@ -119,7 +120,8 @@ export function codeGuess(
         event,
         notice,
         device,
-        link: link && newLink(judged, link, event)
+        link: link && newLink(judged, link, event),
+        firstFactor
       })
     },
     recordWrong: (judged, next, record) => verdicts.recordWrongCode(judged, stepToken, next, record)
@@ -136,7 +138,7 @@ export interface RecoveryCodeGuessOptions {
 /** Returns the guess of a recovery code. A right one is used up, and the user is notified. */
 export function recoveryCodeGuess(
   path: Path,
-  { request, subject, stepToken, link }: Guesser,
+  { request, subject, stepToken, firstFactor, link }: Guesser,
   recoveryCode: string,
   { verdicts, recoveryCodes, recoveryCodeHasher, audit }: RecoveryCodeGuessOptions
 ): Guess<Uint8Array> {
@@ -154,7 +156,8 @@ export function recoveryCodeGuess(
         event,
         notice,
         device,
-        link: link && newLink(judged, link, event)
+        link: link && newLink(judged, link, event),
+        firstFactor
       })
     },
     recordWrong: (judged, next, record) =>

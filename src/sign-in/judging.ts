@@ -7,14 +7,20 @@ import {
   afterFailure,
   type PathState
 } from '../core/attempts.ts'
-import type { SsoLink } from '../core/claims.ts'
 import { noticeTo } from '../core/mail/notices.ts'
+import { policyEnd, sessionEnd } from '../core/sessions.ts'
 import { isProvider } from '../core/sso/providers.ts'
 import { deviceToRemember, type NewDevice } from '../core/trusted-devices.ts'
 import type { Subject, Subjects } from '../data/sign-in/subjects.ts'
 import type { StepTokenKey } from '../data/sign-in/verdicts.ts'
 import type { ActRecord } from '../data/trail/act-records.ts'
-import { type Problem, revokedCredential, unavailable } from '../wire/problem.ts'
+import {
+  Problem,
+  revokedCredential,
+  stepUpRequired,
+  supportIn,
+  unavailable
+} from '../wire/problem.ts'
 import { codeRejected, notAdmitted } from './code-problems.ts'
 import {
   attemptOn,
@@ -31,6 +37,8 @@ import {
 export interface JudgingOptions extends CodeGuessOptions, RecoveryCodeGuessOptions {
   subjects: Subjects
   codeAttempts: AttemptLimits
+  /** The maximum age of the first factor behind a step-up. */
+  sessionMaxSeconds: number
   now: () => Date
 }
 
@@ -52,15 +60,15 @@ export interface Judging {
 const RACES_MAX = 100
 
 export function createJudging(options: JudgingOptions): Judging {
-  const { subjects, audit, codeAttempts, now } = options
+  const { subjects, audit, codeAttempts, sessionMaxSeconds: maxSeconds, now } = options
   const paths = createPaths(codeAttempts)
 
   /** Judges the guess and records the verdict, until no other request has changed the user in between: a compare-and-set. */
   async function settle<Match>(guesser: Guesser, guess: Guess<Match>): Promise<Accepted> {
-    const { stepToken, link } = guesser
+    const { stepToken } = guesser
     let judged = guesser.subject
     for (let race = 0; race < RACES_MAX; race++) {
-      requireProvider(link, judged)
+      requireFirstFactor(guesser, judged, { maxSeconds, now: now() })
       const attempt = attemptOn(guess.path, judged, stepToken, now())
       requireAdmission(attempt, judged, stepToken)
       const device = deviceOf(guesser, judged, attempt.now)
@@ -140,9 +148,23 @@ export function createJudging(options: JudgingOptions): Judging {
   }
 }
 
-/** The provider has vouched for the first step, so its replacement revokes the step token. */
-function requireProvider(link: SsoLink | null, { policy }: Subject): void {
-  if (link && !isProvider(policy.sso, link)) throw revokedCredential()
+/**
+ * Throws if the account does not accept the first factor any more, or if it is too old for a step-up. The provider has
+ * vouched for the first step of a link, so its replacement revokes the step token.
+ */
+function requireFirstFactor(
+  { stepToken, firstFactor, link }: Guesser,
+  { policy: { sso }, support }: Subject,
+  limit: { maxSeconds: number; now: Date }
+): void {
+  if (stepToken === null) {
+    if (sessionEnd(firstFactor, sso, limit)) throw stepUpRequired('login')
+    return
+  }
+  if (link && !isProvider(sso, link)) throw revokedCredential()
+  const end = policyEnd(firstFactor, sso)
+  if (end === 'sso_required') throw new Problem('sso-required', supportIn({ support }))
+  if (end) throw revokedCredential()
 }
 
 function deviceOf({ deviceId }: Guesser, { policy }: Subject, now: Date): NewDevice | null {

@@ -31,6 +31,7 @@ import {
   accountId,
   consume,
   eachWay,
+  firstFactor,
   moveFrom,
   now,
   type StepTokenKey,
@@ -150,8 +151,8 @@ const rightRecoveryCode = eachWay<RightRecoveryCode>((has) => {
     WHERE "accountId" = ${accountId}::uuid
       AND "userId" = ${userId}::uuid AND hash = ${hash})`
   return template`
-    WITH ${when(has.device, remembering.policy)} "user" AS (
-      ${moveFrom(clears, template<RightRecoveryCode>`AND ${isUntaken} ${when(has.device, remembering.isAllowed)} ${when(has.link, linking.isAdmitted)}`)}
+    WITH ${firstFactor.policy} ${when(has.device, remembering.policy)} "user" AS (
+      ${moveFrom(clears, template<RightRecoveryCode>`AND ${isUntaken} ${firstFactor.isAccepted} ${when(has.device, remembering.isAllowed)} ${when(has.link, linking.isAdmitted)}`)}
     ), taken AS (
       DELETE FROM "RecoveryCode" r USING "user"
       WHERE r."accountId" = "user"."accountId" AND r."userId" = "user".id

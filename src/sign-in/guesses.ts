@@ -2,8 +2,10 @@
 import type { FastifyRequest } from 'fastify'
 import type { Audit } from '../audit/audit.ts'
 import {
+  type Admission,
   type AttemptInput,
   type AttemptLimits,
+  admitAttempt,
   attemptsRemaining,
   type PathState,
   recoveryAttempts
@@ -18,7 +20,7 @@ import type { RecoveryCodeHasher } from '../crypto/recovery-code-hashing.ts'
 import type { Sealer } from '../crypto/sealing.ts'
 import type { NewSsoLink } from '../data/sign-in/sso-linking.ts'
 import type { Subject } from '../data/sign-in/subjects.ts'
-import type { AcceptedCode, StepTokenKey, Verdicts } from '../data/sign-in/verdicts.ts'
+import type { AcceptedCode, PathName, StepTokenKey, Verdicts } from '../data/sign-in/verdicts.ts'
 import type { ActRecord } from '../data/trail/act-records.ts'
 import type { RecoveryCodes } from '../data/users/recovery-codes.ts'
 
@@ -37,6 +39,9 @@ export interface Guesser {
 
 /** A budget of attempts, and how to read a user's use of it. */
 export interface Path {
+  name: PathName
+  /** The path after a password, which closes this one too; null if this is that path. */
+  own: Path | null
   limits: AttemptLimits
   stateOf(subject: Subject): PathState
   attemptsUnder(stepToken: NonNullable<Subject['stepToken']>): number
@@ -53,25 +58,56 @@ export interface Guess<Match> {
   recordWrong(judged: Subject, next: PathState, record: ActRecord): Promise<boolean>
 }
 
+/** The paths of one kind of first factor. */
 export interface Paths {
   code: Path
   recovery: Path
 }
 
-/** Creates the paths. A closed path never closes the other one. */
-export function createPaths(codeAttempts: AttemptLimits): Paths {
+/**
+ * Creates the paths. The path of codes never closes the one of recovery codes, nor the reverse. Guesses after single sign-on
+ * have budgets of their own: an attacker who controls the provider could otherwise close the paths of a user without the
+ * password. A path that is closed after a password is closed after single sign-on too.
+ */
+export function createPaths(codeAttempts: AttemptLimits): Record<FirstFactor['kind'], Paths> {
+  const code: Path = {
+    name: 'code',
+    own: null,
+    limits: codeAttempts,
+    stateOf: (subject) => subject.codePath,
+    attemptsUnder: (stepToken) => stepToken.codeAttempts
+  }
+  const recovery: Path = {
+    name: 'recovery',
+    own: null,
+    limits: recoveryAttempts(codeAttempts),
+    stateOf: (subject) => subject.recoveryPath,
+    attemptsUnder: (stepToken) => stepToken.recoveryAttempts
+  }
   return {
-    code: {
-      limits: codeAttempts,
-      stateOf: (subject) => subject.codePath,
-      attemptsUnder: (stepToken) => stepToken.codeAttempts
-    },
-    recovery: {
-      limits: recoveryAttempts(codeAttempts),
-      stateOf: (subject) => subject.recoveryPath,
-      attemptsUnder: (stepToken) => stepToken.recoveryAttempts
+    password: { code, recovery },
+    sso: {
+      code: { ...code, name: 'ssoCode', own: code, stateOf: (subject) => subject.ssoCodePath },
+      recovery: {
+        ...recovery,
+        name: 'ssoRecovery',
+        own: recovery,
+        stateOf: (subject) => subject.ssoRecoveryPath
+      }
     }
   }
+}
+
+/** Decides whether the next guess on the path is judged. */
+export function admitGuess(
+  path: Path,
+  subject: Subject,
+  stepToken: StepTokenKey | null,
+  now: Date
+): Admission {
+  const byOwn = path.own && admitGuess(path.own, subject, null, now)
+  if (byOwn && !byOwn.admitted) return byOwn
+  return admitAttempt(attemptOn(path, subject, stepToken, now))
 }
 
 /** Returns what decides whether the next guess on the path is judged. */
@@ -124,7 +160,8 @@ export function codeGuess(
         firstFactor
       })
     },
-    recordWrong: (judged, next, record) => verdicts.recordWrongCode(judged, stepToken, next, record)
+    recordWrong: (judged, next, record) =>
+      verdicts.recordWrong(path.name, judged, stepToken, next, record)
   }
 }
 
@@ -161,7 +198,7 @@ export function recoveryCodeGuess(
       })
     },
     recordWrong: (judged, next, record) =>
-      verdicts.recordWrongRecoveryCode(judged, stepToken, next, record)
+      verdicts.recordWrong(path.name, judged, stepToken, next, record)
   }
 }
 

@@ -3,7 +3,6 @@
 import {
   type AttemptInput,
   type AttemptLimits,
-  admitAttempt,
   afterFailure,
   type PathState
 } from '../core/attempts.ts'
@@ -23,6 +22,7 @@ import {
 } from '../wire/problem.ts'
 import { codeRejected, notAdmitted } from './code-problems.ts'
 import {
+  admitGuess,
   attemptOn,
   attemptsRemainingAfter,
   type CodeGuessOptions,
@@ -30,6 +30,7 @@ import {
   createPaths,
   type Guess,
   type Guesser,
+  type Path,
   type RecoveryCodeGuessOptions,
   recoveryCodeGuess
 } from './guesses.ts'
@@ -62,6 +63,7 @@ const RACES_MAX = 100
 export function createJudging(options: JudgingOptions): Judging {
   const { subjects, audit, codeAttempts, sessionMaxSeconds: maxSeconds, now } = options
   const paths = createPaths(codeAttempts)
+  const pathsOf = ({ firstFactor }: Guesser) => paths[firstFactor.kind]
 
   /** Judges the guess and records the verdict, until no other request has changed the user in between: a compare-and-set. */
   async function settle<Match>(guesser: Guesser, guess: Guess<Match>): Promise<Accepted> {
@@ -70,7 +72,7 @@ export function createJudging(options: JudgingOptions): Judging {
     for (let race = 0; race < RACES_MAX; race++) {
       requireFirstFactor(guesser, judged, { maxSeconds, now: now() })
       const attempt = attemptOn(guess.path, judged, stepToken, now())
-      requireAdmission(attempt, judged, stepToken)
+      requireAdmission(guesser, guess.path, judged, attempt.now)
       const device = deviceOf(guesser, judged, attempt.now)
       const match = await guess.judge(judged, attempt.now)
       if (match !== null) {
@@ -85,16 +87,13 @@ export function createJudging(options: JudgingOptions): Judging {
   }
 
   /** Throws the problem for a guess that must not be judged: its path is closed, or its step token is spent. */
-  function requireAdmission(
-    attempt: AttemptInput,
-    subject: Subject,
-    stepToken: StepTokenKey | null
-  ): void {
-    const admission = admitAttempt(attempt)
+  function requireAdmission(guesser: Guesser, path: Path, subject: Subject, at: Date): void {
+    const { stepToken } = guesser
+    const admission = admitGuess(path, subject, stepToken, at)
     if (admission.admitted) return
-    const recovery = attemptOn(paths.recovery, subject, stepToken, attempt.now)
-    const recoveryOpen = admitAttempt(recovery).admitted && subject.recoveryCodesRemaining > 0
-    throw notAdmitted(admission, recoveryOpen, attempt.now)
+    const { recovery } = pathsOf(guesser)
+    const isOpen = admitGuess(recovery, subject, stepToken, at).admitted
+    throw notAdmitted(admission, isOpen && subject.recoveryCodesRemaining > 0, at)
   }
 
   /** Records a failure. Returns the problem to throw, or null if the race is lost. */
@@ -112,7 +111,7 @@ export function createJudging(options: JudgingOptions): Judging {
   }
 
   function failureRecord(
-    { request }: Guesser,
+    { request, firstFactor }: Guesser,
     judged: Subject,
     next: PathState,
     attemptsRemaining: number
@@ -127,7 +126,8 @@ export function createJudging(options: JudgingOptions): Judging {
     })
     if (!isDisabled) return { event, notice: null }
     const { recoveryCodesRemaining } = judged
-    return { event, notice: noticeTo(judged, event, 'codes_disabled', { recoveryCodesRemaining }) }
+    const details = { recoveryCodesRemaining, firstFactor: firstFactor.kind }
+    return { event, notice: noticeTo(judged, event, 'codes_disabled', details) }
   }
 
   async function readAgain(judged: Subject, stepToken: StepTokenKey | null): Promise<Subject> {
@@ -141,10 +141,11 @@ export function createJudging(options: JudgingOptions): Judging {
   }
 
   return {
-    acceptCode: (guesser, code) => settle(guesser, codeGuess(paths.code, guesser, code, options)),
+    acceptCode: (guesser, code) =>
+      settle(guesser, codeGuess(pathsOf(guesser).code, guesser, code, options)),
 
     acceptRecoveryCode: (guesser, recoveryCode) =>
-      settle(guesser, recoveryCodeGuess(paths.recovery, guesser, recoveryCode, options))
+      settle(guesser, recoveryCodeGuess(pathsOf(guesser).recovery, guesser, recoveryCode, options))
   }
 }
 

@@ -48,6 +48,7 @@ const timeStep = (right: RightCode) => right.timeStep
 /** Records one right code. Waits for a transaction that has locked the user's row. */
 export const rightCode = eachWay<RightCode>((has) => {
   const clears = template<RightCode>`"codeFailures" = 0, "codeLockedUntil" = NULL,
+    "ssoCodeFailures" = 0, "ssoCodeLockedUntil" = NULL, "ssoCodeDisabledAt" = NULL,
     "lastSignInAt" = ${now}::timestamptz`
   const isUnclaimed = template<RightCode>`EXISTS (SELECT 1 FROM "Authenticator"
     WHERE "accountId" = ${accountId}::uuid
@@ -98,7 +99,8 @@ export const uncontendedRightCodes = prepare(template<readonly PlainRightCode[]>
     FOR NO KEY UPDATE OF u, a SKIP LOCKED
   ), "user" AS (
     UPDATE "User" u SET "codePathVersion" = u."codePathVersion" + 1, "codeFailures" = 0,
-      "codeLockedUntil" = NULL, "lastSignInAt" = won.now
+      "codeLockedUntil" = NULL, "ssoCodeFailures" = 0, "ssoCodeLockedUntil" = NULL,
+      "ssoCodeDisabledAt" = NULL, "lastSignInAt" = won.now
     FROM won WHERE u."accountId" = won."accountId" AND u.id = won."userId"
   ), claimed AS (
     UPDATE "Authenticator" a SET "lastTimeStep" = won."timeStep", "lastUsedAt" = won.now

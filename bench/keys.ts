@@ -3,7 +3,7 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { createSigner } from 'fast-jwt'
 import { formatBearerKey } from '../src/core/bearer-keys.ts'
-import { STEP_TOKEN_TYPE, type StepPurpose, stepClaims } from '../src/core/claims.ts'
+import { byPassword, STEP_TOKEN_TYPE, type StepPurpose, stepClaims } from '../src/core/claims.ts'
 import { generateId } from '../src/crypto/ids.ts'
 import { deriveKey, type MasterKeys } from '../src/crypto/sealing.ts'
 import { generateOperatorKey } from '../src/crypto/secrets.ts'
@@ -28,7 +28,9 @@ const signStep = createSigner({
 /** Returns a step token like the one that the service issues after a right password. */
 export function signStepToken({ accountId, userId }: BenchUser, purpose: StepPurpose): string {
   const subject = { accountId, userId, epoch: 0, audience: '', email: '', role: 'member' as const }
-  const issue = { issuer: ISSUER, jti: generateId(), amr: ['pwd'], now: new Date() }
+  const now = new Date()
+  const { amr, firstFactor } = byPassword(now)
+  const issue = { issuer: ISSUER, jti: generateId(), amr, firstFactor, now }
   return signStep({ ...stepClaims(subject, purpose, issue) })
 }
 

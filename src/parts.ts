@@ -112,6 +112,7 @@ export async function createParts(
     operatorKey: config.operatorKey,
     now,
     stopping,
+    sessionMaxSeconds: config.sessionMaxSeconds,
     answerWithinMs: timeouts.answerMs,
     isDatabaseUnavailable,
     ...stores,
@@ -205,7 +206,7 @@ interface SequencesOptions {
 function createSequences({ stores, keys, audit, config, now }: SequencesOptions) {
   const { recoveryCodes, subjects, trustedDevices, users, verdicts } = stores
   const { deviceTokens, recoveryCodeHasher, secretSealer, tokens } = keys
-  const { codeAttempts } = config
+  const { codeAttempts, sessionMaxSeconds } = config
   const deviceTrust = createDeviceTrust({ deviceTokens, trustedDevices, audit, now })
   return {
     deviceTrust,
@@ -218,6 +219,7 @@ function createSequences({ stores, keys, audit, config, now }: SequencesOptions)
       secretSealer,
       audit,
       codeAttempts,
+      sessionMaxSeconds,
       now
     })
   }

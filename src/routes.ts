@@ -40,7 +40,8 @@ async function registerSignIn(app: FastifyInstance, parts: Parts): Promise<void>
     limits,
     requestTurns,
     signIns,
-    audit
+    audit,
+    now
   })
   await app.register(loginSsoRoutes, {
     accounts,

@@ -38,6 +38,12 @@ const SsoLink = Type.Object({
 export type SsoLink = Static<typeof SsoLink>
 
 const NumericDate = Type.Integer({ minimum: 0, maximum: LAST_NUMERIC_DATE })
+/** When the user showed the first factor, and the provider of single sign-on. A step-up keeps these claims. */
+const FIRST_FACTOR = {
+  pwd_time: Type.Optional(NumericDate),
+  sso_time: Type.Optional(NumericDate),
+  sso_iss: Type.Optional(Type.String())
+}
 const Uuid = Type.String({ pattern: UUID_FORM.source })
 
 export const StepClaims = Type.Object({
@@ -48,6 +54,7 @@ export const StepClaims = Type.Object({
   purpose: Type.Union([Type.Literal('verify'), Type.Literal('enroll')]),
   /** The methods of the first step. The access token's `amr` extends them. */
   amr: Type.Array(Type.String()),
+  ...FIRST_FACTOR,
   sso_link: Type.Optional(SsoLink),
   epoch: Type.Integer({ minimum: 0 }),
   jti: Uuid,
@@ -67,6 +74,7 @@ export const AccessClaims = Type.Object({
   amr: Type.Array(Type.String()),
   acr: Type.Union([Type.Literal(ACR_ONE_FACTOR), Type.Literal(ACR_TWO_FACTORS)]),
   auth_time: NumericDate,
+  ...FIRST_FACTOR,
   epoch: Type.Integer({ minimum: 0 }),
   jti: Uuid,
   iat: NumericDate,
@@ -84,39 +92,70 @@ export interface TokenSubject {
   epoch: number
 }
 
-/** How a user has signed in: the source of `amr`, `acr` and `auth_time`. */
-export interface Authentication {
+/** The first factor of a session. `issuer` is the identity provider that the account had at the single sign-on. */
+export type FirstFactor =
+  | { kind: 'password'; at: Date; issuer: null }
+  | { kind: 'sso'; at: Date; issuer: string }
+
+/** The first step of a sign-in, as all later tokens of the session state it. */
+export interface FirstStep {
   /** RFC 8176 values. */
   amr: readonly string[]
+  firstFactor: FirstFactor
+}
+
+/** How a user has signed in: the source of `amr`, `acr`, `auth_time` and the claims of the first factor. */
+export interface Authentication extends FirstStep {
   twoFactors: boolean
   /** When the user signed in at an identity provider; absent if it happened here and now. */
   authenticatedAt?: Date
 }
 
-export const BY_PASSWORD: Authentication = { amr: ['pwd'], twoFactors: false }
+/** Returns the sign-in of a user whose password was checked at this instant, here or by a back end. */
+export function byPassword(at: Date): Authentication {
+  return { amr: ['pwd'], firstFactor: { kind: 'password', at, issuer: null }, twoFactors: false }
+}
 
-/** Single sign-on asserted by a back end. For a provider's ID token, core/id-tokens derives the value. */
-export const BY_SSO: Authentication = { amr: ['sso'], twoFactors: true }
-
-/** Returns whether the user came by single sign-on, with an ID token or by an assertion from a back end. */
-export function isBySso(amr: readonly string[]): boolean {
-  return amr.includes('sso')
+/** Returns the single sign-on that a back end asserts. For a provider's ID token, core/id-tokens derives the value. */
+export function byAssertedSso(issuer: string, at: Date): Authentication {
+  return { amr: ['sso'], firstFactor: { kind: 'sso', at, issuer }, twoFactors: true }
 }
 
 /** Returns the first step plus a code from an authenticator (RFC 8176: `otp`, and `mfa` for the combination). */
-export function withCode(firstStep: readonly string[]): Authentication {
-  return { amr: withMethods(firstStep, ['otp', 'mfa']), twoFactors: true }
+export function withCode({ amr, firstFactor }: FirstStep): Authentication {
+  return { amr: withMethods(amr, ['otp', 'mfa']), firstFactor, twoFactors: true }
 }
 
 /** Returns the first step plus a recovery code. RFC 8176 has no value for it, so `rc` is our own. */
-export function withRecoveryCode(firstStep: readonly string[]): Authentication {
-  return { amr: withMethods(firstStep, ['mfa', 'rc']), twoFactors: true }
+export function withRecoveryCode({ amr, firstFactor }: FirstStep): Authentication {
+  return { amr: withMethods(amr, ['mfa', 'rc']), firstFactor, twoFactors: true }
 }
 
-interface StepIssue {
+/** Returns the first factor that a token names; null for an access token of a release up to 0.1. */
+export function firstFactorIn({
+  pwd_time,
+  sso_time,
+  sso_iss: issuer
+}: Pick<AccessClaims, 'pwd_time' | 'sso_time' | 'sso_iss'>): FirstFactor | null {
+  if (sso_time !== undefined && issuer !== undefined)
+    return { kind: 'sso', at: new Date(sso_time * 1000), issuer }
+  return pwd_time === undefined
+    ? null
+    : { kind: 'password', at: new Date(pwd_time * 1000), issuer: null }
+}
+
+/** Returns the first factor before a step token. A release up to 0.1 issued the token when the factor was shown. */
+export function firstFactorOfStep(claims: StepClaims): FirstFactor {
+  const at = new Date(claims.iat * 1000)
+  const byRelease01 = claims.sso_link
+    ? ({ kind: 'sso', at, issuer: claims.sso_link.issuer } as const)
+    : ({ kind: 'password', at, issuer: null } as const)
+  return firstFactorIn(claims) ?? byRelease01
+}
+
+interface StepIssue extends FirstStep {
   issuer: string
   jti: string
-  amr: readonly string[]
   /** The identity that the second step links. */
   link?: SsoLink | undefined
   now: Date
@@ -126,7 +165,7 @@ interface StepIssue {
 export function stepClaims(
   { accountId, userId, epoch }: TokenSubject,
   purpose: StepPurpose,
-  { issuer, jti, amr, link, now }: StepIssue
+  { issuer, jti, amr, firstFactor, link, now }: StepIssue
 ): StepClaims {
   const iat = secondsOf(now)
   const ttl = purpose === 'verify' ? VERIFY_STEP_TTL_SECONDS : ENROLL_STEP_TTL_SECONDS
@@ -137,6 +176,7 @@ export function stepClaims(
     account: accountId,
     purpose,
     amr: [...amr],
+    ...firstFactorClaims(firstFactor),
     ...(link && { sso_link: link }),
     epoch,
     jti,
@@ -151,7 +191,7 @@ export function stepClaims(
  */
 export function accessClaims(
   { accountId, audience, userId, email, role, epoch }: TokenSubject,
-  { amr, twoFactors, authenticatedAt }: Authentication,
+  { amr, firstFactor, twoFactors, authenticatedAt }: Authentication,
   { issuer, jti, now }: { issuer: string; jti: string; now: Date }
 ): AccessClaims {
   const iat = secondsOf(now)
@@ -166,11 +206,17 @@ export function accessClaims(
     amr: [...amr],
     acr: twoFactors ? ACR_TWO_FACTORS : ACR_ONE_FACTOR,
     auth_time: authenticatedAt ? secondsOf(authenticatedAt) : iat,
+    ...firstFactorClaims(firstFactor),
     epoch,
     jti,
     iat,
     exp: iat + ACCESS_TOKEN_TTL_SECONDS
   }
+}
+
+function firstFactorClaims({ kind, at, issuer }: FirstFactor) {
+  const seconds = secondsOf(at)
+  return kind === 'sso' ? { sso_time: seconds, sso_iss: issuer } : { pwd_time: seconds }
 }
 
 /** Returns the claims of a step token that we issued and that has not expired; null for any other payload. */

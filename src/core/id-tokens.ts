@@ -193,7 +193,7 @@ export function judgeIdToken(
       subject,
       email: emailOf(claims),
       verifiedEmail: isEmailVerified(claims, expected) ? emailOf(claims) : null,
-      authentication: authenticationOf(claims, now),
+      authentication: authenticationOf(claims, expected.issuer, now),
       expiresAt: new Date(Math.min(exp, iat + ID_TOKEN_AGE_MAX_SECONDS) * 1000)
     }
   }
@@ -258,13 +258,26 @@ function isEmailVerified({ email_verified }: Claims, { trustEmail }: IdTokenExpe
 /** Without `auth_time` the provider's session can have any age, so it never counts as a fresh sign-in. */
 const AUTH_TIME_UNKNOWN = 0
 
-/** Returns the provider's methods followed by ours, and its sign-in time, which is never later than now. */
-function authenticationOf({ amr, auth_time, iat }: Claims, now: Date): Authentication {
+/**
+ * Returns the provider's methods followed by ours, and its sign-in time, which is never later than now. If the provider
+ * states no time, the first factor is as old as the token.
+ */
+function authenticationOf(
+  { amr, auth_time, iat }: Claims,
+  issuer: string,
+  now: Date
+): Authentication {
   // ADFS and ORCID send a single method as text.
   const methods = [amr].flat().filter(isMethod)
   const values = new Set([...methods.slice(0, AMR_VALUES_MAX), 'sso'])
-  const at = Math.min(numericDateOf(auth_time) ?? AUTH_TIME_UNKNOWN, iat, now.getTime() / 1000)
-  return { amr: [...values], twoFactors: true, authenticatedAt: new Date(at * 1000) }
+  const stated = numericDateOf(auth_time)
+  const instant = (seconds: number) => new Date(Math.min(seconds, iat, now.getTime() / 1000) * 1000)
+  return {
+    amr: [...values],
+    firstFactor: { kind: 'sso', at: instant(stated ?? iat), issuer },
+    twoFactors: true,
+    authenticatedAt: instant(stated ?? AUTH_TIME_UNKNOWN)
+  }
 }
 
 function isMethod(value: unknown): value is string {

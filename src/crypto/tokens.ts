@@ -9,6 +9,7 @@ import {
   type AccessClaims,
   type Authentication,
   accessClaims,
+  type FirstStep,
   judgeAccessClaims,
   judgeStepClaims,
   type SsoLink,
@@ -34,7 +35,7 @@ export interface Tokens {
   issueStepToken(
     subject: TokenSubject,
     purpose: StepPurpose,
-    amr: readonly string[],
+    firstStep: FirstStep,
     link?: SsoLink
   ): { stepToken: string; expiresInSeconds: number }
   /** Returns a new access token, and the seconds until it expires. */
@@ -70,9 +71,15 @@ export function createTokens({ issuer, masterKeys, signingKeys, now }: TokensOpt
   }
 
   return {
-    issueStepToken(subject, purpose, amr, link) {
-      const issue = { issuer, jti: generateId(), amr, link, now: now() }
-      const claims = stepClaims(subject, purpose, issue)
+    issueStepToken(subject, purpose, { amr, firstFactor }, link) {
+      const claims = stepClaims(subject, purpose, {
+        issuer,
+        jti: generateId(),
+        amr,
+        firstFactor,
+        link,
+        now: now()
+      })
       return { stepToken: signStep({ ...claims }), expiresInSeconds: claims.exp - claims.iat }
     },
 

@@ -3,7 +3,7 @@
 import type { FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import type { Scope } from '../core/bearer-keys.ts'
-import type { AccessClaims, StepClaims, StepPurpose } from '../core/claims.ts'
+import type { AccessClaims, FirstFactor, StepClaims, StepPurpose } from '../core/claims.ts'
 import type { Subject } from '../data/sign-in/subjects.ts'
 import type { StepTokenKey } from '../data/sign-in/verdicts.ts'
 
@@ -30,6 +30,11 @@ export interface CredentialRule {
   accessToken?: {
     holder: AccessTokenHolder
     fresh?: Freshness | FreshnessByTarget
+    /**
+     * The route leads to a new access token of the same session, so it rejects sessions that have ended. A route for
+     * set-ups itself rejects every token if the account accepts no passwords.
+     */
+    extends?: 'by-code' | 'by-set-up'
   }
 }
 
@@ -46,6 +51,7 @@ export type Credential =
   | {
       kind: 'step'
       claims: StepClaims
+      firstFactor: FirstFactor
       accountId: string
       subject: Subject
       /** Identifies this step token. It is used up when the user completes the step. */
@@ -54,6 +60,8 @@ export type Credential =
   | {
       kind: 'accessToken'
       claims: AccessClaims
+      /** Null for a token of a release up to 0.1. Its session cannot be extended. */
+      firstFactor: FirstFactor | null
       accountId: string
       subject: Subject
       stepToken: null

@@ -147,7 +147,7 @@ function problemsOfRule({ accessToken }: CredentialRule): ProblemCode[] {
     'invalid-credential',
     'insufficient-scope',
     ...(accessToken && accessToken.holder !== 'anyone' ? (['limited-access'] as const) : []),
-    ...(accessToken?.fresh ? (['step-up-required'] as const) : [])
+    ...(accessToken?.fresh || accessToken?.extends ? (['step-up-required'] as const) : [])
   ]
 }
 

@@ -34,6 +34,8 @@ export interface Config extends StorageConfig {
   readonly shutdownDelaySeconds: number
   /** How long an idle connection stays open. */
   readonly keepAliveSeconds: number
+  /** The maximum age of the first factor behind a step-up. */
+  readonly sessionMaxSeconds: number
   /** Null: request limits are counted in this process only. */
   readonly redisUrl: string | null
   readonly mail: MailSettings
@@ -87,6 +89,7 @@ export function parseConfig(environment: Environment, localKeys: LocalKeys | nul
     databaseWaitSeconds: environment.DATABASE_WAIT_SECONDS,
     shutdownDelaySeconds: environment.SHUTDOWN_DELAY_SECONDS ?? defaultShutdownDelay(isProduction),
     keepAliveSeconds: environment.KEEP_ALIVE_SECONDS,
+    sessionMaxSeconds: environment.SESSION_MAX_SECONDS,
     redisUrl: environment.REDIS_URL ?? null,
     mail: parseMailSettings(environment, {
       issuer,

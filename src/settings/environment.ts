@@ -175,6 +175,13 @@ export const Environment = Type.Object({
         'How long the service keeps serving after SIGTERM while it reports not ready, so that load balancers can drain it. Unset: 5 in production, 0 otherwise.'
     })
   ),
+  SESSION_MAX_SECONDS: Type.Integer({
+    default: 12 * 60 * 60,
+    minimum: 1,
+    maximum: 30 * 24 * 60 * 60,
+    description:
+      'The maximum age of the first factor of a session that a code or a set-up may extend. Then the user must sign in again.'
+  }),
   KEEP_ALIVE_SECONDS: Type.Integer({
     default: 72,
     minimum: 1,

@@ -2,14 +2,16 @@
 import type { FastifyRequest } from 'fastify'
 import type { Audit } from '../audit/audit.ts'
 import {
+  type Admission,
   type AttemptInput,
   type AttemptLimits,
+  admitAttempt,
   attemptsRemaining,
   type PathState,
   recoveryAttempts
 } from '../core/attempts.ts'
 import type { AuditDetails, SignedAuditEvent } from '../core/audit/events.ts'
-import type { SsoLink } from '../core/claims.ts'
+import type { FirstFactor, SsoLink } from '../core/claims.ts'
 import { noticeTo } from '../core/mail/notices.ts'
 import { matchCode } from '../core/totp.ts'
 import type { NewDevice } from '../core/trusted-devices.ts'
@@ -18,7 +20,7 @@ import type { RecoveryCodeHasher } from '../crypto/recovery-code-hashing.ts'
 import type { Sealer } from '../crypto/sealing.ts'
 import type { NewSsoLink } from '../data/sign-in/sso-linking.ts'
 import type { Subject } from '../data/sign-in/subjects.ts'
-import type { AcceptedCode, StepTokenKey, Verdicts } from '../data/sign-in/verdicts.ts'
+import type { AcceptedCode, PathName, StepTokenKey, Verdicts } from '../data/sign-in/verdicts.ts'
 import type { ActRecord } from '../data/trail/act-records.ts'
 import type { RecoveryCodes } from '../data/users/recovery-codes.ts'
 
@@ -28,6 +30,7 @@ export interface Guesser {
   subject: Subject
   /** Null if the caller has an access token. */
   stepToken: StepTokenKey | null
+  firstFactor: FirstFactor
   /** The device to trust after a right guess; null for none. */
   deviceId: string | null
   /** The identity that a right guess links to the user; null for none. */
@@ -36,6 +39,9 @@ export interface Guesser {
 
 /** A budget of attempts, and how to read a user's use of it. */
 export interface Path {
+  name: PathName
+  /** The path after a password, which closes this one too; null if this is that path. */
+  own: Path | null
   limits: AttemptLimits
   stateOf(subject: Subject): PathState
   attemptsUnder(stepToken: NonNullable<Subject['stepToken']>): number
@@ -52,25 +58,56 @@ export interface Guess<Match> {
   recordWrong(judged: Subject, next: PathState, record: ActRecord): Promise<boolean>
 }
 
+/** The paths of one kind of first factor. */
 export interface Paths {
   code: Path
   recovery: Path
 }
 
-/** Creates the paths. A closed path never closes the other one. */
-export function createPaths(codeAttempts: AttemptLimits): Paths {
+/**
+ * Creates the paths. The path of codes never closes the one of recovery codes, nor the reverse. Guesses after single sign-on
+ * have budgets of their own: an attacker who controls the provider could otherwise close the paths of a user without the
+ * password. A path that is closed after a password is closed after single sign-on too.
+ */
+export function createPaths(codeAttempts: AttemptLimits): Record<FirstFactor['kind'], Paths> {
+  const code: Path = {
+    name: 'code',
+    own: null,
+    limits: codeAttempts,
+    stateOf: (subject) => subject.codePath,
+    attemptsUnder: (stepToken) => stepToken.codeAttempts
+  }
+  const recovery: Path = {
+    name: 'recovery',
+    own: null,
+    limits: recoveryAttempts(codeAttempts),
+    stateOf: (subject) => subject.recoveryPath,
+    attemptsUnder: (stepToken) => stepToken.recoveryAttempts
+  }
   return {
-    code: {
-      limits: codeAttempts,
-      stateOf: (subject) => subject.codePath,
-      attemptsUnder: (stepToken) => stepToken.codeAttempts
-    },
-    recovery: {
-      limits: recoveryAttempts(codeAttempts),
-      stateOf: (subject) => subject.recoveryPath,
-      attemptsUnder: (stepToken) => stepToken.recoveryAttempts
+    password: { code, recovery },
+    sso: {
+      code: { ...code, name: 'ssoCode', own: code, stateOf: (subject) => subject.ssoCodePath },
+      recovery: {
+        ...recovery,
+        name: 'ssoRecovery',
+        own: recovery,
+        stateOf: (subject) => subject.ssoRecoveryPath
+      }
     }
   }
+}
+
+/** Decides whether the next guess on the path is judged. */
+export function admitGuess(
+  path: Path,
+  subject: Subject,
+  stepToken: StepTokenKey | null,
+  now: Date
+): Admission {
+  const byOwn = path.own && admitGuess(path.own, subject, null, now)
+  if (byOwn && !byOwn.admitted) return byOwn
+  return admitAttempt(attemptOn(path, subject, stepToken, now))
 }
 
 /** Returns what decides whether the next guess on the path is judged. */
@@ -103,7 +140,7 @@ export interface CodeGuessOptions {
 /** Returns the guess of a code. A right code claims its time step, so it is accepted only once (RFC 6238 §5.2). */
 export function codeGuess(
   path: Path,
-  { request, stepToken, link }: Guesser,
+  { request, stepToken, firstFactor, link }: Guesser,
   code: string,
   { verdicts, secretSealer, audit }: CodeGuessOptions
 ): Guess<AcceptedCode> {
@@ -119,10 +156,12 @@ export function codeGuess(
         event,
         notice,
         device,
-        link: link && newLink(judged, link, event)
+        link: link && newLink(judged, link, event),
+        firstFactor
       })
     },
-    recordWrong: (judged, next, record) => verdicts.recordWrongCode(judged, stepToken, next, record)
+    recordWrong: (judged, next, record) =>
+      verdicts.recordWrong(path.name, judged, stepToken, next, record)
   }
 }
 
@@ -136,7 +175,7 @@ export interface RecoveryCodeGuessOptions {
 /** Returns the guess of a recovery code. A right one is used up, and the user is notified. */
 export function recoveryCodeGuess(
   path: Path,
-  { request, subject, stepToken, link }: Guesser,
+  { request, subject, stepToken, firstFactor, link }: Guesser,
   recoveryCode: string,
   { verdicts, recoveryCodes, recoveryCodeHasher, audit }: RecoveryCodeGuessOptions
 ): Guess<Uint8Array> {
@@ -154,11 +193,12 @@ export function recoveryCodeGuess(
         event,
         notice,
         device,
-        link: link && newLink(judged, link, event)
+        link: link && newLink(judged, link, event),
+        firstFactor
       })
     },
     recordWrong: (judged, next, record) =>
-      verdicts.recordWrongRecoveryCode(judged, stepToken, next, record)
+      verdicts.recordWrong(path.name, judged, stepToken, next, record)
   }
 }
 

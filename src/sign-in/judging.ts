@@ -3,20 +3,26 @@
 import {
   type AttemptInput,
   type AttemptLimits,
-  admitAttempt,
   afterFailure,
   type PathState
 } from '../core/attempts.ts'
-import type { SsoLink } from '../core/claims.ts'
 import { noticeTo } from '../core/mail/notices.ts'
+import { policyEnd, sessionEnd } from '../core/sessions.ts'
 import { isProvider } from '../core/sso/providers.ts'
 import { deviceToRemember, type NewDevice } from '../core/trusted-devices.ts'
 import type { Subject, Subjects } from '../data/sign-in/subjects.ts'
 import type { StepTokenKey } from '../data/sign-in/verdicts.ts'
 import type { ActRecord } from '../data/trail/act-records.ts'
-import { type Problem, revokedCredential, unavailable } from '../wire/problem.ts'
+import {
+  Problem,
+  revokedCredential,
+  stepUpRequired,
+  supportIn,
+  unavailable
+} from '../wire/problem.ts'
 import { codeRejected, notAdmitted } from './code-problems.ts'
 import {
+  admitGuess,
   attemptOn,
   attemptsRemainingAfter,
   type CodeGuessOptions,
@@ -24,6 +30,7 @@ import {
   createPaths,
   type Guess,
   type Guesser,
+  type Path,
   type RecoveryCodeGuessOptions,
   recoveryCodeGuess
 } from './guesses.ts'
@@ -31,6 +38,8 @@ import {
 export interface JudgingOptions extends CodeGuessOptions, RecoveryCodeGuessOptions {
   subjects: Subjects
   codeAttempts: AttemptLimits
+  /** The maximum age of the first factor behind a step-up. */
+  sessionMaxSeconds: number
   now: () => Date
 }
 
@@ -52,17 +61,18 @@ export interface Judging {
 const RACES_MAX = 100
 
 export function createJudging(options: JudgingOptions): Judging {
-  const { subjects, audit, codeAttempts, now } = options
+  const { subjects, audit, codeAttempts, sessionMaxSeconds: maxSeconds, now } = options
   const paths = createPaths(codeAttempts)
+  const pathsOf = ({ firstFactor }: Guesser) => paths[firstFactor.kind]
 
   /** Judges the guess and records the verdict, until no other request has changed the user in between: a compare-and-set. */
   async function settle<Match>(guesser: Guesser, guess: Guess<Match>): Promise<Accepted> {
-    const { stepToken, link } = guesser
+    const { stepToken } = guesser
     let judged = guesser.subject
     for (let race = 0; race < RACES_MAX; race++) {
-      requireProvider(link, judged)
+      requireFirstFactor(guesser, judged, { maxSeconds, now: now() })
       const attempt = attemptOn(guess.path, judged, stepToken, now())
-      requireAdmission(attempt, judged, stepToken)
+      requireAdmission(guesser, guess.path, judged, attempt.now)
       const device = deviceOf(guesser, judged, attempt.now)
       const match = await guess.judge(judged, attempt.now)
       if (match !== null) {
@@ -77,16 +87,13 @@ export function createJudging(options: JudgingOptions): Judging {
   }
 
   /** Throws the problem for a guess that must not be judged: its path is closed, or its step token is spent. */
-  function requireAdmission(
-    attempt: AttemptInput,
-    subject: Subject,
-    stepToken: StepTokenKey | null
-  ): void {
-    const admission = admitAttempt(attempt)
+  function requireAdmission(guesser: Guesser, path: Path, subject: Subject, at: Date): void {
+    const { stepToken } = guesser
+    const admission = admitGuess(path, subject, stepToken, at)
     if (admission.admitted) return
-    const recovery = attemptOn(paths.recovery, subject, stepToken, attempt.now)
-    const recoveryOpen = admitAttempt(recovery).admitted && subject.recoveryCodesRemaining > 0
-    throw notAdmitted(admission, recoveryOpen, attempt.now)
+    const { recovery } = pathsOf(guesser)
+    const isOpen = admitGuess(recovery, subject, stepToken, at).admitted
+    throw notAdmitted(admission, isOpen && subject.recoveryCodesRemaining > 0, at)
   }
 
   /** Records a failure. Returns the problem to throw, or null if the race is lost. */
@@ -104,7 +111,7 @@ export function createJudging(options: JudgingOptions): Judging {
   }
 
   function failureRecord(
-    { request }: Guesser,
+    { request, firstFactor }: Guesser,
     judged: Subject,
     next: PathState,
     attemptsRemaining: number
@@ -119,7 +126,8 @@ export function createJudging(options: JudgingOptions): Judging {
     })
     if (!isDisabled) return { event, notice: null }
     const { recoveryCodesRemaining } = judged
-    return { event, notice: noticeTo(judged, event, 'codes_disabled', { recoveryCodesRemaining }) }
+    const details = { recoveryCodesRemaining, firstFactor: firstFactor.kind }
+    return { event, notice: noticeTo(judged, event, 'codes_disabled', details) }
   }
 
   async function readAgain(judged: Subject, stepToken: StepTokenKey | null): Promise<Subject> {
@@ -133,16 +141,31 @@ export function createJudging(options: JudgingOptions): Judging {
   }
 
   return {
-    acceptCode: (guesser, code) => settle(guesser, codeGuess(paths.code, guesser, code, options)),
+    acceptCode: (guesser, code) =>
+      settle(guesser, codeGuess(pathsOf(guesser).code, guesser, code, options)),
 
     acceptRecoveryCode: (guesser, recoveryCode) =>
-      settle(guesser, recoveryCodeGuess(paths.recovery, guesser, recoveryCode, options))
+      settle(guesser, recoveryCodeGuess(pathsOf(guesser).recovery, guesser, recoveryCode, options))
   }
 }
 
-/** The provider has vouched for the first step, so its replacement revokes the step token. */
-function requireProvider(link: SsoLink | null, { policy }: Subject): void {
-  if (link && !isProvider(policy.sso, link)) throw revokedCredential()
+/**
+ * Throws if the account does not accept the first factor any more, or if it is too old for a step-up. The provider has
+ * vouched for the first step of a link, so its replacement revokes the step token.
+ */
+function requireFirstFactor(
+  { stepToken, firstFactor, link }: Guesser,
+  { policy: { sso }, support }: Subject,
+  limit: { maxSeconds: number; now: Date }
+): void {
+  if (stepToken === null) {
+    if (sessionEnd(firstFactor, sso, limit)) throw stepUpRequired('login')
+    return
+  }
+  if (link && !isProvider(sso, link)) throw revokedCredential()
+  const end = policyEnd(firstFactor, sso)
+  if (end === 'sso_required') throw new Problem('sso-required', supportIn({ support }))
+  if (end) throw revokedCredential()
 }
 
 function deviceOf({ deviceId }: Guesser, { policy }: Subject, now: Date): NewDevice | null {

@@ -95,19 +95,19 @@ export function createSignIns({
     }
     return status === 'verification_required'
       ? verification(subject, authentication, reason)
-      : { status, reason, ...tokens.issueStepToken(subject, 'enroll', authentication.amr) }
+      : { status, reason, ...tokens.issueStepToken(subject, 'enroll', authentication) }
   }
 
   function verification(
     subject: Subject,
-    { amr }: Authentication,
+    authentication: Authentication,
     reason: Verification['reason'],
     link?: SsoLink
   ): Verification {
     return {
       status: 'verification_required',
       reason,
-      ...tokens.issueStepToken(subject, 'verify', amr, link),
+      ...tokens.issueStepToken(subject, 'verify', authentication, link),
       methods: ['totp', 'recovery_code']
     }
   }

@@ -1,4 +1,5 @@
 // Problems, as errors to throw and as RFC 9457 documents to send.
+import { FRESH_SECONDS } from '../core/claims.ts'
 import type { Support } from '../core/support.ts'
 import { type ProblemCode, problemKind } from './problems.ts'
 
@@ -68,6 +69,16 @@ export function supportIn({
 export function revokedCredential(): Problem {
   return new Problem('invalid-credential', {
     headers: { 'www-authenticate': 'Bearer error="invalid_token"' }
+  })
+}
+
+/** Builds `step-up-required` with the step that must come first, and the challenge of RFC 9470. */
+export function stepUpRequired(next: 'verify' | 'enroll' | 'login'): Problem {
+  return new Problem('step-up-required', {
+    extras: { next },
+    headers: {
+      'www-authenticate': `Bearer error="insufficient_user_authentication", acr_values="urn:twostep:acr:2", max_age=${FRESH_SECONDS}`
+    }
   })
 }
 

@@ -57,7 +57,7 @@ const PROBLEMS = {
   'step-up-required': {
     status: 401,
     title: 'A fresher or stronger sign-in is required',
-    cure: 'Do what `next` says, then repeat the request. `verify`: send a code with the same access token. `enroll`: set up an authenticator. `login`: sign in again.',
+    cure: 'Do what `next` says, then repeat the request. `verify`: send a code with the same access token. `enroll`: set up an authenticator. `login`: sign in again, because no step-up can extend this session.',
     extras: {
       next: Type.Enum(['verify', 'enroll', 'login'])
     }

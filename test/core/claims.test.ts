@@ -3,8 +3,11 @@ import t from 'tap'
 import {
   type AccessClaims,
   accessClaims,
-  BY_PASSWORD,
+  byAssertedSso,
+  byPassword,
   FRESH_SECONDS,
+  firstFactorIn,
+  firstFactorOfStep,
   isFresh,
   isRecent,
   judgeAccessClaims,
@@ -31,13 +34,19 @@ const NOON = new Date('2030-01-02T12:00:00.999Z')
 const IAT = Date.parse('2030-01-02T12:00:00Z') / 1000
 const atSecond = (seconds: number, ms = 0) => new Date(seconds * 1000 + ms)
 
+/** Four minutes before noon. */
+const FIRST_AT = IAT - 240
+const PASSWORD = byPassword(atSecond(FIRST_AT))
+const { firstFactor } = PASSWORD
+
 const verifyClaims = stepClaims(SUBJECT, 'verify', {
   issuer: ISSUER,
   jti: JTI,
   amr: ['pwd'],
+  firstFactor,
   now: NOON
 })
-const signedIn = accessClaims(SUBJECT, withCode(['pwd']), { issuer: ISSUER, jti: JTI, now: NOON })
+const signedIn = accessClaims(SUBJECT, withCode(PASSWORD), { issuer: ISSUER, jti: JTI, now: NOON })
 
 t.test('a step token contains its user, purpose and expiry', async (t) => {
   const expected = {
@@ -47,6 +56,7 @@ t.test('a step token contains its user, purpose and expiry', async (t) => {
     account: SUBJECT.accountId,
     purpose: 'verify',
     amr: ['pwd'],
+    pwd_time: FIRST_AT,
     epoch: 3,
     jti: JTI,
     iat: IAT,
@@ -54,7 +64,11 @@ t.test('a step token contains its user, purpose and expiry', async (t) => {
   }
   t.strictSame(verifyClaims, expected)
   t.strictSame(
-    stepClaims(SUBJECT, 'enroll', { issuer: ISSUER, jti: JTI, amr: ['pwd'], now: NOON }),
+    stepClaims(SUBJECT, 'enroll', {
+      ...{ issuer: ISSUER, jti: JTI, amr: ['pwd'] },
+      firstFactor,
+      now: NOON
+    }),
     { ...expected, purpose: 'enroll', exp: IAT + 600 }
   )
 })
@@ -71,13 +85,14 @@ t.test('an access token has the claims of RFC 9068 and our own', async (t) => {
     amr: ['pwd', 'otp', 'mfa'],
     acr: 'urn:twostep:acr:2',
     auth_time: IAT,
+    pwd_time: FIRST_AT,
     epoch: 3,
     jti: JTI,
     iat: IAT,
     exp: IAT + 900
   }
   t.strictSame(signedIn, expected)
-  t.strictSame(accessClaims(SUBJECT, BY_PASSWORD, { issuer: ISSUER, jti: JTI, now: NOON }), {
+  t.strictSame(accessClaims(SUBJECT, PASSWORD, { issuer: ISSUER, jti: JTI, now: NOON }), {
     ...expected,
     amr: ['pwd'],
     acr: 'urn:twostep:acr:1'
@@ -86,7 +101,8 @@ t.test('an access token has the claims of RFC 9068 and our own', async (t) => {
 
 t.test('claims do not change with the values that they were made from', async (t) => {
   const amr = ['pwd']
-  const claims = stepClaims(SUBJECT, 'verify', { issuer: ISSUER, jti: JTI, amr, now: NOON })
+  const of = { issuer: ISSUER, jti: JTI, firstFactor, now: NOON }
+  const claims = stepClaims(SUBJECT, 'verify', { ...of, amr })
   amr.push('otp')
   t.strictSame(claims.amr, ['pwd'])
 })
@@ -107,7 +123,9 @@ t.test('valid claims are returned unchanged, including unknown members', async (
 
 /** Values that are invalid for every claim. */
 const MISTYPED = [undefined, null, true, {}, [[]], 1.5, -1, Number.NaN, Number.POSITIVE_INFINITY]
-const NUMERIC = ['epoch', 'iat', 'exp', 'auth_time']
+const NUMERIC = ['epoch', 'iat', 'exp', 'auth_time', 'pwd_time']
+/** Claims that a token of an earlier release lacks. */
+const OPTIONAL = ['pwd_time']
 
 /** Returns the claims with one missing, of a wrong type, or with a plausible foreign value. */
 function mutationsOf(claims: object, foreign: Record<string, unknown[]>): [string, object][] {
@@ -119,6 +137,7 @@ function mutationsOf(claims: object, foreign: Record<string, unknown[]>): [strin
       `${name}: ${inspect(wrong)}`,
       { ...claims, [name]: wrong }
     ])
+    if (OPTIONAL.includes(name)) return mutated.filter(([title]) => !title.endsWith('undefined'))
     return [[`without ${name}`, without], ...mutated] as [string, object][]
   })
 }
@@ -234,20 +253,46 @@ t.test('freshness counts from the sign-in, not from the issue of the token', asy
 })
 
 t.test('amr lists every method once', async (t) => {
-  t.strictSame(BY_PASSWORD, { amr: ['pwd'], twoFactors: false })
-  const byCode = withCode(BY_PASSWORD.amr)
-  const byRecoveryCode = withRecoveryCode(BY_PASSWORD.amr)
-  t.strictSame(byCode, { amr: ['pwd', 'otp', 'mfa'], twoFactors: true })
-  t.strictSame(byRecoveryCode, { amr: ['pwd', 'mfa', 'rc'], twoFactors: true })
-  t.strictSame(withCode(byRecoveryCode.amr), byCode, 'a code after a recovery code')
-  t.strictSame(withCode(byCode.amr), byCode, 'a second code')
-  t.strictSame(withRecoveryCode(byCode.amr), byRecoveryCode)
-  t.strictSame(withRecoveryCode(byRecoveryCode.amr), byRecoveryCode)
-  t.strictSame(withCode([]), { amr: ['otp', 'mfa'], twoFactors: true })
-  t.strictSame(withCode(['sso', 'pwd']).amr, ['sso', 'pwd', 'otp', 'mfa'], 'the first step stays')
+  const of = (amr: string[]) => ({ amr, firstFactor })
+  t.strictSame(PASSWORD, { ...of(['pwd']), twoFactors: false })
+  const byCode = withCode(PASSWORD)
+  const byRecoveryCode = withRecoveryCode(PASSWORD)
+  t.strictSame(byCode, { ...of(['pwd', 'otp', 'mfa']), twoFactors: true })
+  t.strictSame(byRecoveryCode, { ...of(['pwd', 'mfa', 'rc']), twoFactors: true })
+  t.strictSame(withCode(byRecoveryCode), byCode, 'a code after a recovery code')
+  t.strictSame(withCode(byCode), byCode, 'a second code')
+  t.strictSame(withRecoveryCode(byCode), byRecoveryCode)
+  t.strictSame(withRecoveryCode(byRecoveryCode), byRecoveryCode)
+  t.strictSame(withCode(of([])).amr, ['otp', 'mfa'])
+  t.strictSame(withCode(of(['sso', 'pwd'])).amr, ['sso', 'pwd', 'otp', 'mfa'], 'the first stays')
 })
 
 t.test('a code after a password has the same amr as the access token', async (t) => {
-  const amrOf = (claims: StepClaims) => withCode(claims.amr).amr
+  const amrOf = ({ amr }: StepClaims) => withCode({ amr, firstFactor }).amr
   t.strictSame(amrOf(verifyClaims), signedIn.amr)
 })
+
+t.test('a step keeps the first factor: password or provider, and its time', async (t) => {
+  const sso = byAssertedSso('https://login.acme.example', atSecond(FIRST_AT))
+  const bySso = accessClaims(SUBJECT, withCode(sso), { issuer: ISSUER, jti: JTI, now: NOON })
+  t.match(bySso, { sso_time: FIRST_AT, sso_iss: 'https://login.acme.example', auth_time: IAT })
+  t.equal(bySso.pwd_time, undefined)
+  t.strictSame(firstFactorIn(bySso), sso.firstFactor)
+  t.strictSame(firstFactorIn(signedIn), firstFactor)
+  t.strictSame(firstFactorOfStep(verifyClaims), firstFactor)
+})
+
+t.test(
+  'of a token of an earlier release, only a step token implies its first factor',
+  async (t) => {
+    const { pwd_time: _access, ...oldAccess } = signedIn
+    const { pwd_time: _step, ...oldStep } = verifyClaims
+    t.equal(firstFactorIn(oldAccess), null)
+    t.ok(judgeAccess(oldAccess), 'the token stays valid')
+    const at = atSecond(IAT)
+    t.strictSame(firstFactorOfStep(oldStep), { kind: 'password', at, issuer: null })
+    const link = { issuer: 'https://i.example', clientId: 'c', subject: 's', email: null }
+    const bySso = { kind: 'sso', at, issuer: 'https://i.example' }
+    t.strictSame(firstFactorOfStep({ ...oldStep, sso_link: link }), bySso)
+  }
+)

@@ -2,7 +2,7 @@
 import { createPrivateKey, createPublicKey } from 'node:crypto'
 import { calculateJwkThumbprint, decodeProtectedHeader, exportJWK } from 'jose'
 import t, { type Test } from 'tap'
-import { BY_PASSWORD } from '../../src/core/claims.ts'
+import { byPassword } from '../../src/core/claims.ts'
 import {
   PUBLISHED_BEFORE_SIGNING_SECONDS,
   TRUSTED_AFTER_SIGNING_SECONDS
@@ -21,6 +21,8 @@ import {
   type Table,
   write
 } from './token-reader.ts'
+
+const PASSWORD = byPassword(new Date('2030-01-02T12:00:00Z'))
 
 t.test(
   'the first key is created once, stored sealed, and published without its private half',
@@ -51,11 +53,11 @@ async function rotate(t: Test, table: Table, clock: Clock) {
 t.test('a token by another replica’s new key is read after a reload', async (t) => {
   const reader = await startReader(t)
   const { table, clock, read, signingKeys } = reader
-  const { accessToken: older } = reader.tokens.issueAccessToken(SUBJECT, BY_PASSWORD)
+  const { accessToken: older } = reader.tokens.issueAccessToken(SUBJECT, PASSWORD)
   const olderKid = signingKeys.current().kid
   clock.advance({ seconds: 5 })
   const other = await rotate(t, table, clock)
-  const { accessToken: newer } = other.tokens.issueAccessToken(SUBJECT, BY_PASSWORD)
+  const { accessToken: newer } = other.tokens.issueAccessToken(SUBJECT, PASSWORD)
   t.not(other.signingKeys.current().kid, olderKid)
   t.ok(await other.read('access', older), 'by an older key of the ring')
 
@@ -72,7 +74,7 @@ t.test('a token by another replica’s new key is read after a reload', async (t
     other.signingKeys.current().kid,
     'and signs with it from then on'
   )
-  const { accessToken } = reader.tokens.issueAccessToken(SUBJECT, BY_PASSWORD)
+  const { accessToken } = reader.tokens.issueAccessToken(SUBJECT, PASSWORD)
   t.ok(await read('access', accessToken))
   const kids = [signingKeys.current().kid, olderKid]
   for (const { jwks } of [signingKeys, other.signingKeys]) {
@@ -108,11 +110,11 @@ t.test(
     clock.advance({ seconds: PUBLISHED_BEFORE_SIGNING_SECONDS - 1 })
     await signingKeys.keepUp()
     t.equal(signingKeys.current().kid, older)
-    const { accessToken: last } = tokens.issueAccessToken(SUBJECT, BY_PASSWORD)
+    const { accessToken: last } = tokens.issueAccessToken(SUBJECT, PASSWORD)
     clock.advance({ seconds: 1 })
     await signingKeys.keepUp()
     t.strictSame(kidsOf(reader), [newer, older])
-    const { accessToken: first } = tokens.issueAccessToken(SUBJECT, BY_PASSWORD)
+    const { accessToken: first } = tokens.issueAccessToken(SUBJECT, PASSWORD)
     t.equal(decodeProtectedHeader(first).kid, newer)
     t.ok(await read('access', last))
     t.ok(await read('access', first))
@@ -136,7 +138,7 @@ t.test(
 t.test('null: a token by a key that was replaced immediately', async (t) => {
   const reader = await startReader(t)
   const { tokens, signingKeys, table, clock, read } = reader
-  const { accessToken } = tokens.issueAccessToken(SUBJECT, BY_PASSWORD)
+  const { accessToken } = tokens.issueAccessToken(SUBJECT, PASSWORD)
   const leaked = signingKeys.current().kid
   table.rows.splice(0)
   table.add(generateSigningKey([KEY_1]), clock.now())
@@ -144,7 +146,7 @@ t.test('null: a token by a key that was replaced immediately', async (t) => {
   await signingKeys.keepUp()
   t.notOk(kidsOf(reader).includes(leaked))
   t.equal(await read('access', accessToken), null)
-  t.ok(await read('access', tokens.issueAccessToken(SUBJECT, BY_PASSWORD).accessToken))
+  t.ok(await read('access', tokens.issueAccessToken(SUBJECT, PASSWORD).accessToken))
 })
 
 t.test(
@@ -170,7 +172,7 @@ t.test('a clock that is set back does not delay the reload', async (t) => {
   const { table, clock, read } = await startReader(t)
   clock.advance({ seconds: 5 })
   const other = await rotate(t, table, clock)
-  const { accessToken } = other.tokens.issueAccessToken(SUBJECT, BY_PASSWORD)
+  const { accessToken } = other.tokens.issueAccessToken(SUBJECT, PASSWORD)
   t.equal(await read('access', accessToken), null)
   clock.advance({ minutes: -60 })
   t.ok(await read('access', accessToken))

@@ -9,7 +9,7 @@ import {
 import Fastify from 'fastify'
 import { decodeJwt } from 'jose'
 import type { Test } from 'tap'
-import { withCode } from '../../src/core/claims.ts'
+import { byPassword, withCode } from '../../src/core/claims.ts'
 import { deriveKey, type MasterKey, type MasterKeys } from '../../src/crypto/sealing.ts'
 import { openSigningKeyRing } from '../../src/crypto/signing-key-ring.ts'
 import type { NewSigningKey } from '../../src/crypto/signing-keys.ts'
@@ -17,6 +17,8 @@ import { createTokens, stepKeysOf } from '../../src/crypto/tokens.ts'
 import type { SigningKey } from '../../src/data/keys/signing-keys.ts'
 import { tokenVerification } from '../../src/plugins/credentials/token-verification.ts'
 import { type Clock, createClock } from '../support/clock.ts'
+
+const PASSWORD = byPassword(new Date('2030-01-02T12:00:00Z'))
 
 export const ISSUER = 'https://id.example.com'
 export const SUBJECT = {
@@ -119,8 +121,8 @@ export function partsOf(kind: Kind, { tokens, signingKeys }: Reader) {
   const privateKey = createPrivateKey(privateKeyPem)
   const issued =
     kind === 'step'
-      ? tokens.issueStepToken(SUBJECT, 'verify', ['pwd']).stepToken
-      : tokens.issueAccessToken(SUBJECT, withCode(['pwd'])).accessToken
+      ? tokens.issueStepToken(SUBJECT, 'verify', PASSWORD).stepToken
+      : tokens.issueAccessToken(SUBJECT, withCode(PASSWORD)).accessToken
   const [, , signature = ''] = issued.split('.')
   return {
     issued,

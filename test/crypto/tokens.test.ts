@@ -1,29 +1,31 @@
 import { createPublicKey } from 'node:crypto'
 import { decodeJwt, jwtVerify } from 'jose'
 import t from 'tap'
-import { BY_PASSWORD } from '../../src/core/claims.ts'
+import { byPassword } from '../../src/core/claims.ts'
 import { createClock } from '../support/clock.ts'
 import { createTable, ISSUER, KEY_1, KEY_2, SUBJECT, startReader } from './token-reader.ts'
+
+const PASSWORD = byPassword(new Date('2030-01-02T12:00:00Z'))
 
 t.test(
   'an issued token is read with exactly its claims, and only by the reader of its kind',
   async (t) => {
     const { tokens, read, signingKeys } = await startReader(t)
     for (const purpose of ['verify', 'enroll'] as const) {
-      const { stepToken, expiresInSeconds } = tokens.issueStepToken(SUBJECT, purpose, ['pwd'])
+      const { stepToken, expiresInSeconds } = tokens.issueStepToken(SUBJECT, purpose, PASSWORD)
       const claims = await read('step', stepToken)
       t.match(claims, { iss: ISSUER, sub: SUBJECT.userId, purpose, amr: ['pwd'], epoch: 3 })
       t.equal(claims.exp - claims.iat, expiresInSeconds)
       t.equal(await read('access', stepToken), null)
     }
-    const { accessToken, expiresIn } = tokens.issueAccessToken(SUBJECT, BY_PASSWORD)
+    const { accessToken, expiresIn } = tokens.issueAccessToken(SUBJECT, PASSWORD)
     const claims = await read('access', accessToken)
     t.match(claims, { iss: ISSUER, aud: [ISSUER, SUBJECT.audience], acr: 'urn:twostep:acr:1' })
     t.equal(claims.exp - claims.iat, expiresIn)
     t.equal(await read('step', accessToken), null)
     const ids = Array.from(
       { length: 50 },
-      () => decodeJwt(tokens.issueAccessToken(SUBJECT, BY_PASSWORD).accessToken).jti
+      () => decodeJwt(tokens.issueAccessToken(SUBJECT, PASSWORD).accessToken).jti
     )
     t.equal(new Set(ids).size, 50, 'every token has its own id')
 
@@ -42,8 +44,8 @@ t.test(
 
 t.test('a token is read until its last second', async (t) => {
   const { tokens, read, clock } = await startReader(t)
-  const { stepToken, expiresInSeconds } = tokens.issueStepToken(SUBJECT, 'verify', ['pwd'])
-  const { accessToken, expiresIn } = tokens.issueAccessToken(SUBJECT, BY_PASSWORD)
+  const { stepToken, expiresInSeconds } = tokens.issueStepToken(SUBJECT, 'verify', PASSWORD)
+  const { accessToken, expiresIn } = tokens.issueAccessToken(SUBJECT, PASSWORD)
   clock.advance({ seconds: expiresInSeconds - 1 })
   t.ok(await read('step', stepToken))
   clock.advance({ seconds: 1 })
@@ -58,8 +60,8 @@ t.test('null: a token of another issuer with the same keys', async (t) => {
   const table = createTable()
   const ours = await startReader(t, { table })
   const theirs = await startReader(t, { table, issuer: 'https://other.example.com' })
-  const { stepToken } = theirs.tokens.issueStepToken(SUBJECT, 'verify', ['pwd'])
-  const { accessToken } = theirs.tokens.issueAccessToken(SUBJECT, BY_PASSWORD)
+  const { stepToken } = theirs.tokens.issueStepToken(SUBJECT, 'verify', PASSWORD)
+  const { accessToken } = theirs.tokens.issueAccessToken(SUBJECT, PASSWORD)
   t.ok(await theirs.read('step', stepToken))
   t.ok(await theirs.read('access', accessToken))
   t.equal(await ours.read('step', stepToken), null)
@@ -72,8 +74,8 @@ t.test('tokens that were issued before a rotation of the master keys are still r
   const after = await startReader(t, { table, masterKeys: [KEY_2, KEY_1] })
   const without = createTable()
   const dropped = await startReader(t, { table: without, masterKeys: [KEY_2] })
-  const { stepToken } = before.tokens.issueStepToken(SUBJECT, 'verify', ['pwd'])
-  const { accessToken } = before.tokens.issueAccessToken(SUBJECT, BY_PASSWORD)
+  const { stepToken } = before.tokens.issueStepToken(SUBJECT, 'verify', PASSWORD)
+  const { accessToken } = before.tokens.issueAccessToken(SUBJECT, PASSWORD)
   t.ok(await after.read('step', stepToken))
   t.ok(await after.read('access', accessToken))
   t.equal(
@@ -81,7 +83,7 @@ t.test('tokens that were issued before a rotation of the master keys are still r
     null,
     'a ring without the old key does not read them'
   )
-  const { stepToken: newer } = after.tokens.issueStepToken(SUBJECT, 'verify', ['pwd'])
+  const { stepToken: newer } = after.tokens.issueStepToken(SUBJECT, 'verify', PASSWORD)
   t.ok(await after.read('step', newer))
   t.equal(await before.read('step', newer), null)
 })

@@ -16,7 +16,8 @@ export interface NoticeDetails {
   recovery_code_used: { remaining: number; trustedUntil?: string }
   recovery_codes_regenerated: Record<never, never>
   /** Codes are disabled after too many wrong ones. */
-  codes_disabled: { recoveryCodesRemaining: number }
+  /** `firstFactor` is missing in notices of a release up to 0.1, and then means the password. */
+  codes_disabled: { recoveryCodesRemaining: number; firstFactor?: 'password' | 'sso' }
   /** The requests of a user's second step reached their limit. Only a caller who has passed the first step can send them. */
   many_second_steps: Record<never, never>
   /** A token of the device was used that had been replaced earlier, so a copy exists. */

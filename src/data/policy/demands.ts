@@ -5,6 +5,7 @@ import {
   type Demands,
   type Mandate
 } from '../../core/policy.ts'
+import type { AcceptedFactors } from '../../core/sessions.ts'
 import { type Support, supportFor } from '../../core/support.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import type { Transaction } from '../trail/act-records.ts'
@@ -109,4 +110,16 @@ export function createDemandsReader({ mandate, support }: DeploymentDefaults) {
  */
 export async function holdDemands(transaction: Transaction, accountId: string): Promise<void> {
   await transaction.$queryRaw`SELECT 1 AS locked FROM "Policy" WHERE "accountId" = ${accountId}::uuid FOR SHARE`
+}
+
+/** Locks the policy like `holdDemands`, and returns what the account accepts as the first factor. */
+export async function holdSingleSignOn(
+  transaction: Transaction,
+  accountId: string
+): Promise<AcceptedFactors> {
+  const [row] = await transaction.$queryRaw<AcceptedFactors[]>`
+    SELECT "ssoMode"::text AS mode, "ssoIssuer" AS issuer
+    FROM "Policy" WHERE "accountId" = ${accountId}::uuid FOR SHARE`
+  if (!row) throw new Error('every account has a policy')
+  return row
 }

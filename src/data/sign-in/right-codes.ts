@@ -12,6 +12,7 @@ import {
   accountId,
   consume,
   eachWay,
+  firstFactor,
   moveFrom,
   now,
   userId,
@@ -25,7 +26,7 @@ export interface AcceptedCode {
 
 export type RightCode = Verdict & { record: AcceptRecord } & AcceptedCode
 
-/** A right code under a step token, with its event and without extras. */
+/** A right code after a password and under a step token, with its event and without extras. */
 export interface PlainRightCode {
   judged: Subject
   stepToken: { jti: string; expiresAt: Date }
@@ -34,10 +35,11 @@ export interface PlainRightCode {
   record: { event: SignedAuditEvent }
 }
 
-/** Returns whether a right code has no extras except a step token. Most right codes are plain. */
+/** Returns whether a right code follows a password and has no extras except a step token. Most right codes are plain. */
 export function isPlain(right: RightCode): right is RightCode & PlainRightCode {
-  const { device, link, notice } = right.record
-  return right.stepToken !== null && device === null && link === null && notice === null
+  const { device, link, notice, firstFactor } = right.record
+  const hasExtras = device !== null || link !== null || notice !== null
+  return right.stepToken !== null && firstFactor.kind === 'password' && !hasExtras
 }
 
 const authenticatorId = (right: RightCode) => right.authenticatorId
@@ -46,6 +48,7 @@ const timeStep = (right: RightCode) => right.timeStep
 /** Records one right code. Waits for a transaction that has locked the user's row. */
 export const rightCode = eachWay<RightCode>((has) => {
   const clears = template<RightCode>`"codeFailures" = 0, "codeLockedUntil" = NULL,
+    "ssoCodeFailures" = 0, "ssoCodeLockedUntil" = NULL, "ssoCodeDisabledAt" = NULL,
     "lastSignInAt" = ${now}::timestamptz`
   const isUnclaimed = template<RightCode>`EXISTS (SELECT 1 FROM "Authenticator"
     WHERE "accountId" = ${accountId}::uuid
@@ -53,8 +56,8 @@ export const rightCode = eachWay<RightCode>((has) => {
       AND id = ${authenticatorId}::uuid
       AND "lastTimeStep" < ${timeStep})`
   return template`
-    WITH ${when(has.device, remembering.policy)} "user" AS (
-      ${moveFrom(clears, template<RightCode>`AND ${isUnclaimed} ${when(has.device, remembering.isAllowed)} ${when(has.link, linking.isAdmitted)}`)}
+    WITH ${firstFactor.policy} ${when(has.device, remembering.policy)} "user" AS (
+      ${moveFrom(clears, template<RightCode>`AND ${isUnclaimed} ${firstFactor.isAccepted} ${when(has.device, remembering.isAllowed)} ${when(has.link, linking.isAdmitted)}`)}
     ), claimed AS (
       UPDATE "Authenticator" a SET "lastTimeStep" = ${timeStep},
         "lastUsedAt" = ${now}::timestamptz
@@ -90,12 +93,14 @@ export const uncontendedRightCodes = prepare(template<readonly PlainRightCode[]>
     JOIN "User" u ON u."accountId" = tried."accountId" AND u.id = tried."userId"
     JOIN "Authenticator" a ON a."accountId" = tried."accountId" AND a."userId" = tried."userId"
       AND a.id = tried."authenticatorId"
+    JOIN "Policy" p ON p."accountId" = tried."accountId" AND p."ssoMode" <> 'required'
     WHERE u."codePathVersion" = tried."codePathVersion" AND u.epoch = tried.epoch
       AND u."disabledAt" IS NULL AND a."lastTimeStep" < tried."timeStep"
     FOR NO KEY UPDATE OF u, a SKIP LOCKED
   ), "user" AS (
     UPDATE "User" u SET "codePathVersion" = u."codePathVersion" + 1, "codeFailures" = 0,
-      "codeLockedUntil" = NULL, "lastSignInAt" = won.now
+      "codeLockedUntil" = NULL, "ssoCodeFailures" = 0, "ssoCodeLockedUntil" = NULL,
+      "ssoCodeDisabledAt" = NULL, "lastSignInAt" = won.now
     FROM won WHERE u."accountId" = won."accountId" AND u.id = won."userId"
   ), claimed AS (
     UPDATE "Authenticator" a SET "lastTimeStep" = won."timeStep", "lastUsedAt" = won.now

@@ -35,8 +35,12 @@ export interface Subject extends Demands, BoundUser {
   isDisabled: boolean
   epoch: number
   codePathVersion: number
+  /** The paths after a password. */
   codePath: PathState
   recoveryPath: PathState
+  /** The paths after single sign-on. */
+  ssoCodePath: PathState
+  ssoRecoveryPath: PathState
   authenticators: SubjectAuthenticator[]
   recoveryCodesRemaining: number
   /** The attempts made under the step token that was asked for; null if there are none yet. */
@@ -67,6 +71,11 @@ export interface SubjectRow extends InJson<PolicyRow>, RequirementInJson, Suppor
   codeDisabledAt: string | null
   recoveryFailures: number
   recoveryLockedUntil: string | null
+  ssoCodeFailures: number
+  ssoCodeLockedUntil: string | null
+  ssoCodeDisabledAt: string | null
+  ssoRecoveryFailures: number
+  ssoRecoveryLockedUntil: string | null
   authenticators: SubjectAuthenticator[]
   recoveryCodesRemaining: number
   stepToken: Subject['stepToken']
@@ -168,7 +177,8 @@ function subjectWhere<Input>(
       m."requiredFrom" AS "mandatedFrom", m.reason AS "mandateReason",
       u.id AS "userId", u.email, u.role::text AS role, u."passwordHash", u."disabledAt", u.epoch,
       u."codePathVersion", u."codeFailures", u."codeLockedUntil", u."codeDisabledAt",
-      u."recoveryFailures", u."recoveryLockedUntil",
+      u."recoveryFailures", u."recoveryLockedUntil", u."ssoCodeFailures", u."ssoCodeLockedUntil",
+      u."ssoCodeDisabledAt", u."ssoRecoveryFailures", u."ssoRecoveryLockedUntil",
       u."requiredBy"::text AS "userRequiredBy", u."requiredSince" AS "userRequiredSince",
       u."resetPendingSince",
       (SELECT coalesce(json_agg(json_build_object('id', x.id, 'name', x.name,
@@ -207,16 +217,10 @@ export function asSubject(row: SubjectRow, demands: DemandsReader): Subject {
     isDisabled: row.disabledAt !== null,
     epoch: row.epoch,
     codePathVersion: row.codePathVersion,
-    codePath: {
-      failures: row.codeFailures,
-      lockedUntil: instantOf(row.codeLockedUntil),
-      disabledAt: instantOf(row.codeDisabledAt)
-    },
-    recoveryPath: {
-      failures: row.recoveryFailures,
-      lockedUntil: instantOf(row.recoveryLockedUntil),
-      disabledAt: null
-    },
+    codePath: pathOf(row.codeFailures, row.codeLockedUntil, row.codeDisabledAt),
+    recoveryPath: pathOf(row.recoveryFailures, row.recoveryLockedUntil),
+    ssoCodePath: pathOf(row.ssoCodeFailures, row.ssoCodeLockedUntil, row.ssoCodeDisabledAt),
+    ssoRecoveryPath: pathOf(row.ssoRecoveryFailures, row.ssoRecoveryLockedUntil),
     authenticators: row.authenticators,
     recoveryCodesRemaining: row.recoveryCodesRemaining,
     stepToken: row.stepToken
@@ -230,6 +234,14 @@ function requirementIn(row: SubjectRow): BoundUser['requirement'] {
     resetPendingSince: instantOf(row.resetPendingSince)
   }
   return requirementOf(stored, row.authenticators.length > 0)
+}
+
+function pathOf(
+  failures: number,
+  lockedUntil: string | null,
+  disabledAt: string | null = null
+): PathState {
+  return { failures, lockedUntil: instantOf(lockedUntil), disabledAt: instantOf(disabledAt) }
 }
 
 function instantOf(text: string | null): Date | null {

@@ -1,4 +1,5 @@
 // The parts that the statements of a verdict share (right-codes.ts, recovery and wrong codes in verdicts.ts).
+import type { FirstFactor } from '../../core/claims.ts'
 import type { NewDevice } from '../../core/trusted-devices.ts'
 import { prepare, raw, type Statement, type Template, template } from '../engine/statements.ts'
 import type { ActRecord } from '../trail/act-records.ts'
@@ -17,6 +18,8 @@ export interface AcceptRecord extends ActRecord {
   device: NewDevice | null
   /** An identity at the account's provider that is linked to the user; null for none. */
   link: NewSsoLink | null
+  /** The first factor of the session, which the account's policy must still accept. */
+  firstFactor: FirstFactor
 }
 
 export interface Verdict {
@@ -69,6 +72,33 @@ export function moveFrom<Input extends Verdict>(
       AND "codePathVersion" = ${({ judged }) => judged.codePathVersion}
       AND epoch = ${({ judged }) => judged.epoch} AND "disabledAt" IS NULL ${guard}
     RETURNING "accountId", id`
+}
+
+/** The input of the CTEs that judge the first factor. */
+export interface Completion {
+  judged: Verdict['judged']
+  record: AcceptRecord
+}
+
+/**
+ * CTEs for a statement that accepts a code. They lock the user's row and then the account's policy, in the order of every
+ * transaction that locks both. A change of the policy then waits for this statement, or is visible here, and
+ * `isAccepted` is false. `core/sessions` has the same rule.
+ */
+export const firstFactor = {
+  policy: template<Completion>`held AS MATERIALIZED (
+    SELECT "accountId" FROM "User"
+    WHERE "accountId" = ${({ judged }) => judged.accountId}::uuid AND id = ${({ judged }) => judged.userId}::uuid
+    FOR NO KEY UPDATE
+  ), accepting AS MATERIALIZED (
+    SELECT 1 FROM "Policy" p JOIN held ON p."accountId" = held."accountId"
+    WHERE CASE ${({ record }) => record.firstFactor.kind}::text
+      WHEN 'password' THEN p."ssoMode" <> 'required'
+      ELSE p."ssoMode" <> 'off' AND p."ssoIssuer" = ${({ record }) => record.firstFactor.issuer}::text
+    END
+    FOR SHARE OF p
+  ), `,
+  isAccepted: raw('AND EXISTS (SELECT 1 FROM accepting)')
 }
 
 export const consume = template<Verdict>`, consumed AS (

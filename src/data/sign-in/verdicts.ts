@@ -31,6 +31,7 @@ import {
   accountId,
   consume,
   eachWay,
+  firstFactor,
   moveFrom,
   now,
   type StepTokenKey,
@@ -62,28 +63,18 @@ export function createVerdicts({ prisma, query }: Clients) {
 
   return {
     /**
-     * Counts a wrong code against the user and the step token. Sets the code path to the state `next`, which may lock
-     * or disable it.
+     * Counts a wrong guess against the user and the step token. Sets the path to the state `next`, which may lock or
+     * disable it. Each path has a budget of its own.
      */
-    recordWrongCode(
+    recordWrong(
+      path: PathName,
       judged: Subject,
       stepToken: StepTokenKey | null,
       next: PathState,
       record: ActRecord
     ): Promise<boolean> {
       const wrong = { judged, stepToken, next, record }
-      return recordOne(wrongCode(wrong), wrong)
-    },
-
-    /** Counts a wrong recovery code in the same way, against the separate budget of the recovery path. */
-    recordWrongRecoveryCode(
-      judged: Subject,
-      stepToken: StepTokenKey | null,
-      next: PathState,
-      record: ActRecord
-    ): Promise<boolean> {
-      const wrong = { judged, stepToken, next, record }
-      return recordOne(wrongRecoveryCode(wrong), wrong)
+      return recordOne(WRONG_GUESSES[path](wrong), wrong)
     },
 
     /** Claims the time step, clears the failures of the code path, and consumes the step token. */
@@ -123,35 +114,43 @@ type RightRecoveryCode = Verdict & { record: AcceptRecord; hash: Uint8Array }
 
 const hash = (right: RightRecoveryCode) => right.hash
 
-const wrongCode = eachWay<WrongCode>(
-  (has) => template`
-    WITH "user" AS (${moveFrom(template<WrongCode>`"codeFailures" = ${({ next }) => next.failures},
-      "codeLockedUntil" = ${({ next }) => next.lockedUntil}::timestamptz,
-      "codeDisabledAt" = ${({ next }) => next.disabledAt}::timestamptz`)})
-    ${when(has.stepToken, spend('codeAttempts'))}
-    ${on(({ record }: WrongCode) => record, recording('user', has))}
-    SELECT EXISTS (SELECT 1 FROM "user") AS won`
-)
+/** The columns of a path, and the budget of the step token that its guesses spend. */
+const WRONG_GUESSES = {
+  code: wrongGuess('code', 'codeAttempts'),
+  recovery: wrongGuess('recovery', 'recoveryAttempts'),
+  ssoCode: wrongGuess('ssoCode', 'codeAttempts'),
+  ssoRecovery: wrongGuess('ssoRecovery', 'recoveryAttempts')
+}
 
-const wrongRecoveryCode = eachWay<WrongCode>(
-  (has) => template`
-    WITH "user" AS (${moveFrom(template<WrongCode>`"recoveryFailures" = ${({ next }) => next.failures},
-      "recoveryLockedUntil" = ${({ next }) => next.lockedUntil}::timestamptz`)})
-    ${when(has.stepToken, spend('recoveryAttempts'))}
+/** The paths of guesses: the kind of the code, after a password or after single sign-on. */
+export type PathName = 'code' | 'recovery' | 'ssoCode' | 'ssoRecovery'
+
+function wrongGuess(path: PathName, budget: 'codeAttempts' | 'recoveryAttempts') {
+  const column = (name: string) => raw(`"${path}${name}"`)
+  const isDisabling = path === 'code' || path === 'ssoCode'
+  return eachWay<WrongCode>(
+    (has) => template`
+    WITH "user" AS (${moveFrom(template<WrongCode>`${column('Failures')} = ${({ next }) => next.failures},
+      ${column('LockedUntil')} = ${({ next }) => next.lockedUntil}::timestamptz
+      ${when(isDisabling, template<WrongCode>`, ${column('DisabledAt')} = ${({ next }) => next.disabledAt}::timestamptz`)}`)})
+    ${when(has.stepToken, spend(budget))}
     ${on(({ record }: WrongCode) => record, recording('user', has))}
     SELECT EXISTS (SELECT 1 FROM "user") AS won`
-)
+  )
+}
 
 const rightRecoveryCode = eachWay<RightRecoveryCode>((has) => {
   const clears = template<RightRecoveryCode>`"codeFailures" = 0, "codeLockedUntil" = NULL,
     "codeDisabledAt" = NULL, "recoveryFailures" = 0, "recoveryLockedUntil" = NULL,
+    "ssoCodeFailures" = 0, "ssoCodeLockedUntil" = NULL, "ssoCodeDisabledAt" = NULL,
+    "ssoRecoveryFailures" = 0, "ssoRecoveryLockedUntil" = NULL,
     "lastSignInAt" = ${now}::timestamptz`
   const isUntaken = template<RightRecoveryCode>`EXISTS (SELECT 1 FROM "RecoveryCode"
     WHERE "accountId" = ${accountId}::uuid
       AND "userId" = ${userId}::uuid AND hash = ${hash})`
   return template`
-    WITH ${when(has.device, remembering.policy)} "user" AS (
-      ${moveFrom(clears, template<RightRecoveryCode>`AND ${isUntaken} ${when(has.device, remembering.isAllowed)} ${when(has.link, linking.isAdmitted)}`)}
+    WITH ${firstFactor.policy} ${when(has.device, remembering.policy)} "user" AS (
+      ${moveFrom(clears, template<RightRecoveryCode>`AND ${isUntaken} ${firstFactor.isAccepted} ${when(has.device, remembering.isAllowed)} ${when(has.link, linking.isAdmitted)}`)}
     ), taken AS (
       DELETE FROM "RecoveryCode" r USING "user"
       WHERE r."accountId" = "user"."accountId" AND r."userId" = "user".id

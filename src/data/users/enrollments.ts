@@ -1,8 +1,11 @@
 // Enrollments: authenticators that are pending until their first right code. A user has at most one.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
+import type { FirstFactor } from '../../core/claims.ts'
 import { type Notice, noticeTo } from '../../core/mail/notices.ts'
+import { policyEnd } from '../../core/sessions.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
 import { isUniqueViolation } from '../engine/conflicts.ts'
+import { holdSingleSignOn } from '../policy/demands.ts'
 import { expiredBefore } from '../sign-in/expiry.ts'
 import type { Subject, UserKey } from '../sign-in/subjects.ts'
 import { forgetDevices } from '../sign-in/trusted-devices.ts'
@@ -30,6 +33,8 @@ export interface Confirmation {
   recoveryCodeHashes: Uint8Array<ArrayBuffer>[]
   /** Consumed by the success; null if the caller has an access token. */
   stepToken: StepTokenKey | null
+  /** The first factor of the session, which the account's policy must still accept. */
+  firstFactor: FirstFactor
   /** Whether the caller's sign-in permits a second authenticator while another one is active. */
   mayAddToOthers: boolean
   authenticatorsMax: number
@@ -38,7 +43,10 @@ export interface Confirmation {
 
 export type ConfirmOutcome =
   | { confirmed: true; isFirst: boolean; recoveryCodesRemaining: number }
-  | { confirmed: false; reason: 'lost-race' | 'name-taken' | 'too-many-authenticators' }
+  | { confirmed: false; reason: ConfirmRefusal | 'name-taken' }
+
+/** `sso-managed` and `step-up-required`: the account's single sign-on was changed since the user was read. */
+type ConfirmRefusal = 'lost-race' | 'too-many-authenticators' | 'sso-managed' | 'step-up-required'
 
 /** For this long after the expiry, the response to a late code is "expired" and not "unknown". */
 const EXPIRED_KEPT_SECONDS = 60 * 60
@@ -135,9 +143,9 @@ export function createEnrollments(prisma: PrismaClient) {
 
 /** Thrown inside the transaction to roll it back. */
 class Refused extends Error {
-  readonly reason: 'lost-race' | 'too-many-authenticators'
+  readonly reason: ConfirmRefusal
 
-  constructor(reason: Refused['reason']) {
+  constructor(reason: ConfirmRefusal) {
     super(reason)
     this.reason = reason
   }
@@ -151,6 +159,7 @@ async function activate(
     timeStep,
     recoveryCodeHashes,
     stepToken,
+    firstFactor,
     mayAddToOthers,
     authenticatorsMax,
     event
@@ -159,6 +168,7 @@ async function activate(
   const now = event.occurredAt
   const pending = await takePending(transaction, judged, authenticatorId, now)
   const { name, sealedSecret, replaces, createdAt } = pending
+  await requireAccepted(transaction, accountId, firstFactor)
   const replaced = replaces ? await removeReplaced(transaction, judged, replaces) : null
   const others = await transaction.authenticator.count({ where: { accountId, userId } })
   const isFirst = others === 0 && replaced === null
@@ -196,6 +206,17 @@ async function activate(
     where: { accountId, userId }
   })
   return { confirmed: true, isFirst, recoveryCodesRemaining }
+}
+
+/** Locks the policy until the transaction ends. Throws if it accepts no set-up, or not the first factor of the session. */
+async function requireAccepted(
+  transaction: Transaction,
+  accountId: string,
+  firstFactor: FirstFactor
+): Promise<void> {
+  const accepted = await holdSingleSignOn(transaction, accountId)
+  if (accepted.mode === 'required') throw new Refused('sso-managed')
+  if (policyEnd(firstFactor, accepted)) throw new Refused('step-up-required')
 }
 
 /**

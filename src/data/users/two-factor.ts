@@ -45,7 +45,12 @@ export const clearPaths = {
   codeLockedUntil: null,
   codeDisabledAt: null,
   recoveryFailures: 0,
-  recoveryLockedUntil: null
+  recoveryLockedUntil: null,
+  ssoCodeFailures: 0,
+  ssoCodeLockedUntil: null,
+  ssoCodeDisabledAt: null,
+  ssoRecoveryFailures: 0,
+  ssoRecoveryLockedUntil: null
 } as const
 
 /** Returns the user without a requirement of their own. An admin's requirement stays. */

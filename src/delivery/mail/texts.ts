@@ -130,10 +130,10 @@ const TEXTS: TextsOf<NoticeKind> = {
     }
   }),
 
-  codes_disabled: ({ recoveryCodesRemaining }) => ({
+  codes_disabled: ({ recoveryCodesRemaining, firstFactor = 'password' }) => ({
     subject: 'Codes are switched off for your sign-in',
     happened: [
-      'Codes from your authenticator app are switched off, because too many wrong codes were entered in a row.',
+      `Codes from your authenticator app are switched off${firstFactor === 'sso' ? ' after single sign-on' : ''}, because too many wrong codes were entered in a row.`,
       'Sign in with a recovery code to switch them on again, or ask an admin of your account to reset your two-step ' +
         'sign-in.'
     ],
@@ -141,9 +141,13 @@ const TEXTS: TextsOf<NoticeKind> = {
     unexpected: {
       heading: NOT_YOU,
       advice:
-        'Someone who knows your password has entered wrong codes. The wrong codes did not let them in. Change your ' +
-        'password immediately, and tell an admin of your account. Then sign in with a recovery code, or ask the admin ' +
-        'for a reset.'
+        firstFactor === 'sso'
+          ? 'Someone who can sign in as you at your identity provider has entered wrong codes. The wrong codes did not ' +
+            'let them in. Tell an admin of your account immediately. Then sign in with a recovery code, or ask the ' +
+            'admin for a reset.'
+          : 'Someone who knows your password has entered wrong codes. The wrong codes did not let them in. Change your ' +
+            'password immediately, and tell an admin of your account. Then sign in with a recovery code, or ask the admin ' +
+            'for a reset.'
     }
   }),
 

@@ -2,9 +2,10 @@
 // sign-in is. The order is part of the contract.
 import type { FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
-import { FRESH_SECONDS, isFresh, isRecent } from '../../core/claims.ts'
+import { isFresh, isRecent } from '../../core/claims.ts'
+import { type SessionEnd, sessionEnd } from '../../core/sessions.ts'
 import type { Subject } from '../../data/sign-in/subjects.ts'
-import { Problem } from '../../wire/problem.ts'
+import { Problem, stepUpRequired } from '../../wire/problem.ts'
 import type { AccessTokenHolder, Credential, CredentialRule, Freshness } from '../credentials.ts'
 import { invalidCredential, ruleOf } from './bearer.ts'
 
@@ -42,15 +43,29 @@ export const role = fastifyPlugin(
   { name: 'role', dependencies: ['kind-and-scope'] }
 )
 
-/** Throws `step-up-required` if the route requires a fresher or stronger sign-in. */
-export const freshness = fastifyPlugin<{ now: () => Date }>(
-  async (app, { now }) => {
+export interface FreshnessOptions {
+  sessionMaxSeconds: number
+  now: () => Date
+}
+
+/**
+ * Throws `step-up-required` if the route requires a fresher or stronger sign-in, or if it would extend a session that has
+ * ended.
+ */
+export const freshness = fastifyPlugin<FreshnessOptions>(
+  async (app, { sessionMaxSeconds: maxSeconds, now }) => {
     app.addHook('onRequest', (request, _reply, done) => {
       const presented = accessTokenOf(request)
-      const fresh = presented && freshnessOf(request, presented)
-      if (!fresh) return done()
-      const next = missingStep(fresh, presented.token, now())
-      done(next ? stepUpRequired(next) : undefined)
+      if (!presented) return done()
+      const { rule, token } = presented
+      const at = now()
+      const { firstFactor, subject } = token
+      const end = sessionEnd(firstFactor, subject.policy.sso, { maxSeconds, now: at })
+      if (end && isRejectedBy(rule, end)) return done(stepUpRequired('login'))
+      const fresh = freshnessOf(request, presented)
+      const next = fresh ? missingStep(fresh, token, at) : null
+      // No step-up extends a session that has ended.
+      done(next ? stepUpRequired(end ? 'login' : next) : undefined)
     })
   },
   { name: 'freshness', dependencies: ['role'] }
@@ -108,6 +123,11 @@ function freshnessOf(
   return isSelf(request, token.subject) ? fresh.self : fresh.others
 }
 
+/** Returns whether the route extends sessions, and rejects a session that has ended for this reason. */
+function isRejectedBy({ extends: extension }: AccessTokenRule, end: SessionEnd): boolean {
+  return extension === 'by-code' || (extension === 'by-set-up' && end !== 'sso_required')
+}
+
 /** Returns what the user must do before the request; null if the sign-in is fresh enough. */
 function missingStep(
   fresh: Freshness,
@@ -120,13 +140,4 @@ function missingStep(
   if (hasAuthenticator) return 'verify'
   if (!isRecent(claims, now)) return 'login'
   return fresh === 'enrolling' ? null : 'enroll'
-}
-
-function stepUpRequired(next: 'verify' | 'enroll' | 'login'): Problem {
-  return new Problem('step-up-required', {
-    extras: { next },
-    headers: {
-      'www-authenticate': `Bearer error="insufficient_user_authentication", acr_values="urn:twostep:acr:2", max_age=${FRESH_SECONDS}`
-    }
-  })
 }

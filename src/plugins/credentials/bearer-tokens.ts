@@ -1,6 +1,7 @@
 // Reads step tokens and access tokens, and rejects a request without a valid credential.
 import type { FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
+import { firstFactorIn, firstFactorOfStep } from '../../core/claims.ts'
 import type { Tokens } from '../../crypto/tokens.ts'
 import type { Subjects } from '../../data/sign-in/subjects.ts'
 import type { Credential } from '../credentials.ts'
@@ -35,7 +36,8 @@ export const bearerTokens = fastifyPlugin<BearerTokensOptions>(
       if (!subject || subject.stepToken?.isConsumed) return null
       const { account: accountId, jti, exp } = claims
       const stepToken = { jti, expiresAt: new Date(exp * 1000) }
-      return { kind: 'step', claims, accountId, subject, stepToken }
+      const firstFactor = firstFactorOfStep(claims)
+      return { kind: 'step', claims, firstFactor, accountId, subject, stepToken }
     }
 
     async function readAccessToken(
@@ -45,8 +47,10 @@ export const bearerTokens = fastifyPlugin<BearerTokensOptions>(
       const claims = await tokens.readAccessToken(request, bearer)
       if (!claims) return null
       const subject = await subjects.findTokenOwner(claims)
+      if (!subject) return null
       const { account: accountId } = claims
-      return subject && { kind: 'accessToken', claims, accountId, subject, stepToken: null }
+      const firstFactor = firstFactorIn(claims)
+      return { kind: 'accessToken', claims, firstFactor, accountId, subject, stepToken: null }
     }
   },
   { name: 'bearer-tokens', dependencies: ['credentials', 'bearer-keys', 'token-verification'] }

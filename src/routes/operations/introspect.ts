@@ -38,6 +38,9 @@ const Active = Type.Object({
   amr: Type.Array(Type.String()),
   acr: Type.String(),
   auth_time: Type.Integer(),
+  pwd_time: Type.Optional(Type.Integer()),
+  sso_time: Type.Optional(Type.Integer()),
+  sso_iss: Type.Optional(Type.String()),
   epoch: Type.Integer()
 })
 

@@ -22,13 +22,14 @@ import type { Subject } from '../../data/sign-in/subjects.ts'
 import type { ConfirmOutcome, Enrollment, Enrollments } from '../../data/users/enrollments.ts'
 import type { CredentialRule } from '../../plugins/credentials.ts'
 import type { SignIns } from '../../sign-in/sign-ins.ts'
-import { Problem, revokedCredential } from '../../wire/problem.ts'
+import { Problem, revokedCredential, stepUpRequired } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { AuthenticatorName, Code, Instant, Uuid } from '../../wire/scalars.ts'
 import { SignIn } from '../../wire/sign-in.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 import { allowNoBody } from '../optional-body.ts'
 import { AUTHENTICATORS_MAX, chooseName } from './authenticator-names.ts'
+import { firstStepOf } from './first-steps.ts'
 import { qrCodeOf } from './qr-codes.ts'
 
 interface EnrollOptions {
@@ -45,7 +46,7 @@ const ENROLLMENT_TTL_SECONDS = 10 * 60
 
 const ENROLLING = {
   step: 'enroll',
-  accessToken: { holder: 'anyone', fresh: 'enrolling' }
+  accessToken: { holder: 'anyone', fresh: 'enrolling', extends: 'by-set-up' }
 } as const satisfies CredentialRule
 
 const EnrollBody = Type.Object(
@@ -151,8 +152,10 @@ const enrollRoutes: FastifyPluginAsyncTypebox<EnrollOptions> = async (
   }
 
   async function confirmEnrollment(request: RequestOf<typeof CONFIRM_ENROLLMENT>) {
-    const { kind, subject, stepToken, claims } = request.credentialOf('step', 'accessToken')
+    const credential = request.credentialOf('step', 'accessToken')
+    const { kind, subject, stepToken } = credential
     requirePasswordAllowed(subject)
+    const firstStep = firstStepOf(credential)
     const enrollment = await enrollments.find(subject, request.body.authenticatorId)
     if (!enrollment) throw new Problem('enrollment-not-found')
     const timeStep = await acceptFirstCode(request, enrollment, request.body.code)
@@ -161,6 +164,7 @@ const enrollRoutes: FastifyPluginAsyncTypebox<EnrollOptions> = async (
       timeStep,
       recoveryCodeHashes: recoveryCodes.map((code) => recoveryCodeHasher.hash(code, subject)),
       stepToken,
+      firstFactor: firstStep.firstFactor,
       // An access token has passed the freshness check, which requires a second factor once the user has one.
       mayAddToOthers: kind === 'accessToken' && subject.authenticators.length > 0,
       authenticatorsMax: AUTHENTICATORS_MAX,
@@ -169,7 +173,7 @@ const enrollRoutes: FastifyPluginAsyncTypebox<EnrollOptions> = async (
     if (!outcome.confirmed) throw refusal(outcome, now())
     const successor = { ...subject, epoch: subject.epoch + 1 }
     return {
-      ...signIns.authenticated(successor, withCode(claims.amr), 'enrolled'),
+      ...signIns.authenticated(successor, withCode(firstStep), 'enrolled'),
       ...(outcome.isFirst ? { recoveryCodes } : {}),
       recoveryCodesRemaining: outcome.recoveryCodesRemaining
     }
@@ -251,6 +255,7 @@ async function asAnswer(
 }
 
 function refusal({ reason }: Extract<ConfirmOutcome, { confirmed: false }>, at: Date): Problem {
+  if (reason === 'step-up-required') return stepUpRequired('login')
   if (reason !== 'lost-race') return new Problem(reason)
   return codeRejected({ attemptsRemaining: 0, clockSkewSeconds: null, at, isAudited: false })
 }

@@ -3,7 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
 import { NO_ACCOUNT } from '../../core/audit/events.ts'
-import { BY_PASSWORD, BY_SSO } from '../../core/claims.ts'
+import { byAssertedSso, byPassword } from '../../core/claims.ts'
 import type { PasswordHashing } from '../../crypto/password-hashing.ts'
 import type { Subject, Subjects } from '../../data/sign-in/subjects.ts'
 import type { RequestTurns } from '../../plugins/limits/turns.ts'
@@ -23,6 +23,7 @@ interface LoginOptions {
   requestTurns: RequestTurns
   signIns: SignIns
   audit: Audit
+  now: () => Date
 }
 
 const LoginBody = Type.Object(
@@ -51,8 +52,6 @@ const AssertionBody = Type.Object(
 )
 
 const BEARER_CHALLENGE = { headers: { 'www-authenticate': 'Bearer' } }
-const BY_PASSWORD_STEP = { authentication: BY_PASSWORD, arrival: 'password' } as const
-const BY_SSO_STEP = { authentication: BY_SSO, arrival: 'sso' } as const
 
 const LOGIN = {
   config: {
@@ -92,7 +91,7 @@ const ASSERT_LOGIN = {
 
 const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
   app,
-  { subjects, passwordHashing, limits, requestTurns, signIns, audit }
+  { subjects, passwordHashing, limits, requestTurns, signIns, audit, now }
 ) => {
   app.post('/v1/login', LOGIN, login)
   app.post('/v1/login/assertion', ASSERT_LOGIN, assertLogin)
@@ -131,7 +130,7 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
     const { accountId, userId: id } = subject
     const actor = { kind: 'user', id, credential: 'password' } as const
     const act = { accountId, actor, target: { kind: 'user', id } as const }
-    const firstStep = { ...BY_PASSWORD_STEP, deviceToken: request.body.deviceToken }
+    const firstStep = passwordStep(request.body.deviceToken)
     return signIns.afterFirstStep(request, subject, firstStep, act)
   }
 
@@ -145,22 +144,29 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
       ? await subjects.find({ accountId, userId })
       : await subjects.findByEmail(accountId, email.toLowerCase())
     if (!subject || subject.isDisabled) throw new Problem('user-not-found')
-    requireAllowed(firstFactor, subject)
     const target = { kind: 'user', id: subject.userId } as const
-    const firstStep = firstFactor === 'sso' ? BY_SSO_STEP : { ...BY_PASSWORD_STEP, deviceToken }
+    const firstStep =
+      firstFactor === 'sso' ? assertedSso(subject) : assertedPassword(subject, deviceToken)
     const signIn = await signIns.afterFirstStep(request, subject, firstStep, { target })
     if (!signIn) throw new Problem('user-not-found')
     return signIn
   }
+
+  function passwordStep(deviceToken: string | undefined) {
+    return { authentication: byPassword(now()), arrival: 'password', deviceToken } as const
+  }
+
+  /** The account policy binds the account's own back end too. */
+  function assertedPassword({ policy, support }: Subject, deviceToken: string | undefined) {
+    if (policy.sso.mode === 'required') throw new Problem('sso-required', supportIn({ support }))
+    return passwordStep(deviceToken)
+  }
+
+  /** The back end vouches for a single sign-on at the account's provider. */
+  function assertedSso({ policy: { sso } }: Subject) {
+    if (sso.mode === 'off' || sso.issuer === null) throw new Problem('sso-not-enabled')
+    return { authentication: byAssertedSso(sso.issuer, now()), arrival: 'sso' } as const
+  }
 }
 
 export default loginRoutes
-
-/** Throws if the account policy does not allow the first factor. The policy binds the account's own back end too. */
-function requireAllowed(firstFactor: 'pwd' | 'sso', { policy, support }: Subject): void {
-  const { mode } = policy.sso
-  if (firstFactor === 'sso' && mode === 'off') throw new Problem('sso-not-enabled')
-  if (firstFactor === 'pwd' && mode === 'required') {
-    throw new Problem('sso-required', supportIn({ support }))
-  }
-}

@@ -1,17 +1,17 @@
 // The second step of a sign-in and the step-up: a code or a recovery code is exchanged for an access token.
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { isBySso, withCode, withRecoveryCode } from '../../core/claims.ts'
+import { type FirstStep, withCode, withRecoveryCode } from '../../core/claims.ts'
 import { generateId } from '../../crypto/ids.ts'
 import type { DeviceAnswer, DeviceTrust } from '../../sign-in/device-trust.ts'
 import type { Guesser } from '../../sign-in/guesses.ts'
 import type { Accepted, Judging } from '../../sign-in/judging.ts'
 import type { SignIns } from '../../sign-in/sign-ins.ts'
-import { Problem } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { Code, RecoveryCode } from '../../wire/scalars.ts'
 import { SignIn } from '../../wire/sign-in.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
+import { firstStepOf } from './first-steps.ts'
 
 interface VerifyOptions {
   judging: Judging
@@ -40,14 +40,14 @@ const VERIFY_CODE = {
   config: {
     limit: 'codes',
     act: 'sign_in.code',
-    credentials: { step: 'verify', accessToken: { holder: 'anyone' } },
+    credentials: { step: 'verify', accessToken: { holder: 'anyone', extends: 'by-code' } },
     problems: ['code-rejected', 'too-many-attempts', 'authenticator-disabled', 'sso-required']
   },
   schema: {
     operationId: 'verifyCode',
     summary: 'Verify a code',
     description:
-      'Finishes a sign-in with a step token, or steps up an access token, as `step-up-required` demands. Accepts a code from any active authenticator of the user, or a recovery code, after which the user is notified by e-mail. A wrong code returns 422, never 401.',
+      'Finishes a sign-in with a step token, or steps up an access token, as `step-up-required` demands. Accepts a code from any active authenticator of the user, or a recovery code, after which the user is notified by e-mail. A wrong code returns 422, never 401. A step-up keeps the time of the first factor: if that is too long ago, or if the account no longer accepts the password or the identity provider behind it, the response is `step-up-required` with `next: "login"`.',
     tags: ['Signing in'],
     body: VerifyBody,
     response: { 200: refTo(SignIn) }
@@ -63,35 +63,34 @@ const verifyRoutes: FastifyPluginAsyncTypebox<VerifyOptions> = async (
   async function verifyCode(request: RequestOf<typeof VERIFY_CODE>) {
     const { code, recoveryCode = '', rememberDevice = false } = request.body
     const credential = request.credentialOf('step', 'accessToken')
-    const { subject, stepToken, claims } = credential
-    // The account may require single sign-on since the password was checked. A code must not complete that sign-in.
-    if (!isBySso(claims.amr) && subject.policy.sso.mode === 'required')
-      throw new Problem('sso-required')
+    const { subject, stepToken } = credential
+    const firstStep = firstStepOf(credential)
     // A step-up may remember a device too: the second factor, which was shown just now, earns the trust.
     const deviceId = rememberDevice ? generateId() : null
     const link = (credential.kind === 'step' && credential.claims.sso_link) || null
-    const guesser = { request, subject, stepToken, deviceId, link }
+    const { firstFactor } = firstStep
+    const guesser = { request, subject, stepToken, firstFactor, deviceId, link }
     return code === undefined
-      ? acceptRecoveryCode(guesser, recoveryCode, claims.amr)
-      : acceptCode(guesser, code, claims.amr)
+      ? acceptRecoveryCode(guesser, recoveryCode, firstStep)
+      : acceptCode(guesser, code, firstStep)
   }
 
-  async function acceptCode(guesser: Guesser, code: string, amr: string[]) {
+  async function acceptCode(guesser: Guesser, code: string, firstStep: FirstStep) {
     const accepted = await judging.acceptCode(guesser, code)
     const { subject } = accepted
     return {
-      ...signIns.authenticated(subject, withCode(amr), 'code_verified'),
+      ...signIns.authenticated(subject, withCode(firstStep), 'code_verified'),
       recoveryCodesRemaining: subject.recoveryCodesRemaining,
       ...deviceOf(accepted)
     }
   }
 
-  async function acceptRecoveryCode(guesser: Guesser, recoveryCode: string, amr: string[]) {
+  async function acceptRecoveryCode(guesser: Guesser, recoveryCode: string, firstStep: FirstStep) {
     guesser.request.act = 'sign_in.recovery_code'
     const accepted = await judging.acceptRecoveryCode(guesser, recoveryCode)
     const { subject } = accepted
     return {
-      ...signIns.authenticated(subject, withRecoveryCode(amr), 'recovery_code_verified'),
+      ...signIns.authenticated(subject, withRecoveryCode(firstStep), 'recovery_code_verified'),
       recoveryCodesRemaining: subject.recoveryCodesRemaining - 1,
       ...deviceOf(accepted)
     }

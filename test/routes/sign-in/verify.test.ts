@@ -93,15 +93,15 @@ t.test('POST /v1/verify', async (t) => {
   })
 
   t.test(
-    '403: a code completes no password sign-in after single sign-on became required',
+    'a code completes or extends no password sign-in after single sign-on became required',
     async (t) => {
       const user = await enrolledUser({ account: await createAccount() })
       const [stepToken, accessToken] = [await user.stepToken(), await user.accessToken()]
       const sso = { mode: 'required', issuer: 'https://login.acme.example', clientId: 'twostep' }
       await changePolicy(user.account, { sso })
-      for (const as of [stepToken, accessToken]) {
-        isProblem(t, await verify(as, user.nextCode()), 403, 'sso-required')
-      }
+      isProblem(t, await verify(stepToken, user.nextCode()), 403, 'sso-required')
+      const stepUp = await verify(accessToken, user.nextCode())
+      t.equal(isProblem(t, stepUp, 401, 'step-up-required')['next'], 'login')
     }
   )
 

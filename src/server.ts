@@ -27,6 +27,11 @@ try {
 
 async function serve(config: Config): Promise<void> {
   const logger = createLogger(config.logLevel)
+  if (config.isProduction && config.databaseUrl.startsWith('pglite:')) {
+    logger.warn(
+      'embedded database in production: a crash of the machine loses acknowledged changes'
+    )
+  }
   const database = await openDatabase({ url: config.databaseUrl, log: logger })
   try {
     await untilAvailable(database, {

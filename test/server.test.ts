@@ -37,6 +37,13 @@ t.test('a refused start prints the reason in one line, and exits with 1', async 
   }
 })
 
+t.test('the log warns of an embedded database in production', EMBEDDED, async (t) => {
+  const env = { NODE_ENV: 'production', DATABASE_URL: `pglite:${t.testdir()}/data` }
+  const { output } = await startServer(t, env)
+  const [first = ''] = output().split('\n')
+  t.match(JSON.parse(first), { level: 40, msg: /^embedded database in production/ })
+})
+
 t.test('a start waits for the database for the configured time', async (t) => {
   const { code, output } = await failToStart(t, { ...AWAY, DATABASE_WAIT_SECONDS: '1' })
   t.equal(code, 1)

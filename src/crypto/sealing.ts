@@ -85,7 +85,10 @@ export function createSealer(masterKeys: MasterKeys, purpose: SealingPurpose): S
           decipher.final()
         ])
       } catch (cause) {
-        throw new UnsealError('altered, or sealed for another row', { cause })
+        throw new UnsealError(
+          `MASTER_KEYS holds another key under the id "${keyId}", or the value was altered or moved from another row`,
+          { cause }
+        )
       }
     },
 

@@ -1,7 +1,15 @@
 // The service's own secret keys: random, one for each use, stored sealed. The master keys only seal them, so a rotation of
 // the master keys changes no MAC and no hash.
 import { randomBytes } from 'node:crypto'
-import { createSealer, type MasterKeys, type Sealer, type ServiceKeyId } from './sealing.ts'
+import {
+  createSealer,
+  type MasterKeys,
+  masterKeyIdOf,
+  SERVICE_KEY_IDS,
+  type Sealer,
+  type ServiceKeyId,
+  UnsealError
+} from './sealing.ts'
 
 /** The length of HMAC-SHA-256's output. RFC 2104 §3 discourages shorter keys, and longer ones add little. */
 const SERVICE_KEY_BYTES = 32
@@ -49,7 +57,7 @@ export async function openServiceKeyOf(
   id: ServiceKeyId
 ): Promise<Uint8Array> {
   const key = await stored.findOrCreate(generateServiceKey(masterKeys, id), now())
-  return openServiceKey(masterKeys, key)
+  return openAmongOthers({ stored, masterKeys }, key)
 }
 
 /**
@@ -61,7 +69,38 @@ export async function findServiceKeyOf(
   id: ServiceKeyId
 ): Promise<Uint8Array | null> {
   const key = await stored.find(id)
-  return key && openServiceKey(masterKeys, key)
+  return key && openAmongOthers({ stored, masterKeys }, key)
+}
+
+/** Opens a stored key. If it cannot be opened, the other keys show whether the value of the master key is wrong. */
+async function openAmongOthers(
+  { stored, masterKeys }: Omit<ServiceKeysOptions, 'now'>,
+  key: SealedServiceKey
+): Promise<Uint8Array> {
+  try {
+    return openServiceKey(masterKeys, key)
+  } catch (cause) {
+    const masterKeyId = masterKeyIdOf(key.sealedKey)
+    if (!masterKeys.some(({ id }) => id === masterKeyId)) throw cause
+    for (const id of SERVICE_KEY_IDS) {
+      const other = await stored.find(id)
+      if (other && masterKeyIdOf(other.sealedKey) === masterKeyId && opens(masterKeys, other))
+        throw cause
+    }
+    throw new UnsealError(
+      `MASTER_KEYS holds another key under the id "${masterKeyId}" than the one that sealed the values in the database`,
+      { cause }
+    )
+  }
+}
+
+function opens(masterKeys: MasterKeys, key: SealedServiceKey): boolean {
+  try {
+    openServiceKey(masterKeys, key)
+    return true
+  } catch {
+    return false
+  }
 }
 
 function sealerOf(masterKeys: MasterKeys, id: ServiceKeyId): Sealer {

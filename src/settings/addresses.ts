@@ -2,8 +2,11 @@
 import { isIP, isIPv6 } from 'node:net'
 import { ConfigError } from './config-error.ts'
 
-/** Parses ISSUER. Throws `ConfigError`. */
-export function parseIssuer(text: string): string {
+/**
+ * Parses ISSUER. In production it must be https (RFC 8414 §2), except on the machine itself, where a proxy or a trial may
+ * use http. Throws `ConfigError`.
+ */
+export function parseIssuer(text: string, { isProduction }: { isProduction: boolean }): string {
   const url = URL.canParse(text) ? new URL(text) : null
   // Verifiers compare `iss` byte by byte, so the only accepted spelling is the one that URL parsers agree on.
   const isNormal = url && (url.href === text || url.href === `${text}/`) && !text.endsWith('/')
@@ -13,7 +16,14 @@ export function parseIssuer(text: string): string {
       'ISSUER must be an http(s) URL in its normal form, without credentials, a query, a fragment or a slash at its end'
     )
   }
+  if (isProduction && url.protocol === 'http:' && !isThisMachine(url.hostname)) {
+    throw new ConfigError('ISSUER must be an https URL in production, except on localhost')
+  }
   return text
+}
+
+function isThisMachine(hostname: string): boolean {
+  return /^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname)
 }
 
 /** Parses HOST, an address or a host name. An IPv6 address may be in brackets. Throws `ConfigError`. */

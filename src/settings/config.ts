@@ -73,7 +73,8 @@ export function parseConfig(environment: Environment, localKeys: LocalKeys | nul
   const operatorKey = environment.OPERATOR_KEY ?? localKeys?.operatorKey
   if (operatorKey === undefined) throw new ConfigError('OPERATOR_KEY is not set')
   const issuer = parseIssuer(
-    environment.ISSUER ?? new URL(`http://localhost:${environment.PORT}`).origin
+    environment.ISSUER ?? new URL(`http://localhost:${environment.PORT}`).origin,
+    { isProduction }
   )
 
   return Object.freeze({
@@ -106,12 +107,7 @@ export function parseConfig(environment: Environment, localKeys: LocalKeys | nul
       perKeyPerMinute: environment.RATE_LIMIT_PER_KEY_PER_MINUTE,
       perAccountPerMinute: environment.RATE_LIMIT_PER_ACCOUNT_PER_MINUTE
     }),
-    codeAttempts: Object.freeze({
-      perStepToken: environment.CODE_ATTEMPTS_PER_STEP_TOKEN,
-      beforeLock: environment.CODE_ATTEMPTS_BEFORE_LOCK,
-      lockSeconds: environment.CODE_LOCK_SECONDS,
-      beforeDisabled: environment.CODE_ATTEMPTS_BEFORE_DISABLED
-    }),
+    codeAttempts: parseCodeAttempts(environment),
     corsOrigins: parseOrigins(environment.CORS_ORIGINS),
     logLevel: environment.LOG_LEVEL
   })
@@ -158,6 +154,22 @@ function parseTracesUrl({
   if (OTEL_EXPORTER_OTLP_ENDPOINT === undefined && OTEL_TRACES_EXPORTER === undefined) return null
   const base = OTEL_EXPORTER_OTLP_ENDPOINT ?? DEFAULT_OTLP_ENDPOINT
   return `${parseHttpUrl('OTEL_EXPORTER_OTLP_ENDPOINT', base).replace(/\/$/, '')}/v1/traces`
+}
+
+function parseCodeAttempts(environment: Environment): AttemptLimits {
+  const { CODE_ATTEMPTS_BEFORE_LOCK, CODE_ATTEMPTS_BEFORE_DISABLED } = environment
+  // Otherwise a few wrong codes would disable the codes, and no lock would slow down an attacker before.
+  if (CODE_ATTEMPTS_BEFORE_DISABLED <= CODE_ATTEMPTS_BEFORE_LOCK) {
+    throw new ConfigError(
+      'CODE_ATTEMPTS_BEFORE_DISABLED must be greater than CODE_ATTEMPTS_BEFORE_LOCK'
+    )
+  }
+  return Object.freeze({
+    perStepToken: environment.CODE_ATTEMPTS_PER_STEP_TOKEN,
+    beforeLock: CODE_ATTEMPTS_BEFORE_LOCK,
+    lockSeconds: environment.CODE_LOCK_SECONDS,
+    beforeDisabled: CODE_ATTEMPTS_BEFORE_DISABLED
+  })
 }
 
 /** Without MANDATE_FROM there is no mandate, and its reason has no effect. */

@@ -163,7 +163,8 @@ t.test('an altered value is named, and the others are re-sealed', ON_SERVER, asy
   const row = `${where.accountId} ${where.userId} ${where.id}`
   t.equal(
     back.failure,
-    `1 values are left: authenticators, row ${row}: altered, or sealed for another row`
+    `1 values are left: authenticators, row ${row}: MASTER_KEYS holds another key under the id "new", ` +
+      'or the value was altered or moved from another row'
   )
   await prisma.authenticator.updateMany({ where, data: { sealedSecret } })
   const again = await rotateMaster({ prisma, masterKeys: ringOf(OLD, NEW) }, silent)

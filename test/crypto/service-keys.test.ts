@@ -5,7 +5,11 @@ import {
   SERVICE_KEY_IDS,
   UnsealError
 } from '../../src/crypto/sealing.ts'
-import { generateServiceKey, openServiceKey } from '../../src/crypto/service-keys.ts'
+import {
+  findServiceKeyOf,
+  generateServiceKey,
+  openServiceKey
+} from '../../src/crypto/service-keys.ts'
 
 const OLD: MasterKey = { id: 'k1', key: Buffer.alloc(32, 1) }
 const NEW: MasterKey = { id: 'k2', key: Buffer.alloc(32, 2) }
@@ -35,3 +39,24 @@ t.test('known answer: the audit key of earlier releases still opens', async (t) 
   t.same(Buffer.from(openServiceKey([NEW, OLD], { id: 'audit', sealedKey })), key)
   t.throws(() => openServiceKey([NEW], { id: 'audit', sealedKey }), /MASTER_KEYS does not hold/)
 })
+
+t.test(
+  'a wrong master key under a known id and an altered value have different errors',
+  async (t) => {
+    const keys = SERVICE_KEY_IDS.map((id) => generateServiceKey([OLD], id))
+    const stored = {
+      find: async (wanted: string) => keys.find(({ id }) => id === wanted) ?? null,
+      findOrCreate: async (key: (typeof keys)[number]) => key
+    }
+    const wrong: MasterKey = { id: OLD.id, key: NEW.key }
+    await t.rejects(findServiceKeyOf({ stored, masterKeys: [wrong] }, 'audit'), {
+      message:
+        'MASTER_KEYS holds another key under the id "k1" than the one that sealed the values in the database'
+    })
+    const [audit, ...others] = keys
+    if (audit) audit.sealedKey = audit.sealedKey.replace('1.k1.', '1.k1.AAAA')
+    t.equal(others.length, 3)
+    await t.rejects(findServiceKeyOf({ stored, masterKeys: [OLD] }, 'audit'), /altered or moved/)
+    await t.rejects(findServiceKeyOf({ stored, masterKeys: [NEW] }, 'audit'), /does not hold/)
+  }
+)

@@ -1,6 +1,6 @@
 // S24: when the service is asked to stop, no response is lost, and the process always exits.
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { ON_SERVER, verbsBy } from '../support/app.ts'
@@ -72,6 +72,44 @@ t.test(
     t.ok(tookMs > 9000, `not before the deadline, but after ${Math.round(tookMs)} ms`)
   }
 )
+
+t.test('200: an idle connection serves one more request during a stop', ON_SERVER, async (t) => {
+  const env = { DATABASE_URL: await createTestDatabase(t), SHUTDOWN_DELAY_SECONDS: '1' }
+  const { url, stop } = await startServer(t, env)
+  const [idle, silent] = [await connected(t, url), await connected(t, url)]
+  t.match(await exchange(idle), /^HTTP\/1.1 200/)
+  const stopped = stop()
+  // A refused connection shows that the service has stopped listening.
+  while (await connected(t, url).then(Boolean, () => false)) await sleep(50)
+  const last = await exchange(idle)
+  t.match(last, /^HTTP\/1.1 200/)
+  t.match(last, /\r\nconnection: close\r\n/i)
+  t.equal(await stopped, 0, 'a connection without a request does not delay the stop')
+  silent.destroy()
+})
+
+t.test('a stop waits for idle connections only two seconds', ON_SERVER, async (t) => {
+  const env = { DATABASE_URL: await createTestDatabase(t), SHUTDOWN_DELAY_SECONDS: '1' }
+  const { url, stop } = await startServer(t, env)
+  const idle = await connected(t, url)
+  await exchange(idle)
+  t.equal(await stop(), 0)
+})
+
+async function connected(t: Test, url: string): Promise<Socket> {
+  const client = connect(Number(new URL(url).port), '127.0.0.1')
+  t.teardown(() => client.destroy())
+  await once(client, 'connect')
+  client.on('error', () => {})
+  return client
+}
+
+/** Sends a request and returns the beginning of its response. */
+async function exchange(client: Socket): Promise<string> {
+  client.write('GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n')
+  const [part] = await once(client, 'data')
+  return String(part)
+}
 
 /** Begins a request, and keeps sending headers as long as the server listens. */
 async function neverEndingRequest(t: Test, url: string): Promise<void> {

@@ -1,9 +1,12 @@
 // Checks that the table of metrics, the alert rules and the dashboard name only existing metrics and labels.
+import { spawnSync } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
 import { createInstruments } from '../../src/plugins/metrics/instruments.ts'
 import { createRegistry } from '../../src/plugins/metrics/registry.ts'
+import { withBinaries } from '../support/binaries.ts'
 
 const docs = new URL('../../docs/', import.meta.url)
 const read = (path: string) => readFile(new URL(path, docs), 'utf8')
@@ -118,3 +121,14 @@ function labelsIn(expr: string): string[] {
   )
   return [...selected, ...grouped.flat()]
 }
+
+t.test('every alert rule passes its tests', withBinaries('promtool'), async (t) => {
+  const tests = fileURLToPath(new URL('alerts.test.yaml', docs))
+  const { status, stdout, stderr } = spawnSync('promtool', ['test', 'rules', tests], {
+    encoding: 'utf8'
+  })
+  t.equal(status, 0, `${stdout}${stderr}`)
+  const rules = (await read('alerts.yaml')).match(/(?<=- alert: )\w+/g)
+  const tested = (await read('alerts.test.yaml')).match(/(?<=- name: )Twostep\w+/g)
+  t.same(tested, rules, 'each rule has a case in which it fires')
+})

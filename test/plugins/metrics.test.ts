@@ -131,6 +131,38 @@ t.test('responses are counted with their reasons', async (t) => {
   })
 })
 
+t.test('500: each counter of an alert exists before its first event', async (t) => {
+  const service = await startCountingApp(t, { database })
+  const faults = async () =>
+    (await scrape(service.port)).filter(({ name }) => name === 'twostep_http_faults_total')
+  const before = await faults()
+  t.ok(before.every(({ value }) => value === 0))
+  const counted = new Set(before.map(({ labels }) => `${labels['method']} ${labels['route']}`))
+  const { paths } = (await service.call('GET', '/openapi.json')).json()
+  const routes = Object.entries<object>(paths).flatMap(([path, methods]) =>
+    Object.keys(methods).map(
+      (method) => `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`
+    )
+  )
+  t.ok(routes.length > 40)
+  t.same(
+    [...routes, 'GET unknown', 'other unknown'].filter((route) => !counted.has(route)),
+    []
+  )
+  t.equal(await service.metric('twostep_acts_total', { act: 'user.reset' }), 0)
+
+  await database.prisma.$executeRaw`ALTER TABLE "Account" RENAME TO "Accounts"`
+  const payload = { account: 'acme', email: 'ada@example.com', password: 'long enough' }
+  const answer = await service.app.inject({ method: 'POST', url: '/v1/login', payload })
+  t.equal(answer.statusCode, 500)
+  await database.prisma.$executeRaw`ALTER TABLE "Accounts" RENAME TO "Account"`
+  const risen = (await faults()).filter(({ value }) => value > 0)
+  t.same(
+    risen.map(({ labels, value }) => [labels, value]),
+    [[{ method: 'POST', route: '/v1/login' }, 1]]
+  )
+})
+
 t.test(
   'two services in one process count separately, and count the hits of limits',
   ON_SERVER,

@@ -56,10 +56,19 @@ t.test('an issuer is kept as it is written', async (t) => {
     'https://id.example.com/auth',
     'http://localhost:3000',
     'https://id.example.com:8443/a/b',
-    'http://10.0.0.1',
+    'http://127.0.0.1:3000',
+    'http://[::1]:3000',
     'https://[2001:db8::1]:8443'
   ]) {
     t.equal(configOf({ ...COMPLETE, ISSUER: issuer }).issuer, issuer)
+  }
+})
+
+t.test('production requires https for an issuer on another machine', async (t) => {
+  for (const ISSUER of ['http://10.0.0.1', 'http://id.example.com', 'http://localhost.example']) {
+    const message = 'ISSUER must be an https URL in production, except on localhost'
+    t.equal(refusal(t, 'ISSUER', { ...COMPLETE, ISSUER }), message)
+    t.equal(configOf({ ...COMPLETE, NODE_ENV: 'development', ISSUER }).issuer, ISSUER)
   }
 })
 

@@ -83,6 +83,18 @@ t.test('the port of the metrics differs from the port of the API', async (t) => 
   t.equal(message, 'METRICS_PORT must differ from PORT')
 })
 
+t.test('wrong codes lock before they disable', async (t) => {
+  const env = { ...COMPLETE, CODE_ATTEMPTS_BEFORE_LOCK: '20' }
+  for (const CODE_ATTEMPTS_BEFORE_DISABLED of ['10', '20']) {
+    t.equal(
+      refusal(t, 'CODE_ATTEMPTS_BEFORE_DISABLED', { ...env, CODE_ATTEMPTS_BEFORE_DISABLED }),
+      'CODE_ATTEMPTS_BEFORE_DISABLED must be greater than CODE_ATTEMPTS_BEFORE_LOCK'
+    )
+  }
+  const { codeAttempts } = configOf({ ...env, CODE_ATTEMPTS_BEFORE_DISABLED: '21' })
+  t.match(codeAttempts, { beforeLock: 20, beforeDisabled: 21 })
+})
+
 t.test('a stop is delayed by default only in production', async (t) => {
   t.equal(configOf(COMPLETE).shutdownDelaySeconds, 5)
   t.equal(configOf({ ...COMPLETE, SHUTDOWN_DELAY_SECONDS: '0' }).shutdownDelaySeconds, 0)

@@ -68,7 +68,7 @@ t.test('the sender is MAIL_FROM, or an address at the host of the issuer', async
   t.same(mailOf({}).from, { name: 'twostep', address: 'no-reply@id.example.com' })
   t.equal(mailOf({}).domain, 'id.example.com')
   t.match(mailOf({ ISSUER: 'https://id_1:8443/a' }).from, { address: 'no-reply@id_1' })
-  for (const ISSUER of ['http://10.0.0.1', 'https://[2001:db8::1]:8443']) {
+  for (const ISSUER of ['https://10.0.0.1', 'https://[2001:db8::1]:8443']) {
     t.match(mailOf({ ISSUER }), { from: { address: 'no-reply@localhost' }, domain: 'localhost' })
   }
   for (const [MAIL_FROM, name, address] of [

@@ -34,8 +34,8 @@ export async function startServer(
 
 /** Starts the service like `startServer`, for a test that reads its output before it is ready. */
 export async function beginServer(t: Test, env: NodeJS.ProcessEnv, entry: string = ENTRY) {
-  const port = await freePort()
-  const { child, output } = await launch(t, { ...env, PORT: String(port) }, entry)
+  const port = env['PORT'] ?? String(await freePort())
+  const { child, output } = await launch(t, { ...env, PORT: port }, entry)
   const kill = () => killed(child)
   const stop = async () => {
     const ended = once(child, 'exit')

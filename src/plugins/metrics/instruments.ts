@@ -32,6 +32,12 @@ function requestInstruments(registers: Registry[]) {
       buckets: DURATION_BUCKETS_SECONDS,
       registers
     }),
+    faults: new Counter({
+      name: 'twostep_http_faults_total',
+      help: 'Requests that got 500 because of a defect.',
+      labelNames: ['method', 'route'],
+      registers
+    }),
     signInSteps: new Counter({
       name: 'twostep_sign_in_steps_total',
       help: 'Steps of sign-ins, by outcome and reason.',

@@ -15,19 +15,27 @@ import { crossOrigin } from './plugins/cross-origin.ts'
 import { deadline } from './plugins/deadline.ts'
 import { declarations } from './plugins/declarations.ts'
 import { draining } from './plugins/draining.ts'
+import { userLimit } from './plugins/limits/user-limit.ts'
 import { addressLimit, preflightLimit } from './plugins/limits.ts'
 import { peerAndHost } from './plugins/peer-and-host.ts'
 import { problemHandling } from './plugins/problem-handling.ts'
+import { repeatedRequests } from './plugins/repeated-requests.ts'
 import { responseHeaders } from './plugins/response-headers.ts'
-import { spec } from './plugins/spec.ts'
-import { userLimit } from './plugins/user-limit.ts'
+import { spec } from './plugins/spec/spec.ts'
 import { bodies, validation } from './plugins/validation.ts'
 import { registerRoutes } from './routes.ts'
 import { VERSION } from './settings/version.ts'
 import type { ProblemCode } from './wire/problems.ts'
 
 /** Where a check sits in Fastify's lifecycle. Hooks of one stage run in the order of their registration. */
-type Stage = 'onRequest' | 'onSend' | 'parsing' | 'preValidation' | 'validation' | 'error handler'
+type Stage =
+  | 'onRequest'
+  | 'onSend'
+  | 'parsing'
+  | 'preValidation'
+  | 'validation'
+  | 'preHandler'
+  | 'error handler'
 
 export interface Check {
   name: string
@@ -39,7 +47,7 @@ export interface Check {
 
 /**
  * The checks of every request, in their order. The response comes from the first check that fails. The route's handler
- * runs between the schema and the audit. The order is part of the contract, and test/house/checks.test.ts proves it.
+ * runs before the audit. The order is part of the contract, and test/house/checks.test.ts proves it.
  */
 export const CHECKS: readonly Check[] = [
   check('response headers', 'onRequest', responseHeaders),
@@ -58,6 +66,13 @@ export const CHECKS: readonly Check[] = [
   check('body', 'parsing', bodies, 'body-too-large', 'unsupported-media-type', 'invalid-request'),
   check('late body', 'preValidation', lateBodies, 'invalid-credential', 'limited-access'),
   check('schema', 'validation', validation, 'invalid-request'),
+  check(
+    'repeated request',
+    'preHandler',
+    repeatedRequests,
+    'idempotency-key-in-use',
+    'idempotency-key-reused'
+  ),
   check('audit of a refusal', 'error handler', problemHandling, 'unavailable')
 ]
 

@@ -12,13 +12,14 @@ import type { UserChange, Users } from '../../data/users/users.ts'
 import type { Limits } from '../../plugins/limits.ts'
 import { invalidMember, Problem } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
+import { IdempotencyKey } from '../../wire/repeated-requests.ts'
 import { Email, ExternalId, Password, Role } from '../../wire/scalars.ts'
 import { User, UserParams } from '../../wire/users.ts'
 import { actorOf, refusedAct } from '../actors.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 import { amongOf, requireScopes } from '../scopes.ts'
 import { isSelf, targetUser } from './target-user.ts'
-import { createUserAnswers } from './user-answer.ts'
+import { createUserAnswers, userAnswer } from './user-answer.ts'
 import { changeDetails, rangeOf, requireFieldsAllowed, UserChangeBody } from './user-changes.ts'
 
 interface UsersOptions {
@@ -45,6 +46,7 @@ const CREATE_USER = {
     limit: 'address',
     act: 'user.create',
     credentials: { apiKey: ['users:write'] },
+    repeatable: true,
     problems: ['email-taken', 'weak-password']
   },
   schema: {
@@ -53,6 +55,7 @@ const CREATE_USER = {
     description:
       'Creates a user in the account of the API key. Omit the password if your own back end checks it. To create an admin, the API key needs the scope `admins:write` too, and the other admins are notified by e-mail.',
     tags: ['Users'],
+    headers: IdempotencyKey,
     body: NewUserBody,
     response: { 201: refTo(User) }
   }
@@ -131,12 +134,16 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     const passwordHash =
       password === undefined ? null : await newPasswordHash(password, { accountId, email })
     const id = generateId()
+    const createdAt = now()
+    const demands = await policies.find(accountId)
+    const bodyOf = (user: RosterUser) => userAnswer(user, demands, createdAt)
     const created = await users.create(
-      { accountId, id, email, role, passwordHash, externalId, createdAt: now() },
-      audit.succeeded(request, { target: { kind: 'user', id }, details: { role } })
+      { accountId, id, email, role, passwordHash, externalId, createdAt },
+      audit.succeeded(request, { target: { kind: 'user', id }, details: { role } }),
+      request.responseKeeper(bodyOf)
     )
     if (!created) throw new Problem('email-taken')
-    return reply.code(201).send(await asAnswer(created))
+    return reply.code(201).send(bodyOf(created))
   }
 
   async function changeUser(request: RequestOf<typeof CHANGE_USER>) {

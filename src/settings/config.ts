@@ -52,6 +52,8 @@ export interface Config extends StorageConfig {
     readonly perAccountPerMinute: number
   }
   readonly codeAttempts: AttemptLimits
+  /** The minimum length of the password of a user without a second factor. */
+  readonly passwordMinLengthAlone: number
   readonly corsOrigins: readonly string[]
   readonly logLevel: Environment['LOG_LEVEL']
 }
@@ -109,6 +111,7 @@ export function parseConfig(environment: Environment, localKeys: LocalKeys | nul
       lockSeconds: environment.CODE_LOCK_SECONDS,
       beforeDisabled: environment.CODE_ATTEMPTS_BEFORE_DISABLED
     }),
+    passwordMinLengthAlone: environment.PASSWORD_MIN_LENGTH_ALONE,
     corsOrigins: parseOrigins(environment.CORS_ORIGINS),
     logLevel: environment.LOG_LEVEL
   })

@@ -3,7 +3,6 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
-import { judgePassword } from '../../core/passwords/passwords.ts'
 import { generateId } from '../../crypto/ids.ts'
 import type { PasswordHashing } from '../../crypto/password-hashing.ts'
 import type { Policies } from '../../data/policy/policies.ts'
@@ -18,6 +17,7 @@ import { User, UserParams } from '../../wire/users.ts'
 import { actorOf, refusedAct } from '../actors.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 import { amongOf, requireScopes } from '../scopes.ts'
+import { type NewPasswords, ownerOf } from './new-passwords.ts'
 import { isSelf, targetUser } from './target-user.ts'
 import { createUserAnswers, userAnswer } from './user-answer.ts'
 import { changeDetails, rangeOf, requireFieldsAllowed, UserChangeBody } from './user-changes.ts'
@@ -25,6 +25,7 @@ import { changeDetails, rangeOf, requireFieldsAllowed, UserChangeBody } from './
 interface UsersOptions {
   users: Users
   policies: Policies
+  newPasswords: NewPasswords
   passwordHashing: PasswordHashing
   limits: Limits
   audit: Audit
@@ -114,7 +115,7 @@ const DELETE_USER = {
 
 const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
   app,
-  { users, policies, passwordHashing, limits, audit, now }
+  { users, policies, newPasswords, passwordHashing, limits, audit, now }
 ) => {
   const asAnswer = createUserAnswers({ policies, now })
 
@@ -131,8 +132,8 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     const { accountId } = credential
     if (role === 'admin') requireScopes(credential, ['admins:write'])
     const email = request.body.email.toLowerCase()
-    const passwordHash =
-      password === undefined ? null : await newPasswordHash(password, { accountId, email })
+    const owner = { accountId, email, requirement: null, role, hasAuthenticator: false }
+    const passwordHash = password === undefined ? null : await newPasswords.hash(password, owner)
     const id = generateId()
     const createdAt = now()
     const demands = await policies.find(accountId)
@@ -178,17 +179,6 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     return reply.code(204).send(null)
   }
 
-  async function newPasswordHash(
-    password: string,
-    { accountId, email }: { accountId: string; email: string }
-  ): Promise<string> {
-    const verdict = judgePassword(password, { email })
-    if (!verdict.acceptable) {
-      throw new Problem('weak-password', { detail: `The password ${verdict.reason}.` })
-    }
-    return passwordHashing.hash(password, accountId)
-  }
-
   // The same delays as at sign-in, so that a stolen access token does not allow guessing the password.
   async function requireCurrentPassword(
     request: FastifyRequest,
@@ -218,8 +208,8 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
       ...(password === undefined
         ? {}
         : {
-            passwordHash: await newPasswordHash(password, {
-              ...user,
+            passwordHash: await newPasswords.hash(password, {
+              ...ownerOf(user),
               ...(email !== undefined && { email })
             })
           })

@@ -16,12 +16,13 @@ import { deadline } from './plugins/deadline.ts'
 import { declarations } from './plugins/declarations.ts'
 import { draining } from './plugins/draining.ts'
 import { turns } from './plugins/limits/turns.ts'
+import { userLimit, userShare } from './plugins/limits/user-limit.ts'
 import { addressLimit, preflightLimit } from './plugins/limits.ts'
 import { peerAndHost } from './plugins/peer-and-host.ts'
 import { problemHandling } from './plugins/problem-handling.ts'
+import { repeatedRequests } from './plugins/repeated-requests.ts'
 import { responseHeaders } from './plugins/response-headers.ts'
-import { spec } from './plugins/spec.ts'
-import { userLimit, userShare } from './plugins/user-limit.ts'
+import { spec } from './plugins/spec/spec.ts'
 import { bodies, validation } from './plugins/validation.ts'
 import { registerRoutes } from './routes.ts'
 import { VERSION } from './settings/version.ts'
@@ -68,6 +69,13 @@ export const CHECKS: readonly Check[] = [
   check('late body', 'preValidation', lateBodies, 'invalid-credential', 'limited-access'),
   check('schema', 'validation', validation, 'invalid-request'),
   check('user share', 'preHandler', userShare, 'rate-limited'),
+  check(
+    'repeated request',
+    'preHandler',
+    repeatedRequests,
+    'idempotency-key-in-use',
+    'idempotency-key-reused'
+  ),
   check('turn', 'handler', turns, 'unavailable'),
   check('audit of a refusal', 'error handler', problemHandling, 'unavailable')
 ]

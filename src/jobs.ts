@@ -7,6 +7,7 @@ import type { SsoIdentities } from './data/sign-in/sso-identities.ts'
 import type { TrustedDevices } from './data/sign-in/trusted-devices.ts'
 import type { Verdicts } from './data/sign-in/verdicts.ts'
 import type { Outbox } from './data/trail/outbox.ts'
+import type { StoredResponses } from './data/trail/stored-responses.ts'
 import type { Enrollments } from './data/users/enrollments.ts'
 import type { MailDelivery } from './delivery/mail/delivery.ts'
 import type { Job } from './plugins/background.ts'
@@ -15,6 +16,7 @@ export interface BackgroundJobsOptions {
   verdicts: Verdicts
   enrollments: Enrollments
   trustedDevices: TrustedDevices
+  storedResponses: StoredResponses
   ssoIdentities: SsoIdentities
   outbox: Outbox
   /** Null if no mail server and no folder for mails is configured. */
@@ -30,6 +32,7 @@ export function backgroundJobs({
   verdicts,
   enrollments,
   trustedDevices,
+  storedResponses,
   ssoIdentities,
   outbox,
   mail,
@@ -58,6 +61,11 @@ export function backgroundJobs({
       name: 'deleting expired trusted devices',
       everySeconds: 3600,
       run: () => trustedDevices.forgetExpired(now())
+    },
+    {
+      name: 'deleting expired responses',
+      everySeconds: 60,
+      run: () => storedResponses.forgetExpired(now())
     },
     { name: 'deleting failed mails', everySeconds: 3600, run: () => outbox.forgetFailed(now()) },
     { name: 'chaining audit events', everySeconds: 1, run: (stop) => chaining.chainDue({ stop }) },

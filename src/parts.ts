@@ -29,6 +29,7 @@ import { createActRecords } from './data/trail/act-records.ts'
 import { createAuditEvents } from './data/trail/audit-events.ts'
 import { createAuditLinks } from './data/trail/links.ts'
 import { createOutbox } from './data/trail/outbox.ts'
+import { createStoredResponses } from './data/trail/stored-responses.ts'
 import { createAuthenticators } from './data/users/authenticators.ts'
 import { createEnrollments } from './data/users/enrollments.ts'
 import { createRecoveryCodes } from './data/users/recovery-codes.ts'
@@ -160,6 +161,7 @@ function createStores(database: Database, { mandate, support }: Config) {
     signOuts: createSignOuts(prisma),
     ssoIdentities: createSsoIdentities(prisma),
     ssoLinks: createSsoLinks(prisma),
+    storedResponses: createStoredResponses(prisma),
     storedSigningKeys: createSigningKeys(prisma),
     subjects: createSubjects(query, demands),
     trustedDevices: createTrustedDevices(prisma),
@@ -187,6 +189,7 @@ async function openKeys(
     auditKey: await openServiceKeyOf(serviceKey, 'audit'),
     deviceTokens: createDeviceTokens(await openServiceKeyOf(serviceKey, 'device-tokens')),
     recoveryCodeHasher,
+    responseSealer: createSealer(masterKeys, 'stored-response'),
     secretSealer: createSealer(masterKeys, 'authenticator-secret'),
     signingKeys,
     stepKeys: stepKeysOf(masterKeys),

@@ -14,6 +14,7 @@ import loginSsoRoutes from './routes/sign-in/login-sso.ts'
 import verifyRoutes from './routes/sign-in/verify.ts'
 import authenticatorRoutes from './routes/users/authenticators.ts'
 import deviceRoutes from './routes/users/devices.ts'
+import { createNewPasswords } from './routes/users/new-passwords.ts'
 import recoveryCodeRoutes from './routes/users/recovery-codes.ts'
 import resetRoutes from './routes/users/reset.ts'
 import rosterRoutes from './routes/users/roster.ts'
@@ -78,7 +79,15 @@ async function registerUsers(app: FastifyInstance, parts: Parts): Promise<void> 
     now
   } = parts
   await app.register(rosterRoutes, { users, policies, now })
-  await app.register(userRoutes, { users, policies, passwordHashing, limits, audit, now })
+  await app.register(userRoutes, {
+    users,
+    policies,
+    newPasswords: createNewPasswords({ ...parts, ...parts.config }),
+    passwordHashing,
+    limits,
+    audit,
+    now
+  })
   await app.register(userPolicyRoutes, { users, policies, now })
   await app.register(resetRoutes, { resets, audit })
   await app.register(authenticatorRoutes, { authenticators, audit, now })

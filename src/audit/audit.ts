@@ -54,12 +54,14 @@ export interface Audit {
   recordRefusal(request: FastifyRequest, problem: Problem): Promise<void>
 }
 
-/** Problems about the form or the number of requests. Such a request has not tried an act yet. */
+/** Problems about the form, the number or the repetition of requests. Such a request has not tried an act yet. */
 const NO_REFUSALS_OF_ACTS: ReadonlySet<ProblemCode> = new Set([
   'invalid-request',
   'body-too-large',
   'unsupported-media-type',
-  'rate-limited'
+  'rate-limited',
+  'idempotency-key-in-use',
+  'idempotency-key-reused'
 ])
 
 export interface AuditOptions {

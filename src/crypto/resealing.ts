@@ -16,7 +16,8 @@ export const SEALED_KINDS = [
   'pending enrollments',
   'authenticators',
   'signing keys',
-  'service keys'
+  'service keys',
+  'stored responses'
 ] as const
 export type SealedKind = (typeof SEALED_KINDS)[number]
 
@@ -68,6 +69,8 @@ function purposeOf(kind: SealedKind, [id]: readonly string[]): SealingPurpose {
       return 'authenticator-secret'
     case 'signing keys':
       return 'signing-key'
+    case 'stored responses':
+      return 'stored-response'
     case 'service keys':
       return `${id as ServiceKeyId}-key`
   }

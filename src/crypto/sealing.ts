@@ -17,7 +17,11 @@ export interface MasterKey {
 export type MasterKeys = readonly [MasterKey, ...MasterKey[]]
 
 /** The kinds of sealed secrets. Each has its own key. crypto/resealing lists the rows that hold them. */
-export type SealingPurpose = 'authenticator-secret' | 'signing-key' | `${ServiceKeyId}-key`
+export type SealingPurpose =
+  | 'authenticator-secret'
+  | 'signing-key'
+  | 'stored-response'
+  | `${ServiceKeyId}-key`
 
 /** The uses of the service's own secret keys. crypto/service-keys generates the keys. */
 export const SERVICE_KEY_IDS = ['audit', 'recovery-codes', 'device-tokens', 'api-keys'] as const

@@ -15,6 +15,7 @@ const EXPOSED_HEADERS = [
   'RateLimit-Remaining',
   'RateLimit-Reset',
   'WWW-Authenticate',
+  'Idempotent-Replayed',
   'x-request-id'
 ]
 

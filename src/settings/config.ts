@@ -54,6 +54,8 @@ export interface Config extends StorageConfig {
     readonly perAccountPerMinute: number
   }
   readonly codeAttempts: AttemptLimits
+  /** The minimum length of the password of a user without a second factor. */
+  readonly passwordMinLengthAlone: number
   readonly corsOrigins: readonly string[]
   readonly logLevel: Environment['LOG_LEVEL']
 }
@@ -108,6 +110,7 @@ export function parseConfig(environment: Environment, localKeys: LocalKeys | nul
       perAccountPerMinute: environment.RATE_LIMIT_PER_ACCOUNT_PER_MINUTE
     }),
     codeAttempts: parseCodeAttempts(environment),
+    passwordMinLengthAlone: environment.PASSWORD_MIN_LENGTH_ALONE,
     corsOrigins: parseOrigins(environment.CORS_ORIGINS),
     logLevel: environment.LOG_LEVEL
   })

@@ -2,6 +2,7 @@
 import { envSchema } from 'env-schema'
 import { type Static, Type } from 'typebox'
 import { CODE_ATTEMPTS } from '../core/attempts.ts'
+import { PASSWORD_LENGTH_MIN } from '../core/passwords/passwords.ts'
 import { ConfigError } from './config-error.ts'
 
 /** Every key that the service reads. `.env.example` lists the same keys. */
@@ -134,6 +135,13 @@ export const Environment = Type.Object({
     minimum: 1,
     maximum: 100_000_000,
     description: 'Requests per minute with all valid API keys of one account.'
+  }),
+  PASSWORD_MIN_LENGTH_ALONE: Type.Integer({
+    default: PASSWORD_LENGTH_MIN,
+    minimum: PASSWORD_LENGTH_MIN,
+    maximum: 64,
+    description:
+      'The least number of characters of a new password of a user who does not need a second factor. NIST SP 800-63B-4 requires 15.'
   }),
   CODE_ATTEMPTS_PER_STEP_TOKEN: Type.Integer({
     default: CODE_ATTEMPTS.perStepToken,

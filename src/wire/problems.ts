@@ -188,6 +188,11 @@ const PROBLEMS = {
     title: 'The user has nothing to reset',
     cure: 'Let the user sign in. If the account requires two-factor, the next sign-in leads to the set-up.'
   },
+  'idempotency-key-in-use': {
+    status: 409,
+    title: 'The first request with this idempotency key is not complete yet',
+    cure: 'Wait for `Retry-After`, then repeat the request with the same key and the same body.'
+  },
   'enrollment-expired': {
     status: 410,
     title: 'The enrollment has expired',
@@ -236,6 +241,11 @@ const PROBLEMS = {
     status: 422,
     title: 'The password is too easy to guess',
     cure: 'Choose a longer one. `detail` says what is wrong.'
+  },
+  'idempotency-key-reused': {
+    status: 422,
+    title: 'Another request has this idempotency key',
+    cure: 'Repeat a request only with the same body. Use a new key for a new request.'
   },
   'precondition-required': {
     status: 428,

@@ -34,6 +34,12 @@ for (const user of [await first.createUser(), await first.createUser()]) {
   await first.enroll(await first.assertedToken(user))
 }
 
+await first.call('POST', '/v1/users', {
+  as: ada.account.apiKey,
+  headers: { 'idempotency-key': '1' },
+  body: { email: 'once@example.com' }
+})
+
 async function pagesOf(kind: SealedKind): Promise<SealedValue[][]> {
   const pages: SealedValue[][] = []
   for await (const page of values.pages(kind, 10)) pages.push(page)
@@ -58,10 +64,10 @@ t.test('list: shows the use of each master key and signing key, and no key', asy
   t.equal(failure, null)
   t.match(
     lines[0],
-    /^master key {2}pending enrollments {2}authenticators {2}signing keys {2}service keys {2}state$/
+    /^master key {2}pending enrollments {2}authenticators {2}signing keys {2}service keys {2}stored responses {2}state$/
   )
-  t.match(lines[1], /^new +0 +0 +0 +0 +seals new values$/)
-  t.match(lines[2], /^old +2 +3 +1 +4 +needed$/)
+  t.match(lines[1], /^new +0 +0 +0 +0 +0 +seals new values$/)
+  t.match(lines[2], /^old +2 +3 +1 +4 +1 +needed$/)
   t.match(lines[4], /^signing key +state +created +signs from +trusted until$/)
   t.match(lines[5], /^[\w-]{43} +signing +\S+Z +\S+Z +-$/)
   const text = lines.join('\n')
@@ -73,14 +79,14 @@ t.test('values under a master key that the ring lacks are reported', ON_SERVER, 
   const { failure } = await listKeys({ prisma, masterKeys: AFTER })
   t.match(
     failure,
-    /^sealed under a master key that is missing from MASTER_KEYS: 2 pending enrollments, 3 authenticators, 1 signing keys, 4 service keys under "old"$/
+    /^sealed under a master key that is missing from MASTER_KEYS: 2 pending enrollments, 3 authenticators, 1 signing keys, 4 service keys, 1 stored responses under "old"$/
   )
   const rotated = await rotateMaster({ prisma, masterKeys: AFTER }, silent)
   t.match(rotated, {
     lines: [],
-    failure: /^10 values are left: .* missing from MASTER_KEYS: .*"old"$/
+    failure: /^11 values are left: .* missing from MASTER_KEYS: .*"old"$/
   })
-  t.equal(await sealedBy('old'), 10, 'no value has changed')
+  t.equal(await sealedBy('old'), 11, 'no value has changed')
 })
 
 t.test('a value that has changed since it was read is not overwritten', ON_SERVER, async (t) => {
@@ -116,7 +122,7 @@ t.test('rotate master: after a crash the next run continues with the rest', asyn
   const options = { prisma, masterKeys: DURING }
   await t.rejects(rotateMaster(options, { print: crash, pageSize: 2 }), { message: 'crashed' })
   t.equal(await sealedBy('new'), 4)
-  t.equal(await sealedBy('old'), 6)
+  t.equal(await sealedBy('old'), 7)
   const between = await startApp(t, {
     database,
     clock,
@@ -128,19 +134,20 @@ t.test('rotate master: after a crash the next run continues with the rest', asyn
 
   const printed: string[] = []
   const rotated = await rotateMaster(options, { print: (line) => printed.push(line), pageSize: 2 })
-  t.same(rotated, { lines: ['All 10 values are sealed under new.'], failure: null })
+  t.same(rotated, { lines: ['All 11 values are sealed under new.'], failure: null })
   t.same(printed, [
-    '6 values are not sealed under new yet.',
+    '7 values are not sealed under new yet.',
     'authenticators: 1 re-sealed',
     'signing keys: 1 re-sealed',
     'service keys: 2 re-sealed',
-    'service keys: 4 re-sealed'
+    'service keys: 4 re-sealed',
+    'stored responses: 1 re-sealed'
   ])
   t.equal(await sealedBy('old'), 0, 'no table contains one')
   const { lines } = await listKeys(options)
   t.match(
     lines[2],
-    /^old +0 +0 +0 +0 +may be dropped 10 minutes after the last replica has stopped using it first$/
+    /^old +0 +0 +0 +0 +0 +may be dropped 10 minutes after the last replica has stopped using it first$/
   )
 })
 

@@ -16,6 +16,7 @@ const [OLD, NEW, LOST] = [masterKey('k1'), masterKey('k2'), masterKey('k0')]
 /** Returns the purpose of a kind, independently of the service. */
 const purposeOf = (kind: SealedKind, id: string) => {
   if (kind === 'service keys') return `${id as 'audit'}-key` as const
+  if (kind === 'stored responses') return 'stored-response' as const
   return kind === 'signing keys' ? ('signing-key' as const) : ('authenticator-secret' as const)
 }
 const anyValue = fc

@@ -14,6 +14,7 @@ import { freePort } from '../support/processes.ts'
 /** The exports of the page's module. */
 interface BackEnd {
   addUser(email: string, password: string, externalId: string): Promise<string>
+  addUserOnce(user: { email: string }, idempotencyKey: string): Promise<string>
   afterYourPasswordCheck(email: string, deviceToken?: string): Promise<SignIn>
   offerSingleSignOn(issuer: string, clientId: string): Promise<void>
   signInBySso(idToken: string, nonce: string): Promise<SignIn>
@@ -53,6 +54,13 @@ t.test('twostep checks the password: the created user signs in', ON_SERVER, asyn
   await t.rejects(backEnd.addUser('grace@example.com', PASSWORD, 'crm-4711'), {
     code: 'email-taken'
   })
+})
+
+t.test('a repeated creation returns the user of the first one', ON_SERVER, async (t) => {
+  const user = { email: 'once@example.com' }
+  const id = await backEnd.addUserOnce(user, '8e03978e-40d5-43e8-bc93-6894a57f9324')
+  t.equal(await backEnd.addUserOnce(user, '8e03978e-40d5-43e8-bc93-6894a57f9324'), id)
+  await t.rejects(backEnd.addUserOnce(user, 'another key'), { code: 'email-taken' })
 })
 
 t.test(

@@ -188,6 +188,23 @@ t.test('401: the second check of a late body comes before the schema', async (t)
   t.equal(await sendLate('{"no such member": 1}'), '401 invalid-credential')
 })
 
+t.test('400: the schema comes before the check of a repeated request', async (t) => {
+  const as = account.apiKey
+  const headers = { 'idempotency-key': 'schema' }
+  const create = (body: object) => call('POST', '/v1/users', { as, headers, body })
+  t.equal((await create({ email: 'once@example.com' })).statusCode, 201)
+  isProblem(t, await create({ email: 'once@example.com', no: 1 }), 400, 'invalid-request')
+})
+
+t.test('422: the check of a repeated request comes before the handler', async (t) => {
+  const as = account.apiKey
+  const headers = { 'idempotency-key': 'handler' }
+  const create = (body: object) => call('POST', '/v1/users', { as, headers, body })
+  t.equal((await create({ email: 'twice@example.com' })).statusCode, 201)
+  const taken = { email: 'twice@example.com', role: 'admin' }
+  isProblem(t, await create(taken), 422, 'idempotency-key-reused')
+})
+
 t.test('400: the schema comes before the handler', async (t) => {
   const unknown = `/v1/users/${UNKNOWN}/reset`
   const as = account.apiKey

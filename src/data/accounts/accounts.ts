@@ -6,6 +6,7 @@ import { type Clients, prepare, template } from '../engine/statements.ts'
 import type { NamedAccount, SignInDoors } from '../sign-in/subject-rows.ts'
 import { writeRecord } from '../trail/act-records.ts'
 import { notifyAdmins } from '../trail/admin-notices.ts'
+import { doOnce, type ResponseKeeper } from '../trail/stored-responses.ts'
 import { type NewApiKey, newKeyRow } from './api-keys.ts'
 
 export interface Account {
@@ -38,12 +39,14 @@ export type Accounts = ReturnType<typeof createAccounts>
 export function createAccounts({ prisma, query }: Clients) {
   return {
     /**
-     * Creates an account with its policy and its first API key in one transaction. Returns null if the slug is taken.
+     * Creates an account with its policy and its first API key in one transaction, which stores the response too.
+     * Returns null if the slug is taken.
      */
     async create(
       account: Account,
       apiKey: Omit<NewApiKey, 'accountId'>,
-      event: SignedAuditEvent
+      event: SignedAuditEvent,
+      keeper: ResponseKeeper<Account> | null
     ): Promise<Account | null> {
       const data = {
         ...account,
@@ -51,11 +54,13 @@ export function createAccounts({ prisma, query }: Clients) {
         apiKeys: { create: newKeyRow(apiKey) }
       }
       try {
-        return await prisma.$transaction(async (transaction) => {
-          const created = await transaction.account.create({ data })
-          await writeRecord(transaction, event)
-          return created
-        })
+        return await prisma.$transaction((transaction) =>
+          doOnce(transaction, keeper, async () => {
+            const created = await transaction.account.create({ data })
+            await writeRecord(transaction, event)
+            return created
+          })
+        )
       } catch (error) {
         if (isUniqueViolation(error, 'Account_slug_key')) return null
         throw error

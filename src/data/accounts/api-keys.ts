@@ -5,6 +5,7 @@ import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { notifyAdmins } from '../trail/admin-notices.ts'
 import { writeEvents } from '../trail/audit-events.ts'
+import { doOnce, type ResponseKeeper } from '../trail/stored-responses.ts'
 
 /** The credential that created a key. */
 export interface KeyMaker {
@@ -52,19 +53,25 @@ export type ApiKeys = ReturnType<typeof createApiKeys>
 export function createApiKeys(prisma: PrismaClient) {
   return {
     /** Stores a key with the hash of its secret. Returns null if the API key that creates it was revoked meanwhile. */
-    create(apiKey: NewApiKey, event: SignedAuditEvent): Promise<ApiKey | null> {
-      return prisma.$transaction(async (transaction) => {
-        const makers = await lockMakers(transaction, apiKey)
-        if (!makers) return null
-        const created = await transaction.apiKey.create({
-          data: { ...newKeyRow(apiKey), makers },
-          omit: { secretHash: true }
+    create(
+      apiKey: NewApiKey,
+      event: SignedAuditEvent,
+      keeper: ResponseKeeper<ApiKey> | null
+    ): Promise<ApiKey | null> {
+      return prisma.$transaction((transaction) =>
+        doOnce(transaction, keeper, async () => {
+          const makers = await lockMakers(transaction, apiKey)
+          if (!makers) return null
+          const created = await transaction.apiKey.create({
+            data: { ...newKeyRow(apiKey), makers },
+            omit: { secretHash: true }
+          })
+          await writeRecord(transaction, event)
+          const { name, scopes } = apiKey
+          await notifyAdmins(transaction, event, 'api_key_created', { name, scopes })
+          return asApiKey(created)
         })
-        await writeRecord(transaction, event)
-        const { name, scopes } = apiKey
-        await notifyAdmins(transaction, event, 'api_key_created', { name, scopes })
-        return asApiKey(created)
-      })
+      )
     },
 
     /**

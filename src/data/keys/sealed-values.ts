@@ -35,7 +35,13 @@ const PLACES: Record<SealedKind, Place> = {
     type: 'text',
     column: 'sealedPrivateKey'
   },
-  'service keys': { table: 'ServiceKey', context: ['id'], type: 'text', column: 'sealedKey' }
+  'service keys': { table: 'ServiceKey', context: ['id'], type: 'text', column: 'sealedKey' },
+  'stored responses': {
+    table: 'StoredResponse',
+    context: ['accountId', 'id'],
+    type: 'uuid',
+    column: 'sealedResponse'
+  }
 }
 
 export type SealedValues = ReturnType<typeof createSealedValues>

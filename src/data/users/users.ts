@@ -15,6 +15,7 @@ import {
 } from '../sign-in/user-lock.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { eventInsert } from '../trail/audit-events.ts'
+import { doOnce, type ResponseKeeper } from '../trail/stored-responses.ts'
 import { isActiveAdmin, notifyOfAdmin, recordChange, type UserChange } from './change-notices.ts'
 import { createRoster, type RosterUser } from './roster.ts'
 
@@ -61,17 +62,23 @@ export function createUsers({ prisma, query }: Clients) {
     ...createRoster(prisma),
 
     /** Creates a user. Notifies a new admin, and the other admins. Returns null if another user of the account has the address. */
-    async create(user: NewUser, event: SignedAuditEvent): Promise<RosterUser | null> {
+    async create(
+      user: NewUser,
+      event: SignedAuditEvent,
+      keeper: ResponseKeeper<RosterUser> | null
+    ): Promise<RosterUser | null> {
+      const isAdmin = user.role === 'admin'
+      const notices = isAdmin ? [noticeTo(user, event, 'role_changed', { role: 'admin' })] : []
       try {
-        return await prisma.$transaction(async (transaction) => {
-          const created = await transaction.user.create({ data: user, ...inRoster })
-          const isAdmin = user.role === 'admin'
-          const notices = isAdmin ? [noticeTo(user, event, 'role_changed', { role: 'admin' })] : []
-          await writeRecord(transaction, event, notices)
-          if (isAdmin)
-            await notifyOfAdmin(transaction, { ...user, userId: user.id }, 'added', event)
-          return created
-        })
+        return await prisma.$transaction((transaction) =>
+          doOnce(transaction, keeper, async () => {
+            const created = await transaction.user.create({ data: user, ...inRoster })
+            await writeRecord(transaction, event, notices)
+            if (isAdmin)
+              await notifyOfAdmin(transaction, { ...user, userId: user.id }, 'added', event)
+            return created
+          })
+        )
       } catch (error) {
         if (isUniqueViolation(error, 'User_accountId_email_key')) return null
         throw error

@@ -7,12 +7,13 @@ import { UUID_FORM } from '../../core/ids.ts'
 import { pageAnswer } from '../../core/lists/pages.ts'
 import type { ApiKeyMaker } from '../../crypto/api-keys.ts'
 import { generateId } from '../../crypto/ids.ts'
-import type { Accounts } from '../../data/accounts/accounts.ts'
+import type { Account, Accounts } from '../../data/accounts/accounts.ts'
 import type { Policies } from '../../data/policy/policies.ts'
 import type { CredentialRule } from '../../plugins/credentials.ts'
 import { NextCursor, PageQuery, pageRequestOf } from '../../wire/lists.ts'
 import { MandateAnswer, mandateAnswer } from '../../wire/mandate.ts'
 import { Problem } from '../../wire/problem.ts'
+import { IdempotencyKey } from '../../wire/repeated-requests.ts'
 import {
   GivenReason,
   Instant,
@@ -59,6 +60,7 @@ const CREATE_ACCOUNT = {
     limit: 'address',
     act: 'account.create',
     credentials: OPERATOR,
+    repeatable: true,
     problems: ['slug-taken']
   },
   schema: {
@@ -67,6 +69,7 @@ const CREATE_ACCOUNT = {
     description:
       'Creates an account and its first API key, which has every scope and is shown only here. Without `audience`, the audience is `urn:twostep:account:<id>`, and without `issuerName`, authenticator apps show the name.',
     tags: ['Operator'],
+    headers: IdempotencyKey,
     body: NewAccountBody,
     response: { 201: NewAccountAnswer }
   }
@@ -169,6 +172,10 @@ const accountRoutes: FastifyPluginAsyncTypebox<AccountsOptions> = async (
       target: { kind: 'account', id },
       details: { slug, name, apiKey: apiKey.id }
     })
+    const bodyOf = (account: Account) => ({
+      ...accountAnswer(account),
+      apiKey: { ...apiKey, key: formatBearerKey(bearerKey), createdAt: createdAt.toISOString() }
+    })
     const account = await accounts.create(
       {
         ...{ id, slug, name, issuerName, supportUrl, supportEmail, createdAt },
@@ -180,14 +187,11 @@ const accountRoutes: FastifyPluginAsyncTypebox<AccountsOptions> = async (
         expiresAt: null,
         createdBy: operator
       },
-      event
+      event,
+      request.responseKeeper(bodyOf)
     )
     if (!account) throw new Problem('slug-taken')
-    const key = formatBearerKey(bearerKey)
-    return reply.code(201).send({
-      ...accountAnswer(account),
-      apiKey: { ...apiKey, key, createdAt: createdAt.toISOString() }
-    })
+    return reply.code(201).send(bodyOf(account))
   }
 
   async function listAccounts(request: RequestOf<typeof LIST_ACCOUNTS>) {

@@ -11,6 +11,7 @@ import type { ApiKey, ApiKeys, KeyMaker } from '../../data/accounts/api-keys.ts'
 import type { Credential, CredentialRule } from '../../plugins/credentials.ts'
 import { NextCursor, PageQuery, pageRequestOf } from '../../wire/lists.ts'
 import { invalidMember, Problem, revokedCredential } from '../../wire/problem.ts'
+import { IdempotencyKey } from '../../wire/repeated-requests.ts'
 import { Instant, instantOf, Name, Nullable, ScopeList, Uuid } from '../../wire/scalars.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 import { requireScopes } from '../scopes.ts'
@@ -77,6 +78,7 @@ const CREATE_API_KEY = {
     limit: 'address',
     act: 'api_key.create',
     credentials: KEY_MANAGERS,
+    repeatable: true,
     problems: ['account-not-found']
   },
   schema: {
@@ -85,6 +87,7 @@ const CREATE_API_KEY = {
     description:
       'Creates an API key and shows it only in this response. With the operator key, `accountId` is required and names the account. An API key creates keys for its own account only, with scopes that it has itself, and with no later `expiresAt` than its own. The admins of the account are notified by e-mail.',
     tags: ['API keys'],
+    headers: IdempotencyKey,
     body: NewApiKeyBody,
     response: { 201: NewApiKeyAnswer }
   }
@@ -175,9 +178,10 @@ const apiKeyRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
       target: { kind: 'api_key', id },
       details: { name, scopes, expiresAt: expiresAt?.toISOString() ?? null }
     })
-    const created = await apiKeys.create(apiKey, event)
+    const bodyOf = (created: ApiKey) => ({ ...asAnswer(created), key: formatBearerKey(bearerKey) })
+    const created = await apiKeys.create(apiKey, event, request.responseKeeper(bodyOf))
     if (!created) throw revokedCredential()
-    return reply.code(201).send({ ...asAnswer(created), key: formatBearerKey(bearerKey) })
+    return reply.code(201).send(bodyOf(created))
   }
 
   async function listApiKeys(request: RequestOf<typeof LIST_API_KEYS>) {

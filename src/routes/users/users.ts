@@ -3,7 +3,6 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
-import { judgePassword } from '../../core/passwords/passwords.ts'
 import { generateId } from '../../crypto/ids.ts'
 import type { PasswordHashing } from '../../crypto/password-hashing.ts'
 import type { Policies } from '../../data/policy/policies.ts'
@@ -12,18 +11,21 @@ import type { UserChange, Users } from '../../data/users/users.ts'
 import type { Limits } from '../../plugins/limits.ts'
 import { invalidMember, Problem } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
+import { IdempotencyKey } from '../../wire/repeated-requests.ts'
 import { Email, ExternalId, Password, Role } from '../../wire/scalars.ts'
 import { User, UserParams } from '../../wire/users.ts'
 import { actorOf, refusedAct } from '../actors.ts'
 import type { ReplyOf, RequestOf, RouteDefinition } from '../definitions.ts'
 import { amongOf, requireScopes } from '../scopes.ts'
+import { type NewPasswords, ownerOf } from './new-passwords.ts'
 import { isSelf, targetUser } from './target-user.ts'
-import { createUserAnswers } from './user-answer.ts'
+import { createUserAnswers, userAnswer } from './user-answer.ts'
 import { changeDetails, rangeOf, requireFieldsAllowed, UserChangeBody } from './user-changes.ts'
 
 interface UsersOptions {
   users: Users
   policies: Policies
+  newPasswords: NewPasswords
   passwordHashing: PasswordHashing
   limits: Limits
   audit: Audit
@@ -45,6 +47,7 @@ const CREATE_USER = {
     limit: 'address',
     act: 'user.create',
     credentials: { apiKey: ['users:write'] },
+    repeatable: true,
     problems: ['email-taken', 'weak-password']
   },
   schema: {
@@ -53,6 +56,7 @@ const CREATE_USER = {
     description:
       'Creates a user in the account of the API key. Omit the password if your own back end checks it. To create an admin, the API key needs the scope `admins:write` too, and the other admins are notified by e-mail.',
     tags: ['Users'],
+    headers: IdempotencyKey,
     body: NewUserBody,
     response: { 201: refTo(User) }
   }
@@ -111,7 +115,7 @@ const DELETE_USER = {
 
 const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
   app,
-  { users, policies, passwordHashing, limits, audit, now }
+  { users, policies, newPasswords, passwordHashing, limits, audit, now }
 ) => {
   const asAnswer = createUserAnswers({ policies, now })
 
@@ -128,15 +132,19 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     const { accountId } = credential
     if (role === 'admin') requireScopes(credential, ['admins:write'])
     const email = request.body.email.toLowerCase()
-    const passwordHash =
-      password === undefined ? null : await newPasswordHash(password, { accountId, email })
+    const owner = { accountId, email, requirement: null, role, hasAuthenticator: false }
+    const passwordHash = password === undefined ? null : await newPasswords.hash(password, owner)
     const id = generateId()
+    const createdAt = now()
+    const demands = await policies.find(accountId)
+    const bodyOf = (user: RosterUser) => userAnswer(user, demands, createdAt)
     const created = await users.create(
-      { accountId, id, email, role, passwordHash, externalId, createdAt: now() },
-      audit.succeeded(request, { target: { kind: 'user', id }, details: { role } })
+      { accountId, id, email, role, passwordHash, externalId, createdAt },
+      audit.succeeded(request, { target: { kind: 'user', id }, details: { role } }),
+      request.responseKeeper(bodyOf)
     )
     if (!created) throw new Problem('email-taken')
-    return reply.code(201).send(await asAnswer(created))
+    return reply.code(201).send(bodyOf(created))
   }
 
   async function changeUser(request: RequestOf<typeof CHANGE_USER>) {
@@ -171,17 +179,6 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     return reply.code(204).send(null)
   }
 
-  async function newPasswordHash(
-    password: string,
-    { accountId, email }: { accountId: string; email: string }
-  ): Promise<string> {
-    const verdict = judgePassword(password, { email })
-    if (!verdict.acceptable) {
-      throw new Problem('weak-password', { detail: `The password ${verdict.reason}.` })
-    }
-    return passwordHashing.hash(password, accountId)
-  }
-
   // The same delays as at sign-in, so that a stolen access token does not allow guessing the password.
   async function requireCurrentPassword(
     request: FastifyRequest,
@@ -211,8 +208,8 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
       ...(password === undefined
         ? {}
         : {
-            passwordHash: await newPasswordHash(password, {
-              ...user,
+            passwordHash: await newPasswords.hash(password, {
+              ...ownerOf(user),
               ...(email !== undefined && { email })
             })
           })

@@ -5,10 +5,10 @@ import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance, FastifySchema, RouteOptions } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import { Type } from 'typebox'
-import { NAMED_SCHEMAS } from '../wire/named-schemas.ts'
-import { PROBLEM_CODES, type ProblemCode, problemKind } from '../wire/problems.ts'
-import type { CredentialRule } from './credentials.ts'
-import { PROBLEM_MEDIA_TYPE } from './problem-handling.ts'
+import { NAMED_SCHEMAS } from '../../wire/named-schemas.ts'
+import { PROBLEM_CODES, type ProblemCode, problemKind } from '../../wire/problems.ts'
+import type { CredentialRule } from '../credentials.ts'
+import { PROBLEM_MEDIA_TYPE } from '../problem-handling.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -118,7 +118,7 @@ async function documentRoutes(app: FastifyInstance): Promise<void> {
 }
 
 function described(schema: FastifySchema, route: RouteOptions): FastifySchema {
-  const { credentials, limit, problems = [] } = route.config ?? {}
+  const { credentials, limit, repeatable, problems = [] } = route.config ?? {}
   if (schema.hide || credentials === undefined) return schema
   const rule = credentials === 'none' ? null : credentials
   const codes = new Set<ProblemCode>([
@@ -128,6 +128,7 @@ function described(schema: FastifySchema, route: RouteOptions): FastifySchema {
     ...(schema.body
       ? (['body-too-large', 'unsupported-media-type', 'expectation-failed'] as const)
       : []),
+    ...(repeatable ? (['idempotency-key-in-use', 'idempotency-key-reused'] as const) : []),
     ...problems,
     'unavailable'
   ])

@@ -2,12 +2,12 @@
 // step: with the password, or through the identity provider.
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
-import type { Audit } from '../audit/audit.ts'
-import { noticeTo } from '../core/mail/notices.ts'
-import type { Subject } from '../data/sign-in/subjects.ts'
-import type { ActRecords } from '../data/trail/act-records.ts'
-import { Problem } from '../wire/problem.ts'
-import type { Limits } from './limits.ts'
+import type { Audit } from '../../audit/audit.ts'
+import { noticeTo } from '../../core/mail/notices.ts'
+import type { Subject } from '../../data/sign-in/subjects.ts'
+import type { ActRecords } from '../../data/trail/act-records.ts'
+import { Problem } from '../../wire/problem.ts'
+import type { Limits } from '../limits.ts'
 
 export interface UserLimitOptions {
   limits: Limits

@@ -93,7 +93,7 @@ const WAYS: Way[] = [
 ]
 
 for (const { name, send } of WAYS) {
-  t.test(`503: ${name}: a locked user keeps only few connections`, ON_SERVER, async (t) => {
+  t.test(`503: ${name}: a locked user keeps one connection`, ON_SERVER, async (t) => {
     const app = await startApp(t)
     const account = await app.createAccount()
     // Without an authenticator, the password and the assertion end the sign-in, which writes to the user's row.
@@ -137,7 +137,7 @@ t.test('503: an admin and the user on whom they act both count', ON_SERVER, asyn
 })
 
 t.test(
-  'an account has at most half of the connections, and the rest waits',
+  'an account has at most a quarter of the connections, and the rest waits',
   ON_SERVER,
   async (t) => {
     const app = await startApp(t)
@@ -212,9 +212,9 @@ t.test('a guess of a caller who hangs up before its turn is not judged', ON_SERV
     hangUp.abort()
     await t.rejects(waiting)
   })
-  const tries = (await first).map((answer) => answer.json().attemptsRemaining)
-  t.same(tries.sort(), [2, 3, 4])
-  t.equal((await app.verify(as, code)).json().attemptsRemaining, 1)
+  const [judged] = await first
+  t.equal(judged?.json().attemptsRemaining, 4)
+  t.equal((await app.verify(as, code)).json().attemptsRemaining, 3)
 })
 
 t.test('a locked account row delays no change of a member', ON_SERVER, async (t) => {

@@ -10,7 +10,10 @@ export interface FairQueueOptions {
   waitingMax: number
   /** How much work of one key may wait for a slot. */
   waitingPerKeyMax?: number
-  /** Work of a key does not wait behind work of this key that has run for longer. */
+  /**
+   * A key has stalled if none of its work has ended for so long, except work that took as long itself. Nothing more waits
+   * for a key that has stalled.
+   */
   stall?: { afterMs: number; clockMs(): number }
   /** Returns the error for work that is shed. */
   refusal(): Error
@@ -19,7 +22,7 @@ export interface FairQueueOptions {
 export interface FairQueue {
   /**
    * Runs the work when it is the key's turn: the keys that wait take turns, and the work of one key runs in its order.
-   * Throws the refusal if the key has too much work waiting or its running work has stalled. If too much work waits in all,
+   * Throws the refusal if the key has too much work waiting or has stalled. If too much work waits in all,
    * throws the refusal for the newest work of the key that has most of it waiting, which may be this.
    */
   run<Result>(key: string, work: () => Promise<Result>): Promise<Result>
@@ -38,9 +41,10 @@ interface Waiting {
   shed(): void
 }
 
-/** Work that runs. `sinceMs` is on the clock of the stall. */
-interface Running {
-  sinceMs: number
+/** The work of a key that runs. Times are on the clock of the stall. */
+interface Lane {
+  running: number
+  progressAtMs: number
 }
 
 export function createFairQueue(options: FairQueueOptions): FairQueue {
@@ -48,36 +52,44 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
   const { stall, refusal } = options
   /** No queue is empty. The order of the keys is the order of their turns. */
   const queues = new Map<string, Waiting[]>()
-  /** No set is empty. The oldest work of a key comes first. */
-  const runningOf = new Map<string, Set<Running>>()
+  /** The keys that have work running, and keys that had some and have more of it waiting. */
+  const lanes = new Map<string, Lane>()
+  const clockMs = stall?.clockMs ?? (() => 0)
   let running = 0
   let waiting = 0
   let shed = 0
 
   function hasSlot(key: string): boolean {
-    return running < slots && (runningOf.get(key)?.size ?? 0) < slotsPerKey
+    return running < slots && (lanes.get(key)?.running ?? 0) < slotsPerKey
   }
 
-  function take(key: string): Running {
-    const work = { sinceMs: stall?.clockMs() ?? 0 }
-    const ofKey = runningOf.get(key)
-    if (ofKey) ofKey.add(work)
-    else runningOf.set(key, new Set([work]))
+  /** Returns the time on the clock. */
+  function take(key: string): number {
+    const nowMs = clockMs()
+    const lane = lanes.get(key)
+    if (lane) lane.running += 1
+    else lanes.set(key, { running: 1, progressAtMs: nowMs })
     running += 1
-    return work
+    return nowMs
   }
 
-  function release(key: string, work: Running): void {
-    const ofKey = runningOf.get(key)
-    ofKey?.delete(work)
-    if (ofKey?.size === 0) runningOf.delete(key)
+  function release(key: string, takenAtMs: number): void {
     running -= 1
+    const lane = lanes.get(key)
+    if (!lane) return
+    lane.running -= 1
+    const nowMs = clockMs()
+    if (stall && nowMs - takenAtMs <= stall.afterMs) lane.progressAtMs = nowMs
+    forgetIfIdle(key)
+  }
+
+  function forgetIfIdle(key: string): void {
+    if (lanes.get(key)?.running === 0 && !queues.has(key)) lanes.delete(key)
   }
 
   function hasStalled(key: string): boolean {
-    if (!stall) return false
-    const [oldest] = runningOf.get(key) ?? []
-    return oldest !== undefined && stall.clockMs() - oldest.sinceMs > stall.afterMs
+    const lane = lanes.get(key)
+    return stall !== undefined && !!lane && clockMs() - lane.progressAtMs > stall.afterMs
   }
 
   /** Returns the key with the longest queue, of several the one whose turn comes last. */
@@ -94,12 +106,13 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
     const newest = queue?.pop()
     if (!newest) return
     if (queue?.length === 0) queues.delete(key)
+    forgetIfIdle(key)
     waiting -= 1
     shed += 1
     newest.shed()
   }
 
-  function enqueue(key: string): Promise<Running> {
+  function enqueue(key: string): Promise<number> {
     const queue = queues.get(key) ?? []
     if (queue.length >= waitingPerKeyMax || hasStalled(key)) {
       shed += 1
@@ -138,11 +151,11 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
 
   return {
     async run(key, work) {
-      const held = hasSlot(key) ? take(key) : await enqueue(key)
+      const takenAtMs = hasSlot(key) ? take(key) : await enqueue(key)
       try {
         return await work()
       } finally {
-        release(key, held)
+        release(key, takenAtMs)
         startNext(key)
       }
     },

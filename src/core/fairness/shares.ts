@@ -5,14 +5,17 @@
 const WITHOUT_POOL = 10
 
 /**
- * Two concurrent requests and one more that has just been sent. A user whose row is locked by another transaction occupies
- * as many connections until the database cancels the statements.
+ * Writes for one user run in turn anyway, because each locks the user's row. In the queue they wait without a connection. A
+ * user whose row is locked by another transaction occupies one connection until the database cancels the statement.
  */
-const UNDER_WAY_PER_USER = 3
+const UNDER_WAY_PER_USER = 1
 /** More than a page or a back end sends for one user at the same time. */
 const WAITING_PER_USER = 100
-/** A request takes a few milliseconds. One that takes half a second waits for a lock, and so would all behind it. */
-const STALLED_AFTER_MS = 500
+/**
+ * A request takes a few milliseconds. If no request of a user has ended for a second, they wait for a lock, and so would
+ * all behind them. Not less: on a busy machine, callers who repeat a request as soon as it is refused would make it busier.
+ */
+const STALLED_AFTER_MS = 1000
 /** A request that waits costs memory only: about 10 KiB. */
 const WAITING_MAX = 1000
 /**
@@ -20,6 +23,11 @@ const WAITING_MAX = 1000
  * always in use, and no request waits long for one.
  */
 const UNDER_WAY_PER_CONNECTION = 4
+/**
+ * Three of ten connections. With one core, more requests at the same time do not end sooner, and each of them would delay
+ * the requests of other accounts by its turn on the core.
+ */
+const SHARE_OF_ACCOUNT = 1 / 4
 /** Second steps share statements (data/engine/batches): one statement records up to twenty right codes. */
 const SECOND_STEPS_PER_ACCOUNT = 20
 /** Four full batches. */
@@ -42,7 +50,7 @@ export interface UserShares extends Shares {
 
 /**
  * Returns the shares in a process with this many connections to the database; null if the engine has no pool. An account
- * has at most half of the connections. The requests of a user who is locked leave a part of this half to other users.
+ * has at most a quarter of the connections.
  * `accounts` and `secondSteps` are shares of accounts, each for its kind of request.
  */
 export function sharesOf(poolMax: number | null): {
@@ -61,7 +69,7 @@ export function sharesOf(poolMax: number | null): {
     },
     accounts: {
       slots: connections * UNDER_WAY_PER_CONNECTION,
-      slotsPerKey: Math.ceil(connections / 2),
+      slotsPerKey: Math.ceil(connections * SHARE_OF_ACCOUNT),
       waitingMax: ACCOUNTS_WAITING_MAX
     },
     secondSteps: {

@@ -25,6 +25,7 @@ import { createSubjects } from './data/sign-in/subjects.ts'
 import { createTrustedDevices } from './data/sign-in/trusted-devices.ts'
 import { createVerdicts } from './data/sign-in/verdicts.ts'
 import { createActRecords } from './data/trail/act-records.ts'
+import { actingKeyRefusal } from './data/trail/acting-keys.ts'
 import { createAuditEvents } from './data/trail/audit-events.ts'
 import { createAuditLinks } from './data/trail/links.ts'
 import { createOutbox } from './data/trail/outbox.ts'
@@ -107,6 +108,7 @@ export async function createParts(
     sessionMaxSeconds: config.sessionMaxSeconds,
     answerWithinMs: timeouts.answerMs,
     isDatabaseUnavailable,
+    actingKeyRefusal,
     ...stores,
     ...keys,
     audit,

@@ -93,7 +93,8 @@ export function createAudit({ key, auditEvents, now }: AuditOptions): Audit {
       requestId: request.id
     })
     request.auditEvent = event
-    return event
+    const isByKey = outcome === 'succeeded' && credential?.kind === 'apiKey'
+    return isByKey ? { ...event, actingScopes: credential.scopes } : event
   }
 
   function refusalOf(request: FastifyRequest, code: ProblemCode, act: Act = {}): SignedAuditEvent {

@@ -262,11 +262,8 @@ const AUTH_TIME_UNKNOWN = 0
  * Returns the provider's methods followed by ours, and its sign-in time, which is never later than now. If the provider
  * states no time, the first factor is as old as the token.
  */
-function authenticationOf(
-  { amr, auth_time, iat }: Claims,
-  issuer: string,
-  now: Date
-): Authentication {
+function authenticationOf(claims: Claims, issuer: string, now: Date): Authentication {
+  const { amr, auth_time, iat } = claims
   // ADFS and ORCID send a single method as text.
   const methods = [amr].flat().filter(isMethod)
   const values = new Set([...methods.slice(0, AMR_VALUES_MAX), 'sso'])

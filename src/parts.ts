@@ -134,7 +134,7 @@ export async function createParts(
 /** Creates the stores: one for each subject in the database. */
 function createStores(database: Database, { mandate, support }: Config) {
   const { prisma, query } = database
-  const demands = createDemandsReader({ mandate, support })
+  const demands = createDemandsReader({ mandate, support }, database.clock)
   return {
     accounts: createAccounts(database),
     actRecords: createActRecords(prisma),

@@ -26,6 +26,7 @@ import { createSubjects } from './data/sign-in/subjects.ts'
 import { createTrustedDevices } from './data/sign-in/trusted-devices.ts'
 import { createVerdicts } from './data/sign-in/verdicts.ts'
 import { createActRecords } from './data/trail/act-records.ts'
+import { actingKeyRefusal } from './data/trail/acting-keys.ts'
 import { createAuditEvents } from './data/trail/audit-events.ts'
 import { createAuditLinks } from './data/trail/links.ts'
 import { createOutbox } from './data/trail/outbox.ts'
@@ -116,6 +117,7 @@ export async function createParts(
     sessionMaxSeconds: config.sessionMaxSeconds,
     answerWithinMs: timeouts.answerMs,
     isDatabaseUnavailable,
+    actingKeyRefusal,
     ...stores,
     ...keys,
     audit,
@@ -143,7 +145,7 @@ export async function createParts(
 /** Creates the stores: one for each subject in the database. */
 function createStores(database: Database, { mandate, support }: Config) {
   const { prisma, query } = database
-  const demands = createDemandsReader({ mandate, support })
+  const demands = createDemandsReader({ mandate, support }, database.clock)
   return {
     accounts: createAccounts(database),
     actRecords: createActRecords(prisma),

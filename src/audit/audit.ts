@@ -97,7 +97,8 @@ export function createAudit({ key, auditEvents, refusals, now }: AuditOptions): 
       requestId: request.id
     })
     request.auditEvent = event
-    return event
+    const isByKey = outcome === 'succeeded' && credential?.kind === 'apiKey'
+    return isByKey ? { ...event, actingScopes: credential.scopes } : event
   }
 
   function refusalOf(request: FastifyRequest, code: ProblemCode, act: Act = {}): SignedAuditEvent {

@@ -255,20 +255,14 @@ function isEmailVerified({ email_verified }: Claims, { trustEmail }: IdTokenExpe
   return trustEmail ? !isDenied : email_verified === true || email_verified === 'true'
 }
 
-/** Without `auth_time` the provider's session can have any age, so it never counts as a fresh sign-in. */
-const AUTH_TIME_UNKNOWN = 0
-
 /**
- * Returns the provider's methods followed by ours, and its sign-in time, which is never later than now. If the provider
- * states no time, the first factor is as old as the token.
+ * Returns the provider's methods followed by ours, and its sign-in time, which is never later than now. Without a stated
+ * time, the first factor is as old as the token.
  */
-function authenticationOf(
-  { amr, auth_time, iat }: Claims,
-  issuer: string,
-  now: Date
-): Authentication {
+function authenticationOf(claims: Claims, issuer: string, now: Date): Authentication {
+  const { auth_time, iat } = claims
   // ADFS and ORCID send a single method as text.
-  const methods = [amr].flat().filter(isMethod)
+  const methods = [claims.amr].flat().filter(isMethod)
   const values = new Set([...methods.slice(0, AMR_VALUES_MAX), 'sso'])
   const stated = numericDateOf(auth_time)
   const instant = (seconds: number) => new Date(Math.min(seconds, iat, now.getTime() / 1000) * 1000)
@@ -276,7 +270,8 @@ function authenticationOf(
     amr: [...values],
     firstFactor: { kind: 'sso', at: instant(stated ?? iat), issuer },
     twoFactors: true,
-    authenticatedAt: instant(stated ?? AUTH_TIME_UNKNOWN)
+    // Without `auth_time` the provider's session can have any age, so it never counts as a fresh sign-in.
+    authenticatedAt: instant(stated ?? 0)
   }
 }
 

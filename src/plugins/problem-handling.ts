@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import { generateId } from '../crypto/ids.ts'
-import { Problem, problemDocument, unavailable } from '../wire/problem.ts'
+import { Problem, problemDocument, revokedCredential, unavailable } from '../wire/problem.ts'
 import { type ProblemCode, problemKind } from '../wire/problems.ts'
 
 declare module 'fastify' {
@@ -35,15 +35,17 @@ const FASTIFY_PROBLEMS: Record<string, ProblemCode> = {
 export interface ProblemHandlingOptions {
   /** Returns whether an error means that the database can't be reached or is overloaded. */
   isDatabaseUnavailable(error: unknown): boolean
+  /** Returns why a write was refused to the API key that acts; null for any other error. */
+  actingKeyRefusal(error: unknown): 'invalid-credential' | 'insufficient-scope' | null
   /** Writes the audit event of a refusal, before the caller gets the response. */
   audit: { recordRefusal(request: FastifyRequest, problem: Problem): Promise<void> }
 }
 
 export const problemHandling = fastifyPlugin<ProblemHandlingOptions>(
-  async (app, { isDatabaseUnavailable, audit }) => {
+  async (app, { audit, ...judges }) => {
     app.decorateRequest('problem', null)
     app.setErrorHandler(async (error: FastifyError, request, reply) => {
-      const problem = await audited(request, asProblem(error, isDatabaseUnavailable))
+      const problem = await audited(request, asProblem(error, judges))
       log(request, problem, error)
       return sendProblem(request, reply, problem)
     })
@@ -55,7 +57,7 @@ export const problemHandling = fastifyPlugin<ProblemHandlingOptions>(
         return problem
       } catch (error) {
         request.log.error(error, 'refusal not audited')
-        return asProblem(error as FastifyError, isDatabaseUnavailable)
+        return asProblem(error as FastifyError, judges)
       }
     }
 
@@ -113,12 +115,15 @@ export function rejectMalformed(error: Error & { code?: string }, socket: Socket
 
 function asProblem(
   error: FastifyError,
-  isDatabaseUnavailable: (error: unknown) => boolean
+  { isDatabaseUnavailable, actingKeyRefusal }: Omit<ProblemHandlingOptions, 'audit'>
 ): Problem {
   if (error instanceof Problem) return error
   if (error.validation) return invalidRequest(error)
   const known = FASTIFY_PROBLEMS[error.code]
   if (known) return new Problem(known)
+  const refusal = actingKeyRefusal(error)
+  if (refusal === 'invalid-credential') return revokedCredential()
+  if (refusal) return new Problem(refusal)
   if (isDatabaseUnavailable(error)) return unavailable()
   // Fastify's other rejections are about the form of the request: invalid JSON, an invalid URL, or dangerous keys.
   if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) {

@@ -1,8 +1,15 @@
 // The response of a step. It is built in one place, so that all routes return the same union.
 import type { FastifyRequest } from 'fastify'
 import type { Act, Audit } from '../audit/audit.ts'
+import type { AuditDetails } from '../core/audit/events.ts'
 import type { Authentication, SsoLink } from '../core/claims.ts'
-import { type Arrival, type Decision, decide } from '../core/policy.ts'
+import {
+  type Arrival,
+  type Decision,
+  type DecisionInput,
+  decide,
+  enforcedFromFor
+} from '../core/policy.ts'
 import type { Tokens } from '../crypto/tokens.ts'
 import type { Subject } from '../data/sign-in/subjects.ts'
 import type { Users } from '../data/users/users.ts'
@@ -83,6 +90,22 @@ export function createSignIns({
     return device && { ...authenticated(subject, authentication, reason), ...device }
   }
 
+  /**
+   * Records a sign-in without a second step. Returns the date since which two-factor is enforced, if it is by the clock of
+   * the database but not by that of this replica.
+   */
+  async function noteSignIn(
+    request: FastifyRequest,
+    subject: Subject,
+    { decision, firstStep, act }: { decision: Decision; firstStep: FirstStep; act: Act }
+  ): Promise<'noted' | 'gone' | Date> {
+    const from = firstStep.arrival === 'sso' ? null : enforcedFromFor(subject, subject)
+    const event = audit.succeeded(request, { ...act, details: detailsOf(decision) })
+    const noted = await users.noteSignIn(subject, event, from)
+    if (noted === 'late') return from ?? 'gone'
+    return noted
+  }
+
   /** Returns the response that a decision leads to. */
   function responseTo(
     decision: Decision,
@@ -119,32 +142,38 @@ export function createSignIns({
       verification(subject, authentication, 'sso_link', link),
 
     async afterFirstStep(request, subject, firstStep, act) {
-      const { authentication, arrival } = firstStep
-      const input = {
-        policy: subject.policy,
-        mandate: subject.mandate,
-        arrival,
-        now: now(),
-        user: {
-          role: subject.role,
-          requirement: subject.requirement,
-          hasAuthenticator: subject.authenticators.length > 0
-        }
-      }
-      const decision = decide({ ...input, hasTrustedDevice: false })
+      const { authentication } = firstStep
+      const input = decisionInput(subject, firstStep, now())
+      let decision = decide({ ...input, hasTrustedDevice: false })
       if (decision.outcome === 'verification_required') {
         const byDevice = decide({ ...input, hasTrustedDevice: true })
         const asked = { decision: byDevice, act }
         const signIn = await signInByDevice(request, subject, firstStep, asked)
         if (signIn) return signIn
       }
-      const { outcome: next, reason: why } = decision
-      const decided = { ...act, details: { next, why } }
-      if (next !== 'authenticated') await audit.recordSuccess(request, decided)
-      else if (!(await users.noteSignIn(subject, audit.succeeded(request, decided)))) return null
+      if (decision.outcome === 'authenticated') {
+        const noted = await noteSignIn(request, subject, { decision, firstStep, act })
+        if (noted === 'gone') return null
+        if (noted !== 'noted') decision = decide({ ...input, now: noted, hasTrustedDevice: false })
+      }
+      if (decision.outcome !== 'authenticated')
+        await audit.recordSuccess(request, { ...act, details: detailsOf(decision) })
       return responseTo(decision, subject, authentication)
     }
   }
+}
+
+function decisionInput(
+  { policy, mandate, role, requirement, authenticators }: Subject,
+  { arrival }: FirstStep,
+  now: Date
+): Omit<DecisionInput, 'hasTrustedDevice'> {
+  const user = { role, requirement, hasAuthenticator: authenticators.length > 0 }
+  return { policy, mandate, arrival, now, user }
+}
+
+function detailsOf({ outcome: next, reason: why }: Decision): AuditDetails {
+  return { next, why }
 }
 
 function recommendationOf(

@@ -115,7 +115,11 @@ t.test('guesses that disable codes, and a recovery code, are audited and mailed'
   ])
   const address = '127.0.0.1'
   t.same(await mailsTo(service, user.email, 'codes_disabled', 'recovery_code_used'), [
-    { kind: 'codes_disabled', details: { recoveryCodesRemaining: 10 }, address },
+    {
+      kind: 'codes_disabled',
+      details: { recoveryCodesRemaining: 10, firstFactor: 'password' },
+      address
+    },
     { kind: 'recovery_code_used', details: { remaining: 9 }, address }
   ])
 })

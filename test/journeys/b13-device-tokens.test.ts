@@ -2,6 +2,7 @@
 import t from 'tap'
 import { signEvent } from '../../src/core/audit/events.ts'
 import { createDeviceTokens } from '../../src/crypto/device-tokens.ts'
+import { raw } from '../../src/data/engine/statements.ts'
 import { createDemandsReader } from '../../src/data/policy/demands.ts'
 import { createSubjects, type Subject } from '../../src/data/sign-in/subjects.ts'
 import { createTrustedDevices } from '../../src/data/sign-in/trusted-devices.ts'
@@ -136,7 +137,7 @@ t.test('a sign-in with a device is written only if the judged state still holds'
   const key = { accountId: user.account.id, userId: user.id }
   const subject = await createSubjects(
     service.database.query,
-    createDemandsReader({ mandate: null, support: null })
+    createDemandsReader({ mandate: null, support: null }, raw('now()'))
   ).find(key)
   const [device] = await devicesOf(user)
   if (!subject || !device) throw new Error('missing')

@@ -129,7 +129,7 @@ t.test('403: an account that requires single sign-on accepts no trusted device',
   await changePolicy(account, { sso })
   isProblem(t, await login(user, token), 403, 'sso-required')
   isProblem(t, await assert(user, token), 403, 'sso-required')
-  isProblem(t, await remember(user, as), 403, 'sso-required')
+  isProblem(t, await remember(user, as), 401, 'step-up-required')
 })
 
 t.test('the eleventh trusted device replaces the oldest one', async (t) => {

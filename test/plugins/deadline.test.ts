@@ -18,6 +18,7 @@ async function startApp(t: Test, answerWithinMs = WITHIN_MS) {
   await app.register(deadline, { answerWithinMs })
   await app.register(problemHandling, {
     isDatabaseUnavailable: () => false,
+    actingKeyRefusal: () => null,
     audit: {
       recordRefusal: async ({ url }) => {
         if (url === '/refused') await sleep(2 * WITHIN_MS)

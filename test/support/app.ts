@@ -11,6 +11,7 @@ import createClient, { type Client } from 'openapi-fetch'
 import type { Test } from 'tap'
 import { buildApp } from '../../src/app.ts'
 import type { Database } from '../../src/data/engine/database.ts'
+import { template } from '../../src/data/engine/statements.ts'
 import type { Timeouts } from '../../src/parts.ts'
 import { type Config, parseConfig } from '../../src/settings/config.ts'
 import { readEnvironment } from '../../src/settings/environment.ts'
@@ -54,6 +55,8 @@ export interface AppSettings {
   listen?: boolean
   /** For a test of the timeouts. */
   timeouts?: Partial<Timeouts>
+  /** The clock of the database: by default the one of the test. `real`: its own. */
+  databaseClock?: 'real'
   /** A database that is already open, for a second application on it. */
   database?: TestDatabase
 }
@@ -134,9 +137,11 @@ export function testEnvironment(env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv 
 
 async function startOn(
   t: Test,
-  database: Database,
-  { clock = createClock(), env, listen = false, timeouts = {} }: AppSettings
+  opened: Database,
+  { clock = createClock(), databaseClock, env, listen = false, timeouts = {} }: AppSettings
 ) {
+  const clockOfTest = template`${() => clock.now()}::timestamptz`
+  const database = databaseClock ? opened : { ...opened, clock: clockOfTest }
   const folder = throwAwayFolder(t)
   const config = testConfig({ DATABASE_URL: `pglite:${folder}`, ...env })
   const logged: string[] = []

@@ -106,7 +106,14 @@ export type AuditDetails = Record<string, string | number | boolean | null | str
 
 type Mac = Uint8Array<ArrayBuffer>
 
-export type SignedAuditEvent = AuditEvent & { mac: Mac }
+export type SignedAuditEvent = AuditEvent & {
+  mac: Mac
+  /**
+   * The scopes of the API key that acts, as the request read them. The write of the event requires that the key still has
+   * them. Not stored, and absent for a refusal and for any other actor.
+   */
+  actingScopes?: readonly string[]
+}
 
 /**
  * An event as the database holds it. Anyone with access to the database could have written it, so it is trusted only after

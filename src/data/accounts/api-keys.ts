@@ -2,7 +2,9 @@ import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import type { Scope } from '../../core/bearer-keys.ts'
 import { type Page, type PageRequest, pageOf } from '../../core/lists/pages.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
+import { filled, template } from '../engine/statements.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
+import { heldAccount } from '../trail/acting-keys.ts'
 import { notifyAdmins } from '../trail/admin-notices.ts'
 import { writeEvents } from '../trail/audit-events.ts'
 import { doOnce, type ResponseKeeper } from '../trail/stored-responses.ts'
@@ -112,13 +114,17 @@ export function createApiKeys(prisma: PrismaClient) {
       return rows.map((row) => ({ ...row, scopes: row.scopes as Scope[] }))
     },
 
-    /** Revokes a family of keys, each with its own event. Notifies the admins. Returns false if there was none to revoke. */
+    /**
+     * Revokes a family of keys, each with its own event. Notifies the admins. Returns false if there was none to revoke. An
+     * API key that acts is judged first, because it may revoke itself.
+     */
     revoke(
       accountId: string,
       family: KeyFamily,
       eventOf: (id: string) => SignedAuditEvent
     ): Promise<boolean> {
       return prisma.$transaction(async (transaction) => {
+        await holdActor(transaction, family, eventOf(family.id))
         const revoked = await deleteAll(transaction, accountId, family)
         const events = revoked.map(({ id }) => eventOf(id))
         const [event] = events
@@ -185,18 +191,36 @@ async function deleteAll(
   }
 }
 
+/** Locks the API key that acts together with the family, so that two keys that revoke each other do not deadlock. */
+async function holdActor(
+  transaction: Transaction,
+  family: KeyFamily,
+  event: SignedAuditEvent
+): Promise<void> {
+  const { accountId, actor, actingScopes } = event
+  if (!actingScopes) return
+  await transaction.$queryRaw`
+    SELECT id FROM "ApiKey"
+    WHERE "accountId" = ${accountId}::uuid AND (id = ${actor.id} OR ${isOf(family)})
+    ORDER BY id FOR UPDATE`
+  await transaction.$queryRaw(filled(template`SELECT ${heldAccount}::text AS held`, event))
+}
+
+function isOf({ id, withDescendants }: KeyFamily): Prisma.Sql {
+  return withDescendants
+    ? Prisma.sql`(id = ${id} OR makers @> ARRAY[${id}])`
+    : Prisma.sql`id = ${id}`
+}
+
 /** Locks the keys in the order of their ids, so that two revocations do not wait for each other. */
 async function deleteFamily(
   transaction: Transaction,
   accountId: string,
-  { id, withDescendants }: KeyFamily
+  family: KeyFamily
 ): Promise<{ id: string; name: string }[]> {
-  const isOfFamily = withDescendants
-    ? Prisma.sql`(id = ${id} OR makers @> ARRAY[${id}])`
-    : Prisma.sql`id = ${id}`
   return transaction.$queryRaw<{ id: string; name: string }[]>`
     WITH family AS (
-      SELECT id FROM "ApiKey" WHERE "accountId" = ${accountId}::uuid AND ${isOfFamily}
+      SELECT id FROM "ApiKey" WHERE "accountId" = ${accountId}::uuid AND ${isOf(family)}
       ORDER BY id FOR UPDATE
     )
     DELETE FROM "ApiKey" k USING family

@@ -90,17 +90,22 @@ export function isSilence(error: unknown): boolean {
 
 /** Returns whether an error means that the server accepts no writes (SQLSTATE 25006). */
 export function isReadOnly(error: unknown): boolean {
-  return someCause(error, (found) => marksOf(found).codes.includes('25006'))
+  return hasSqlState(error, '25006')
 }
 
 /** Returns whether an error means that the role lacks a privilege (SQLSTATE 42501). */
 export function isPrivilegeMissing(error: unknown): boolean {
-  return someCause(error, (found) => marksOf(found).codes.includes('42501'))
+  return hasSqlState(error, '42501')
+}
+
+/** Returns whether a statement failed with this SQLSTATE. */
+export function hasSqlState(error: unknown, state: string): boolean {
+  return someCause(error, (found) => marksOf(found).codes.includes(state))
 }
 
 /** Returns whether an error means that the server's disk is full (SQLSTATE 53100). */
 export function isOutOfSpace(error: unknown): boolean {
-  return someCause(error, (found) => marksOf(found).codes.includes('53100'))
+  return hasSqlState(error, '53100')
 }
 
 /**
@@ -115,7 +120,7 @@ export function isLoginRefused(error: unknown): boolean {
 
 /** Returns whether an error means that the server has no free connection (SQLSTATE 53300). */
 export function isOutOfConnections(error: unknown): boolean {
-  return someCause(error, (found) => marksOf(found).codes.includes('53300'))
+  return hasSqlState(error, '53300')
 }
 
 function someCause(error: unknown, isMeant: (found: Error) => boolean): boolean {

@@ -10,11 +10,12 @@ import {
 } from './engine.ts'
 import { applyMigrations, type MigrateOptions } from './migrations/migrations.ts'
 import { singleFlight } from './single-flight.ts'
-import type { Query } from './statements.ts'
+import { type DatabaseClock, type Query, raw } from './statements.ts'
 
 export type Database = {
   prisma: PrismaClient
   query: Query
+  clock: DatabaseClock
   engine: 'pglite' | 'postgresql'
   /** Resolves if the database responds within one second. Throws otherwise. */
   ping(): Promise<void>
@@ -60,6 +61,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   return {
     prisma,
     query: engine.query,
+    // Not now(), which stands still while a transaction waits for a lock.
+    clock: raw('clock_timestamp()'),
     engine: engine.name,
     // Anyone may call the probes that ping.
     ping: singleFlight(() => within(timeouts.pingMs, engine.ping())),

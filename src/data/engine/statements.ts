@@ -23,7 +23,14 @@ export interface Statement<Input> {
 export interface Clients {
   prisma: PrismaClient
   query: Query
+  clock: DatabaseClock
 }
+
+/**
+ * The current time of the database, in SQL. All replicas share it, so it judges what must not depend on the clock of one
+ * replica. A test replaces it.
+ */
+export type DatabaseClock = Template<unknown>
 
 /**
  * Runs one statement directly on the driver. Prisma would spend more time on it than the database

@@ -8,6 +8,7 @@ import {
 import type { AcceptedFactors } from '../../core/sessions.ts'
 import { type Support, supportFor } from '../../core/support.ts'
 import type { PrismaClient } from '../../generated/prisma/client.ts'
+import { type DatabaseClock, filled, template } from '../engine/statements.ts'
 import type { Transaction } from '../trail/act-records.ts'
 
 /** A policy as it is stored. */
@@ -67,7 +68,10 @@ export interface SupportRow {
 }
 
 /** Creates the only reader of demands. */
-export function createDemandsReader({ mandate, support }: DeploymentDefaults) {
+export function createDemandsReader(
+  { mandate, support }: DeploymentDefaults,
+  clock: DatabaseClock
+) {
   /** Returns the mandate that binds an account with this mandate of its own, or with none (null). */
   function mandateOf(ofAccount: Pick<Mandate, 'requiredFrom' | 'reason'> | null): Mandate | null {
     return bindingMandate(ofAccount, mandate)
@@ -81,6 +85,16 @@ export function createDemandsReader({ mandate, support }: DeploymentDefaults) {
   return {
     mandateOf,
     supportOf,
+
+    /**
+     * Returns the later one of an instant of this replica and the time of the database. A date that the database has reached
+     * then counts on every replica, also on one whose clock is behind.
+     */
+    async laterNow(transaction: Transaction, now: Date): Promise<Date> {
+      const later = template`SELECT GREATEST(${() => now}::timestamptz, ${clock}) AS now`
+      const [row] = await transaction.$queryRaw<{ now: Date }[]>(filled(later, null))
+      return row?.now ?? now
+    },
 
     /**
      * Returns the current demands on an account's users, and the contact that helps them. Throws if the account does not

@@ -17,6 +17,7 @@ import {
   type Template,
   template
 } from '../engine/statements.ts'
+import { heldAccount } from './acting-keys.ts'
 import { asStoredEvent, type EventRow, eventColumns } from './audit-rows.ts'
 
 export interface AuditFilter {
@@ -86,7 +87,7 @@ export function eventInsert(guardedBy?: string): Template<SignedAuditEvent> {
   const from = guardedBy === undefined ? '' : `FROM "${guardedBy}"`
   return template<SignedAuditEvent>`
     INSERT INTO "AuditEvent" (${EVENT_COLUMNS})
-    SELECT ${(event) => event.accountId}::uuid, ${(event) => event.occurredAt}::timestamptz,
+    SELECT ${heldAccount}, ${(event) => event.occurredAt}::timestamptz,
       ${(event) => event.id}::uuid, ${(event) => event.type}, ${(event) => event.outcome}::"AuditOutcome",
       ${(event) => event.actor.kind}, ${(event) => event.actor.id}, ${(event) => event.actor.credential},
       ${(event) => event.target?.kind ?? null}, ${(event) => event.target?.id ?? null},

@@ -64,7 +64,9 @@ export function createResets(prisma: PrismaClient, demands: DemandsReader) {
         const inForce = await demands.read(transaction, key.accountId)
         const isEnrolled = found.authenticators > 0
         const before = { role: user.role, requirement: requirementOf(user, isEnrolled) }
-        const mustSetUp = isEnrolled || isTwoFactorRequiredOf(before, inForce, now)
+        const mustSetUp =
+          isEnrolled ||
+          isTwoFactorRequiredOf(before, inForce, await demands.laterNow(transaction, now))
         const after = { ...user, resetPendingSince: mustSetUp ? now : null }
         const { resetPendingSince } = after
         await forgetTwoFactor(transaction, key, { resetPendingSince })

@@ -70,8 +70,8 @@ export async function turnOffUnlessRequired(
   await holdDemands(transaction, user.accountId)
   const inForce = await demands.read(transaction, user.accountId)
   const bound = { role: user.role, requirement: requirementOf(user, true) }
-  if (isTwoFactorRequiredOf(bound, inForce, event.occurredAt))
-    return 'policy-requires-authenticator'
+  const now = await demands.laterNow(transaction, event.occurredAt)
+  if (isTwoFactorRequiredOf(bound, inForce, now)) return 'policy-requires-authenticator'
   await forgetTwoFactor(transaction, user, NOT_REQUIRED)
   await writeRecord(transaction, event, [noticeTo(user, event, 'two_factor_disabled', {})])
   return 'removed'

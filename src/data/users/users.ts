@@ -2,7 +2,7 @@ import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import type { Role } from '../../core/claims.ts'
 import { noticeTo } from '../../core/mail/notices.ts'
 import { isUniqueViolation } from '../engine/conflicts.ts'
-import { type Clients, on, prepare, template } from '../engine/statements.ts'
+import { type Clients, type DatabaseClock, on, prepare, template } from '../engine/statements.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
 import { forgetDevices } from '../sign-in/trusted-devices.ts'
 import {
@@ -57,7 +57,8 @@ const inRoster = {
 
 export type Users = ReturnType<typeof createUsers>
 
-export function createUsers({ prisma, query }: Clients) {
+export function createUsers({ prisma, query, clock }: Clients) {
+  const signedIn = signInNoted(clock)
   return {
     ...createRoster(prisma),
 
@@ -158,36 +159,42 @@ export function createUsers({ prisma, query }: Clients) {
     },
 
     /**
-     * Records a sign-in that needed no second step. Returns false, and records nothing, if the user's password was changed
-     * or the user was disabled since the password was read: the epoch says so.
+     * Records a sign-in that needed no second step. Records nothing if the user's password was changed or the user was
+     * disabled since the password was read (`gone`: the epoch says so), or if two-factor is enforced since `enforcedFrom`, by
+     * the clock of the database or of this replica (`late`).
      */
     async noteSignIn(
       { accountId, userId, epoch }: Owner,
-      event: SignedAuditEvent
-    ): Promise<boolean> {
-      const [signIn] = await query<{ isNoted: boolean }, SignInNote>(signedIn, {
-        accountId,
-        userId,
-        epoch,
-        event
-      })
-      return signIn?.isNoted ?? false
+      event: SignedAuditEvent,
+      enforcedFrom: Date | null
+    ): Promise<NotedSignIn> {
+      const note = { accountId, userId, epoch, event, enforcedFrom }
+      const [signIn] = await query<{ outcome: NotedSignIn }, SignInNote>(signedIn, note)
+      return signIn?.outcome ?? 'gone'
     }
   }
 }
 
-type SignInNote = Owner & { event: SignedAuditEvent }
+export type NotedSignIn = 'noted' | 'gone' | 'late'
 
-const signedIn = prepare(
-  template<SignInNote>`
-    WITH signed_in AS (
-      UPDATE "User" SET "lastSignInAt" = ${({ event }) => event.occurredAt}::timestamptz
+type SignInNote = Owner & { event: SignedAuditEvent; enforcedFrom: Date | null }
+
+function signInNoted(clock: DatabaseClock) {
+  const occurredAt = ({ event }: SignInNote) => event.occurredAt
+  return prepare(template<SignInNote>`
+    WITH judged AS MATERIALIZED (
+      SELECT coalesce(GREATEST(${occurredAt}::timestamptz, ${clock})
+        >= ${({ enforcedFrom }) => enforcedFrom}::timestamptz, FALSE) AS "isLate"
+    ), signed_in AS (
+      UPDATE "User" SET "lastSignInAt" = ${occurredAt}::timestamptz
       WHERE "accountId" = ${({ accountId }) => accountId}::uuid AND id = ${({ userId }) => userId}::uuid
         AND epoch = ${({ epoch }) => epoch}::int AND "disabledAt" IS NULL
+        AND NOT (SELECT "isLate" FROM judged)
       RETURNING id
     ), recorded AS (${on(({ event }: SignInNote) => event, eventInsert('signed_in'))})
-    SELECT EXISTS (SELECT 1 FROM signed_in) AS "isNoted"`
-)
+    SELECT CASE WHEN EXISTS (SELECT 1 FROM signed_in) THEN 'noted'
+      WHEN "isLate" THEN 'late' ELSE 'gone' END AS outcome FROM judged`)
+}
 
 /** Locks the user, and returns why the caller may not act on them, if so. */
 async function lockChangeable(

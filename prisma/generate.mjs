@@ -4,6 +4,15 @@ import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 
 const require = createRequire(import.meta.url)
+
+// Every `npm run` begins with this file, and an old Node fails in it. src/settings/supported-node.ts checks the whole range.
+const range = require('../package.json').engines.node
+const { node } = process.versions
+if (Number.parseInt(node, 10) < Number.parseInt(range.slice(1), 10)) {
+  process.stderr.write(`twostep needs Node ${range}, and this is Node ${node}\n`)
+  process.exit(1)
+}
+
 const prisma = require('prisma/package.json')
 const schema = readFileSync(new URL('schema.prisma', import.meta.url), 'utf8')
 

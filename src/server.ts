@@ -1,4 +1,5 @@
 // The process edge: reads the environment, starts the service, and stops it on a signal.
+import './settings/supported-node.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import type { Logger } from 'pino'

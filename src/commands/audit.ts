@@ -3,6 +3,7 @@
 // `--head <sequence>:<hash>` also requires that the chain contains a head that was noted earlier. The database alone
 // cannot show that the newest events were lost together with their links.
 
+import '../settings/supported-node.ts'
 import { parseArgs } from 'node:util'
 import { type ChainHead, parseHead } from '../core/audit/chain.ts'
 import { openDatabase } from '../data/engine/database.ts'

@@ -3,6 +3,7 @@
 // of MASTER_KEYS.
 // Exit code 0: done. 1: a value is left or can't be unsealed, and the output names it. 2: nothing was done.
 
+import '../settings/supported-node.ts'
 import { parseArgs } from 'node:util'
 import { type Database, openDatabase } from '../data/engine/database.ts'
 import { readStorageConfig } from '../settings/existing-config.ts'

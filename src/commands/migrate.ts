@@ -1,6 +1,7 @@
 // `migrate` applies the missing migrations to the database that DATABASE_URL names.
 // `--retry <name>` first marks a failed migration as rolled back, so that it is tried again.
 
+import '../settings/supported-node.ts'
 import { parseArgs } from 'node:util'
 import { openDatabase } from '../data/engine/database.ts'
 import { DEFAULT_DATABASE_URL } from '../settings/data-folder.ts'

@@ -20,12 +20,14 @@ const PRISMA_CODES = new Set([
 
 /**
  * SQLSTATE classes and codes of a server that does not serve the request now, through no fault of the statement (PostgreSQL
- * documentation, appendix A): connection exception (08), read-only (25006), login refused (28), database missing (3D),
+ * documentation, appendix A): connection exception (08), read-only (25006), statement lost by a pooler (26000, 42P05), login
+ * refused (28), database missing (3D),
  * deadlock and serialization failure (40), privilege missing (42501), insufficient resources, also a full disk (53),
  * object in another state, such as a database that accepts no connections (55),
  * operator intervention (57), system error (58), error in the server's configuration (F0), internal error (XX).
  */
-const SQLSTATE = /^(08...|25006|28...|3D...|40...|42501|53...|55...|57...|58...|F0...|XX...)$/
+const SQLSTATE =
+  /^(08...|25006|26000|28...|3D...|40...|42501|42P05|53...|55...|57...|58...|F0...|XX...)$/
 
 /** Codes of Node for a connection that was not made or was lost, or for a process that has no descriptor left for one. */
 const SOCKET_CODES = new Set([
@@ -101,6 +103,16 @@ export function isPrivilegeMissing(error: unknown): boolean {
 /** Returns whether a statement failed with this SQLSTATE. */
 export function hasSqlState(error: unknown, state: string): boolean {
   return someCause(error, (found) => marksOf(found).codes.includes(state))
+}
+
+/**
+ * Returns whether an error means that a connection does not have the statements that were prepared on it, or has those of
+ * another client (SQLSTATE 26000, 42P05). Only a connection pooler causes this.
+ */
+export function isStatementLost(error: unknown): boolean {
+  return someCause(error, (found) =>
+    marksOf(found).codes.some((code) => code === '26000' || code === '42P05')
+  )
 }
 
 /** Returns whether an error means that the server's disk is full (SQLSTATE 53100). */

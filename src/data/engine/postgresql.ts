@@ -12,6 +12,7 @@ import {
 import { withMigrationLock } from './migrations/lock.ts'
 import { createCircuitBreaker } from './postgresql/circuit-breaker.ts'
 import { guardAdapter } from './postgresql/guarded-adapter.ts'
+import { createStatementCheck } from './postgresql/prepared-statements.ts'
 import { createSpaceCheck, requireUtf8, requireWritable } from './postgresql/server-checks.ts'
 import { createStatementNames } from './postgresql/statement-names.ts'
 import { requirePostgresqlUrl } from './postgresql/url.ts'
@@ -65,9 +66,13 @@ export function openPostgresql({
   pool.on('error', onError)
   const renewConnections = renewalOf(pool)
   const spaceCheck = createSpaceCheck(pool)
+  const statementCheck = createStatementCheck(() => probeConnection(url))
   const breaker = createCircuitBreaker({
     trips: (error) => isSilence(error) || isReadOnly(error),
-    onError: spaceCheck.note,
+    onError: (error) => {
+      spaceCheck.note(error)
+      statementCheck.note(error)
+    },
     probe: () => probe(url),
     onOpen: (err) => {
       log?.warn({ err }, 'database unavailable')
@@ -91,6 +96,7 @@ export function openPostgresql({
       breaker.guard(async () => {
         await requireWritable(pool)
         await spaceCheck.run()
+        await statementCheck.run()
       }),
     poolUse: () => ({
       busy: pool.totalCount - pool.idleCount,
@@ -167,6 +173,20 @@ async function beginSession(client: pg.ClientBase, limits: string): Promise<void
 
 /** Checks the server over a new connection, because the pool's connections may be broken. */
 async function probe(url: string): Promise<void> {
+  try {
+    const client = await probeConnection(url)
+    await requireWritable(client).finally(() => {
+      // Not awaited, because a server that does not respond does not close the connection either.
+      void client.end()
+    })
+  } catch (error) {
+    // A server without a free connection is available, and the pool may have connections to it.
+    if (!isOutOfConnections(error)) throw error
+  }
+}
+
+/** Opens a connection outside the pool. */
+async function probeConnection(url: string): Promise<pg.Client> {
   const client = new pg.Client({
     ...connectionTo(url),
     connectionTimeoutMillis: PROBE_TIMEOUT_MS,
@@ -175,13 +195,10 @@ async function probe(url: string): Promise<void> {
   client.on('error', () => {})
   try {
     await client.connect()
-    await requireWritable(client)
+    return client
   } catch (error) {
-    // A server without a free connection is available, and the pool may have connections to it.
-    if (!isOutOfConnections(error)) throw error
-  } finally {
-    // Not awaited, because a server that does not respond does not close the connection either.
     void client.end()
+    throw error
   }
 }
 

@@ -11,7 +11,8 @@ const ENTRY_POINTS = '^src/(server|(commands|tools)/[^/]+)\\.ts$'
 const GENERATED = '^src/generated/'
 
 /** Packages that compute and touch nothing. Adding one here is a decision about core. */
-const PURE_PACKAGES = '^node_modules/(otplib|@otplib/[^/]+|@scure/base|@zxcvbn-ts/language-common|ipaddr[.]js|typebox|uuid)/'
+const PURE_PACKAGES =
+  '^node_modules/(otplib|@otplib/[^/]+|@scure/base|@zxcvbn-ts/language-common|ipaddr[.]js|typebox|uuid)/'
 const DATABASE_PACKAGES = '^node_modules/(@prisma|prisma|pg|pglite-prisma-adapter)/'
 
 const orTypeOnly = { dependencyTypesNot: ['type-only', 'type-import'] }

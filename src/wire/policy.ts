@@ -53,45 +53,51 @@ export const PolicyBody = Type.Object(
       )
     )
   },
-  { additionalProperties: false }
+  { title: 'PolicyChange', additionalProperties: false }
 )
 export type PolicyBody = Static<typeof PolicyBody>
 
-export const PolicyAnswer = Type.Object({
-  twoFactor: TwoFactorPolicy,
-  appliesTo: AppliesTo,
-  requiredFrom: RequiredFrom,
-  graceDays: GraceDays,
-  trustedDevices: Type.Object({ allowed: Type.Boolean(), days: DeviceDays }),
-  sso: Type.Object({
-    mode: Mode,
-    issuer: Nullable(Issuer),
-    clientId: Nullable(ClientId),
-    trustEmail: TrustEmail
-  }),
-  mandate: MandateAnswer,
-  support: Nullable(Support),
-  effective: Type.Enum(['optional', 'required'], {
-    description:
-      'The requirement that applies now, under the policy and the mandate. A policy binds only the users that `appliesTo` names.'
-  }),
-  updatedAt: Instant
-})
-
-export const PreviewAnswer = Type.Object({
-  wouldEnroll: Type.Integer({ description: 'Users who would have to set up two-factor.' }),
-  exempt: Type.Integer({ description: 'Users whose single sign-on replaces the code.' }),
-  unaffected: Type.Integer({ description: 'All other users.' }),
-  from: Nullable(
-    Type.String({
-      ...Instant,
-      description: 'When the set-up would become mandatory, or null if nothing is required.'
-    })
-  ),
-  sample: Type.Optional(
-    Type.Array(Type.Object({ id: Uuid, email: Email }), {
+export const PolicyAnswer = Type.Object(
+  {
+    twoFactor: TwoFactorPolicy,
+    appliesTo: AppliesTo,
+    requiredFrom: RequiredFrom,
+    graceDays: GraceDays,
+    trustedDevices: Type.Object({ allowed: Type.Boolean(), days: DeviceDays }),
+    sso: Type.Object({
+      mode: Mode,
+      issuer: Nullable(Issuer),
+      clientId: Nullable(ClientId),
+      trustEmail: TrustEmail
+    }),
+    mandate: MandateAnswer,
+    support: Nullable(Support),
+    effective: Type.Enum(['optional', 'required'], {
       description:
-        'The first users who would have to set up two-factor, oldest first. Absent for an API key without the scope `users:read`.'
-    })
-  )
-})
+        'The requirement that applies now, under the policy and the mandate. A policy binds only the users that `appliesTo` names.'
+    }),
+    updatedAt: Instant
+  },
+  { title: 'Policy' }
+)
+
+export const PreviewAnswer = Type.Object(
+  {
+    wouldEnroll: Type.Integer({ description: 'Users who would have to set up two-factor.' }),
+    exempt: Type.Integer({ description: 'Users whose single sign-on replaces the code.' }),
+    unaffected: Type.Integer({ description: 'All other users.' }),
+    from: Nullable(
+      Type.String({
+        ...Instant,
+        description: 'When the set-up would become mandatory, or null if nothing is required.'
+      })
+    ),
+    sample: Type.Optional(
+      Type.Array(Type.Object({ id: Uuid, email: Email }, { title: 'AffectedUser' }), {
+        description:
+          'The first users who would have to set up two-factor, oldest first. Absent for an API key without the scope `users:read`.'
+      })
+    )
+  },
+  { title: 'PolicyPreview' }
+)

@@ -20,26 +20,29 @@ const IntrospectBody = Type.Object(
   { additionalProperties: false }
 )
 
-const Inactive = Type.Object({ active: Type.Literal(false) })
-const Active = Type.Object({
-  active: Type.Literal(true),
-  token_type: Type.Literal('Bearer'),
-  iss: Type.String(),
-  aud: Type.Array(Type.String()),
-  client_id: Type.String(),
-  sub: Type.String(),
-  username: Type.String(),
-  exp: Type.Integer(),
-  iat: Type.Integer(),
-  jti: Type.String(),
-  account: Type.String(),
-  role: Type.String(),
-  email: Type.String(),
-  amr: Type.Array(Type.String()),
-  acr: Type.String(),
-  auth_time: Type.Integer(),
-  epoch: Type.Integer()
-})
+const Inactive = Type.Object({ active: Type.Literal(false) }, { title: 'InactiveToken' })
+const Active = Type.Object(
+  {
+    active: Type.Literal(true),
+    token_type: Type.Literal('Bearer'),
+    iss: Type.String(),
+    aud: Type.Array(Type.String()),
+    client_id: Type.String(),
+    sub: Type.String(),
+    username: Type.String(),
+    exp: Type.Integer(),
+    iat: Type.Integer(),
+    jti: Type.String(),
+    account: Type.String(),
+    role: Type.String(),
+    email: Type.String(),
+    amr: Type.Array(Type.String()),
+    acr: Type.String(),
+    auth_time: Type.Integer(),
+    epoch: Type.Integer()
+  },
+  { title: 'ActiveToken' }
+)
 
 const INTROSPECT_TOKEN = {
   config: {

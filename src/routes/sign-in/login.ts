@@ -44,7 +44,11 @@ const AssertionBody = Type.Object(
   },
   {
     additionalProperties: false,
-    oneOf: [{ required: ['userId'] }, { required: ['email'] }]
+    title: 'AssertLoginBody',
+    oneOf: [
+      { title: 'AssertionByUserId', required: ['userId'] },
+      { title: 'AssertionByEmail', required: ['email'] }
+    ]
   }
 )
 

@@ -6,7 +6,7 @@ import { buildApp } from '../app.ts'
 import { formatBearerKey } from '../core/bearer-keys.ts'
 import { generateOperatorKey } from '../crypto/secrets.ts'
 import { openDatabase } from '../data/engine/database.ts'
-import { yamlOf } from '../plugins/spec/spec.ts'
+import { yamlOf } from '../plugins/spec/documents.ts'
 import { parseConfig } from '../settings/config.ts'
 import { readEnvironment } from '../settings/environment.ts'
 

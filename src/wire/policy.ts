@@ -20,7 +20,12 @@ const Mode = Type.Enum(['off', 'optional', 'required'], {
   description:
     '`off`: no single sign-on. `optional`: users sign in with a password or by single sign-on. `required`: users cannot sign in with a password.'
 })
-const ClientId = Type.String({ minLength: 1, maxLength: 255, pattern: '^[\\u0021-\\u007e]+$' })
+const ClientId = Type.String({
+  minLength: 1,
+  maxLength: 255,
+  pattern: '^[\\u0021-\\u007e]+$',
+  examples: ['twostep-acme']
+})
 const TrustEmail = Type.Boolean({
   description:
     'Whether e-mail addresses of the provider count as verified although its tokens do not say so. Choose this only for a provider that gives its addresses out itself. An address of which a token says that it is not verified never counts.'

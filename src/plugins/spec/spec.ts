@@ -1,15 +1,14 @@
 // Generates openapi.yaml from the routes. Each route declares its schema, credentials and problems once, and nothing is added.
 import { STATUS_CODES } from 'node:http'
 import swagger from '@fastify/swagger'
-import swaggerUi from '@fastify/swagger-ui'
-import type { FastifyInstance, FastifySchema, RouteOptions } from 'fastify'
+import type { FastifySchema, RouteOptions } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import { Type } from 'typebox'
-import { stringify } from 'yaml'
 import { NAMED_SCHEMAS } from '../../wire/named-schemas.ts'
 import { PROBLEM_CODES, type ProblemCode, problemKind } from '../../wire/problems.ts'
 import type { CredentialRule } from '../credentials.ts'
 import { PROBLEM_MEDIA_TYPE } from '../problem-handling.ts'
+import { documentRoutes } from './documents.ts'
 import { nameObjects, type SpecDocument } from './named-objects.ts'
 import { describeHeaders } from './response-headers.ts'
 
@@ -118,41 +117,6 @@ export const spec = fastifyPlugin<SpecOptions>(
   },
   { name: 'spec' }
 )
-
-/** Returns the spec as YAML 1.2 that also means the same in YAML 1.1, in which a bare `off` is false. */
-export function yamlOf(document: object): string {
-  return stringify(document, { compat: 'yaml-1.1' })
-}
-
-async function documentRoutes(app: FastifyInstance): Promise<void> {
-  const hidden = {
-    config: { limit: 'address', credentials: 'none' },
-    schema: { hide: true }
-  } as const
-
-  app.get('/openapi.json', hidden, async () => app.swagger())
-
-  app.get('/openapi.yaml', hidden, async (_request, reply) =>
-    reply.type('application/yaml').send(yamlOf(app.swagger()))
-  )
-
-  app.get('/docs/problems', hidden, async (_request, reply) =>
-    reply.type('application/json').send({
-      items: PROBLEM_CODES.map((code) => {
-        const { status, title, cure } = problemKind(code)
-        return { code, type: `urn:twostep:problem:${code}`, status, title, cure }
-      })
-    })
-  )
-
-  await app.register(async (docs) => {
-    // The routes of the reference page. They contain nothing but the spec.
-    docs.addHook('onRoute', (route) => {
-      route.config = { ...route.config, limit: 'address', credentials: 'none' }
-    })
-    await docs.register(swaggerUi, { routePrefix: '/docs', staticCSP: true })
-  })
-}
 
 function described(schema: FastifySchema, route: RouteOptions): FastifySchema {
   const { credentials, limit, repeatable, problems = [] } = route.config ?? {}

@@ -5,6 +5,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Tokens } from '../../crypto/tokens.ts'
 import type { Subjects } from '../../data/sign-in/subjects.ts'
+import { ACCESS_TOKEN } from '../../wire/examples.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
 
 interface IntrospectOptions {
@@ -14,7 +15,12 @@ interface IntrospectOptions {
 
 const IntrospectBody = Type.Object(
   {
-    token: Type.String({ minLength: 1, maxLength: 8192, pattern: '^[^\\u0000]*$' }),
+    token: Type.String({
+      minLength: 1,
+      maxLength: 8192,
+      pattern: '^[^\\u0000]*$',
+      examples: [ACCESS_TOKEN]
+    }),
     token_type_hint: Type.Optional(Type.String({ maxLength: 64 }))
   },
   { additionalProperties: false }

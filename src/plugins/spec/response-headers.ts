@@ -67,7 +67,7 @@ function headersOf({ responses = {}, parameters = [] }: SpecOperation, status: s
   const waits = status === '429' || status === '503' || (isRepeatable && status === '409')
   return {
     ...EVERYWHERE,
-    ...(responses['429'] && Number(status) < 500 ? LIMITED : {}),
+    ...(responses['429'] ? LIMITED : {}),
     ...(waits ? ({ 'Retry-After': 'RetryAfter' } as const) : {}),
     ...(status === '401' ? ({ 'WWW-Authenticate': 'WwwAuthenticate' } as const) : {}),
     ...(isRepeatable && status === '201'

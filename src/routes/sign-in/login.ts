@@ -52,6 +52,9 @@ const AssertionBody = Type.Object(
   }
 )
 
+/** Why a sign-in is refused. The reason is audited; the caller gets the same response for all of them. */
+type Flaw = 'no_account' | 'no_user' | 'disabled' | 'password' | 'changed_meanwhile'
+
 const BEARER_CHALLENGE = { headers: { 'www-authenticate': 'Bearer' } }
 const BY_PASSWORD_STEP = { authentication: BY_PASSWORD, arrival: 'password' } as const
 const BY_SSO_STEP = { authentication: BY_SSO, arrival: 'sso' } as const
@@ -115,17 +118,19 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
     // Again, because other tries may have failed since: concurrent tries must not learn more than sequential ones.
     await limits.requirePasswordPause(request, tried)
     const target = user && ({ kind: 'user', id: user.subject.userId } as const)
-    const refuse = () =>
-      audit.refuse(request, 'invalid-credentials', { accountId, target }, BEARER_CHALLENGE)
+    const refuse = (why: Flaw) => {
+      const act = { accountId, target, details: { why } }
+      return audit.refuse(request, 'invalid-credentials', act, BEARER_CHALLENGE)
+    }
     if (!user || !isRight || user.subject.isDisabled) {
       await limits.countFailedPassword(request, tried)
-      throw await refuse()
+      throw await refuse(flawOf(account, user))
     }
     const actor = { kind: 'user', id: user.subject.userId, credential: 'password' } as const
     const act = { accountId, actor, target }
     const firstStep = { ...BY_PASSWORD_STEP, deviceToken }
     const signIn = await signIns.afterFirstStep(request, user.subject, firstStep, act)
-    if (!signIn) throw await refuse()
+    if (!signIn) throw await refuse('changed_meanwhile')
     return signIn
   }
 
@@ -149,6 +154,12 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
 }
 
 export default loginRoutes
+
+function flawOf(account: object | null, user: { subject: Subject } | null): Flaw {
+  if (!account) return 'no_account'
+  if (!user) return 'no_user'
+  return user.subject.isDisabled ? 'disabled' : 'password'
+}
 
 /** Throws if the account policy does not allow the first factor. The policy binds the account's own back end too. */
 function requireAllowed(firstFactor: 'pwd' | 'sso', { policy, support }: Subject): void {

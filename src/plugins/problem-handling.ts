@@ -152,8 +152,23 @@ function pointerBeyond(keyword: string, params: Record<string, unknown>): string
   return `/${member.replaceAll('~', '~0').replaceAll('/', '~1')}`
 }
 
-function log(request: FastifyRequest, { code, cause }: Problem, error: Error): void {
+function log(request: FastifyRequest, { code, cause }: Problem, error: FastifyError): void {
   const { status } = problemKind(code)
-  if (status >= 500) request.log.error({ err: cause ?? error, code }, 'request failed')
-  else request.log.info({ code }, 'request refused')
+  if (status >= 500) {
+    request.log.error({ err: cause ?? error, code }, 'request failed')
+    return
+  }
+  const why = whyMalformed(error)
+  const { url: route } = request.routeOptions
+  request.log.info({ code, route, ...(why && { why }) }, 'request refused')
+}
+
+/**
+ * Returns what is wrong with the form of a request: the rules of the schema that it breaks, or the error of the parser. The
+ * names of unknown fields and all values are left out, because callers can put secrets there.
+ */
+function whyMalformed(error: FastifyError): string[] | null {
+  if (error instanceof Problem) return null
+  if (!error.validation) return [error.code ?? error.name]
+  return error.validation.map(({ keyword, instancePath }) => `${instancePath} ${keyword}`.trim())
 }

@@ -6,6 +6,7 @@ import { buildApp } from '../app.ts'
 import { formatBearerKey } from '../core/bearer-keys.ts'
 import { generateOperatorKey } from '../crypto/secrets.ts'
 import { openDatabase } from '../data/engine/database.ts'
+import { yamlOf } from '../plugins/spec/documents.ts'
 import { parseConfig } from '../settings/config.ts'
 import { readEnvironment } from '../settings/environment.ts'
 
@@ -19,6 +20,6 @@ const config = parseConfig(
 const database = await openDatabase({ url: 'pglite:memory', pglite: new PGlite() })
 await database.migrate()
 const app = await buildApp({ config, database, now: () => new Date() })
-await writeFile(process.argv[2] ?? 'openapi.yaml', app.swagger({ yaml: true }))
+await writeFile(process.argv[2] ?? 'openapi.yaml', yamlOf(app.swagger()))
 await app.close()
 await database.close()

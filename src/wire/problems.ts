@@ -32,10 +32,13 @@ const PROBLEMS = {
     cure: 'Fix the fields listed in `errors`. Values are not coerced, and unknown fields are rejected.',
     extras: {
       errors: Type.Array(
-        Type.Object({
-          pointer: Type.String({ description: 'JSON Pointer (RFC 6901) to the invalid field.' }),
-          message: Type.String()
-        })
+        Type.Object(
+          {
+            pointer: Type.String({ description: 'JSON Pointer (RFC 6901) to the invalid field.' }),
+            message: Type.String()
+          },
+          { title: 'FieldError' }
+        )
       )
     }
   },
@@ -78,11 +81,14 @@ const PROBLEMS = {
     title: 'The operator requires two-factor for this account',
     cure: 'Omit `twoFactor`, `requiredFrom` and `graceDays`. `GET /v1/policy` shows the mandate and its reason.',
     extras: {
-      mandate: Type.Object({
-        requiredFrom: Type.String({ format: 'date-time' }),
-        reason: Type.Union([Type.String(), Type.Null()]),
-        source: Type.Enum(['account', 'deployment'])
-      }),
+      mandate: Type.Object(
+        {
+          requiredFrom: Type.String({ format: 'date-time' }),
+          reason: Type.Union([Type.String(), Type.Null()]),
+          source: Type.Enum(['account', 'deployment'])
+        },
+        { title: 'MandateInForce' }
+      ),
       support
     }
   },

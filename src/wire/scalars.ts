@@ -2,6 +2,7 @@
 import { Type } from 'typebox'
 import { SCOPES } from '../core/bearer-keys.ts'
 import { isRepresentable } from '../core/instants.ts'
+import { DEVICE_TOKEN } from './examples.ts'
 import { invalidMember } from './problem.ts'
 
 /** Rejects NUL, which PostgreSQL text cannot store, and the other control characters, which no name needs. */
@@ -134,7 +135,13 @@ export const Ticket = Type.String({
   examples: ['SUP-20417']
 })
 
-export const DeviceToken = Type.String({ minLength: 1, maxLength: 512, pattern: PRINTABLE })
+export const DeviceToken = Type.String({
+  minLength: 1,
+  maxLength: 512,
+  pattern: PRINTABLE,
+  description: 'The `deviceToken` of the last sign-in on this device, if it was trusted.',
+  examples: [DEVICE_TOKEN]
+})
 
 export const Role = Type.Enum(['member', 'admin'])
 

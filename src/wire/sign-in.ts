@@ -1,5 +1,6 @@
 // The result of a step of a sign-in, which all routes of the sign-in return.
 import { type Static, Type } from 'typebox'
+import { AUTHENTICATED, ENROLLMENT_REQUIRED, VERIFICATION_REQUIRED } from './examples.ts'
 import { refTo } from './references.ts'
 import { Email, Instant, Nullable, Role, Uuid } from './scalars.ts'
 
@@ -70,7 +71,7 @@ export const Authenticated = Type.Object(
       })
     )
   },
-  { $id: 'Authenticated' }
+  { $id: 'Authenticated', examples: [AUTHENTICATED] }
 )
 
 export const VerificationRequired = Type.Object(
@@ -83,7 +84,7 @@ export const VerificationRequired = Type.Object(
     expiresInSeconds: Type.Integer(),
     methods: Type.Array(Type.Enum(['totp', 'recovery_code']))
   },
-  { $id: 'VerificationRequired' }
+  { $id: 'VerificationRequired', examples: [VERIFICATION_REQUIRED] }
 )
 
 export const EnrollmentRequired = Type.Object(
@@ -95,7 +96,7 @@ export const EnrollmentRequired = Type.Object(
     }),
     expiresInSeconds: Type.Integer()
   },
-  { $id: 'EnrollmentRequired' }
+  { $id: 'EnrollmentRequired', examples: [ENROLLMENT_REQUIRED] }
 )
 
 export type SignIn =
@@ -106,6 +107,7 @@ export type SignIn =
 export const SignIn = Type.Unsafe<SignIn>({
   $id: 'SignIn',
   type: 'object',
+  examples: [VERIFICATION_REQUIRED, ENROLLMENT_REQUIRED, AUTHENTICATED],
   oneOf: [refTo(Authenticated), refTo(VerificationRequired), refTo(EnrollmentRequired)],
   discriminator: {
     propertyName: 'status',

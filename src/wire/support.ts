@@ -6,5 +6,5 @@ const email = Type.Union([Type.String({ examples: ['help@acme.example'] }), Type
 
 export const Support = Type.Object(
   { url, email },
-  { description: 'Where users get help. At least one of the two is set.' }
+  { title: 'Support', description: 'Where users get help. At least one of the two is set.' }
 )

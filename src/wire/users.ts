@@ -1,5 +1,6 @@
 // Users, their authenticators and their trusted devices, as several routes return them.
 import { type Static, Type } from 'typebox'
+import { USER } from './examples.ts'
 import { refTo } from './references.ts'
 import { AuthenticatorName, Email, ExternalId, Instant, Nullable, Role, Uuid } from './scalars.ts'
 import { DecisionReason } from './sign-in.ts'
@@ -59,7 +60,7 @@ export const User = Type.Object(
       reason: DecisionReason
     })
   },
-  { $id: 'User' }
+  { $id: 'User', examples: [USER] }
 )
 
 export type User = Static<typeof User>

@@ -45,8 +45,8 @@ export function documentedProblems({ responses }: Operation, status: number | st
 }
 
 /**
- * Checks every response that a test gets against the spec: its status, its media type and its problem code must be
- * documented for the operation. Throws if they are not, so no test can overlook an undocumented response.
+ * Checks every response that a test gets against the spec: its status, its media type, its problem code and its headers must
+ * be documented for the operation. Throws if they are not, and for an internal error, so no test can overlook one.
  */
 export function createContractCheck(app: FastifyInstance) {
   const routes = Object.entries(specOf(app).paths).map(([template, operations]) => ({
@@ -64,11 +64,22 @@ export function createContractCheck(app: FastifyInstance) {
   }
 }
 
+/** Headers of a response that a client acts on. */
+const DESCRIBED =
+  /^(etag|location|retry-after|www-authenticate|ratelimit-.+|idempotent-.+|cache-control|x-request-id)$/
+
+function undocumentedHeader(documented: object, sent: Answer['headers']): string | undefined {
+  const names = Object.keys(documented).map((name) => name.toLowerCase())
+  return Object.keys(sent).find((name) => DESCRIBED.test(name) && !names.includes(name))
+}
+
 /** Returns the part of a response that the operation does not document, or null. */
 function undocumentedIn(operation: Operation, { statusCode, headers, body }: Answer) {
   const mediaType = String(headers['content-type'] ?? '').split(';')[0] ?? ''
   const documented = operation.responses[statusCode]
-  if (!documented) return statusCode
+  if (!documented || statusCode === 500) return statusCode
+  const header = undocumentedHeader(documented.headers ?? {}, headers)
+  if (header !== undefined) return header
   if (body !== '' && !documented.content?.[mediaType]) return mediaType
   if (mediaType !== PROBLEM_MEDIA_TYPE) return null
   const { code } = JSON.parse(body)

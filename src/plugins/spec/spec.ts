@@ -1,14 +1,16 @@
 // Generates openapi.yaml from the routes. Each route declares its schema, credentials and problems once, and nothing is added.
 import { STATUS_CODES } from 'node:http'
 import swagger from '@fastify/swagger'
-import swaggerUi from '@fastify/swagger-ui'
-import type { FastifyInstance, FastifySchema, RouteOptions } from 'fastify'
+import type { FastifySchema, RouteOptions } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import { Type } from 'typebox'
 import { NAMED_SCHEMAS } from '../../wire/named-schemas.ts'
 import { PROBLEM_CODES, type ProblemCode, problemKind } from '../../wire/problems.ts'
 import type { CredentialRule } from '../credentials.ts'
 import { PROBLEM_MEDIA_TYPE } from '../problem-handling.ts'
+import { documentRoutes } from './documents.ts'
+import { nameObjects, type SpecDocument } from './named-objects.ts'
+import { describeHeaders } from './response-headers.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -60,6 +62,26 @@ const SECURITY_SCHEMES = {
   }
 } as const
 
+const TAGS = [
+  {
+    name: 'Signing in',
+    description: 'The steps of a sign-in, and the set-up of an authenticator.'
+  },
+  {
+    name: 'Users',
+    description: 'The users of the account, their authenticators, recovery codes and devices.'
+  },
+  {
+    name: 'Policy',
+    description: 'When the account requires two-factor, trusted devices and single sign-on.'
+  },
+  { name: 'Operator', description: 'Accounts and mandates, for the operator of the deployment.' },
+  { name: 'API keys', description: 'The credentials of the back ends of an account.' },
+  { name: 'Audit', description: 'The audit trail of the account.' },
+  { name: 'Discovery', description: 'What a host needs to verify access tokens.' },
+  { name: 'Health', description: 'Probes for load balancers and orchestrators.' }
+]
+
 export const spec = fastifyPlugin<SpecOptions>(
   async (app, { version }) => {
     for (const schema of NAMED_SCHEMAS) app.addSchema(schema)
@@ -71,14 +93,23 @@ export const spec = fastifyPlugin<SpecOptions>(
           title: 'twostep',
           version,
           description: DESCRIPTION,
+          contact: { name: 'The operator of the deployment' },
           license: { name: 'Apache-2.0', identifier: 'Apache-2.0' }
         },
         servers: [{ url: '/' }],
+        tags: TAGS,
         components: { securitySchemes: SECURITY_SCHEMES }
       },
       refResolver: {
         buildLocalReference: (json, _baseUri, _fragment, index) =>
           typeof json['$id'] === 'string' ? json['$id'] : `def-${index}`
+      },
+      transformObject: (document) => {
+        if (!('openapiObject' in document)) throw new Error('the spec is an OpenAPI document')
+        const { openapiObject } = document
+        nameObjects(openapiObject as SpecDocument)
+        describeHeaders(openapiObject as SpecDocument)
+        return openapiObject
       },
       transform: ({ schema, url, route }) => ({ schema: described(schema, route), url })
     })
@@ -87,49 +118,21 @@ export const spec = fastifyPlugin<SpecOptions>(
   { name: 'spec' }
 )
 
-async function documentRoutes(app: FastifyInstance): Promise<void> {
-  const hidden = {
-    config: { limit: 'address', credentials: 'none' },
-    schema: { hide: true }
-  } as const
-
-  app.get('/openapi.json', hidden, async () => app.swagger())
-
-  app.get('/openapi.yaml', hidden, async (_request, reply) =>
-    reply.type('application/yaml').send(app.swagger({ yaml: true }))
-  )
-
-  app.get('/docs/problems', hidden, async (_request, reply) =>
-    reply.type('application/json').send({
-      items: PROBLEM_CODES.map((code) => {
-        const { status, title, cure } = problemKind(code)
-        return { code, type: `urn:twostep:problem:${code}`, status, title, cure }
-      })
-    })
-  )
-
-  await app.register(async (docs) => {
-    // The routes of the reference page. They contain nothing but the spec.
-    docs.addHook('onRoute', (route) => {
-      route.config = { ...route.config, limit: 'address', credentials: 'none' }
-    })
-    await docs.register(swaggerUi, { routePrefix: '/docs', staticCSP: true })
-  })
-}
-
 function described(schema: FastifySchema, route: RouteOptions): FastifySchema {
   const { credentials, limit, repeatable, problems = [] } = route.config ?? {}
   if (schema.hide || credentials === undefined) return schema
   const rule = credentials === 'none' ? null : credentials
   const codes = new Set<ProblemCode>([
     ...(rule ? problemsOfRule(rule) : []),
-    ...(schema.body || schema.querystring || schema.params ? (['invalid-request'] as const) : []),
+    // Also without parameters, for a request without a `Host`.
+    'invalid-request',
     ...(limit === 'none' ? [] : (['rate-limited'] as const)),
     ...(schema.body
       ? (['body-too-large', 'unsupported-media-type', 'expectation-failed'] as const)
       : []),
     ...(repeatable ? (['idempotency-key-in-use', 'idempotency-key-reused'] as const) : []),
     ...problems,
+    'internal',
     'unavailable'
   ])
   return {

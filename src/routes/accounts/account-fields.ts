@@ -26,6 +26,7 @@ const SupportUrl = Type.String({
 const SupportBody = Type.Object(
   { url: Type.Optional(Nullable(SupportUrl)), email: Type.Optional(Nullable(Email)) },
   {
+    title: 'SupportChange',
     additionalProperties: false,
     description:
       'Where users get help. Absent fields stay as they are. Null for both: the contact of the deployment, if it has one.'
@@ -44,26 +45,30 @@ const OptionalFields = {
 
 export const NewAccountBody = Type.Object(
   { slug: Slug, name: AccountName, ...OptionalFields },
-  { additionalProperties: false }
+  { title: 'NewAccount', additionalProperties: false }
 )
 
 export const AccountChangeBody = Type.Object(
   { name: Type.Optional(AccountName), ...OptionalFields },
-  { additionalProperties: false, minProperties: 1 }
+  { title: 'AccountChange', additionalProperties: false, minProperties: 1 }
 )
 type AccountChangeBody = Static<typeof AccountChangeBody>
 
-export const AccountAnswer = Type.Object({
-  id: Uuid,
-  slug: Slug,
-  name: Name,
-  audience: Audience,
-  issuerName: Type.String({
-    description: 'The issuer that authenticator apps show. Without one of its own, it is the name.'
-  }),
-  support: Nullable(Support),
-  createdAt: Instant
-})
+export const AccountAnswer = Type.Object(
+  {
+    id: Uuid,
+    slug: Slug,
+    name: Name,
+    audience: Audience,
+    issuerName: Type.String({
+      description:
+        'The issuer that authenticator apps show. Without one of its own, it is the name.'
+    }),
+    support: Nullable(Support),
+    createdAt: Instant
+  },
+  { title: 'Account' }
+)
 
 /** Returns the change that a body asks for. Throws `invalid-request` for a URL that does not exist. */
 export function accountChangeOf({ support, ...fields }: AccountChangeBody): AccountChange {

@@ -44,16 +44,22 @@ const OPERATOR = { operator: true } as const satisfies CredentialRule
 
 const AccountParams = Type.Object({ accountId: Uuid })
 
-const NewAccountAnswer = Type.Object({
-  ...AccountAnswer.properties,
-  apiKey: Type.Object({
-    id: Type.String(),
-    key: Type.String({ description: 'An API key with every scope. It is shown only here.' }),
-    name: Name,
-    scopes: ScopeList,
-    createdAt: Instant
-  })
-})
+const NewAccountAnswer = Type.Object(
+  {
+    ...AccountAnswer.properties,
+    apiKey: Type.Object(
+      {
+        id: Type.String(),
+        key: Type.String({ description: 'An API key with every scope. It is shown only here.' }),
+        name: Name,
+        scopes: ScopeList,
+        createdAt: Instant
+      },
+      { title: 'FirstApiKey' }
+    )
+  },
+  { title: 'CreatedAccount' }
+)
 
 const CREATE_ACCOUNT = {
   config: {
@@ -83,7 +89,12 @@ const LIST_ACCOUNTS = {
     description: 'Returns one page of all accounts, oldest first.',
     tags: ['Operator'],
     querystring: PageQuery,
-    response: { 200: Type.Object({ items: Type.Array(AccountAnswer), nextCursor: NextCursor }) }
+    response: {
+      200: Type.Object(
+        { items: Type.Array(AccountAnswer), nextCursor: NextCursor },
+        { title: 'AccountPage' }
+      )
+    }
   }
 } as const satisfies RouteDefinition
 
@@ -140,7 +151,7 @@ const SET_MANDATE = {
     params: AccountParams,
     body: Type.Object(
       { requiredFrom: Nullable(Instant), reason: Type.Optional(GivenReason) },
-      { additionalProperties: false }
+      { title: 'MandateChange', additionalProperties: false }
     ),
     response: { 200: MandateAnswer }
   }

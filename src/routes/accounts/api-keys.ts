@@ -44,34 +44,40 @@ const NewApiKeyBody = Type.Object(
       })
     )
   },
-  { additionalProperties: false }
+  { title: 'NewApiKey', additionalProperties: false }
 )
 
 const CreatedBy = Type.Object(
   { kind: Type.Enum(['operator', 'api_key']), id: Type.String() },
-  { description: 'The credential that created the key.' }
+  { title: 'KeyCreator', description: 'The credential that created the key.' }
 )
 
-const NewApiKeyAnswer = Type.Object({
-  id: Type.String(),
-  key: Type.String({ description: 'The key itself. It is shown only here.' }),
-  name: Name,
-  scopes: ScopeList,
-  createdAt: Instant,
-  expiresAt: Nullable(Instant),
-  createdBy: Nullable(CreatedBy)
-})
+const NewApiKeyAnswer = Type.Object(
+  {
+    id: Type.String(),
+    key: Type.String({ description: 'The key itself. It is shown only here.' }),
+    name: Name,
+    scopes: ScopeList,
+    createdAt: Instant,
+    expiresAt: Nullable(Instant),
+    createdBy: Nullable(CreatedBy)
+  },
+  { title: 'CreatedApiKey' }
+)
 
-const ApiKeyAnswer = Type.Object({
-  id: Type.String(),
-  accountId: Uuid,
-  name: Name,
-  scopes: ScopeList,
-  createdAt: Instant,
-  expiresAt: Nullable(Instant),
-  lastUsedAt: Nullable(Instant),
-  createdBy: Nullable(CreatedBy)
-})
+const ApiKeyAnswer = Type.Object(
+  {
+    id: Type.String(),
+    accountId: Uuid,
+    name: Name,
+    scopes: ScopeList,
+    createdAt: Instant,
+    expiresAt: Nullable(Instant),
+    lastUsedAt: Nullable(Instant),
+    createdBy: Nullable(CreatedBy)
+  },
+  { title: 'ApiKey' }
+)
 
 const CREATE_API_KEY = {
   config: {
@@ -110,7 +116,12 @@ const LIST_API_KEYS = {
       { ...PageQuery.properties, accountId: Type.Optional(Uuid) },
       { additionalProperties: false }
     ),
-    response: { 200: Type.Object({ items: Type.Array(ApiKeyAnswer), nextCursor: NextCursor }) }
+    response: {
+      200: Type.Object(
+        { items: Type.Array(ApiKeyAnswer), nextCursor: NextCursor },
+        { title: 'ApiKeyPage' }
+      )
+    }
   }
 } as const satisfies RouteDefinition
 

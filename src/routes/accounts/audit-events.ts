@@ -39,27 +39,32 @@ const Details = Type.Unsafe<object | null>({
   additionalProperties: true
 })
 
-const AuditEventAnswer = Type.Object({
-  id: Uuid,
-  occurredAt: Instant,
-  type: Word(AUDIT_TYPES),
-  outcome: Word(AUDIT_OUTCOMES),
-  actor: Type.Object({
-    kind: Word(AUDIT_ACTOR_KINDS),
-    id: Nullable(Type.String({ description: 'The id of the user or of the key.' })),
-    credential: WordOrNull(AUDIT_CREDENTIALS)
-  }),
-  target: Target,
-  reason: Nullable(
-    Type.String({
-      description: 'The reason that the actor gave, or the problem `code` of a refused act.'
-    })
-  ),
-  ticket: Nullable(Type.String({ description: 'The support case behind an act of the operator.' })),
-  address: Type.String({ examples: ['198.51.100.7'] }),
-  requestId: Uuid,
-  details: Details
-})
+const AuditEventAnswer = Type.Object(
+  {
+    id: Uuid,
+    occurredAt: Instant,
+    type: Word(AUDIT_TYPES),
+    outcome: Word(AUDIT_OUTCOMES),
+    actor: Type.Object({
+      kind: Word(AUDIT_ACTOR_KINDS),
+      id: Nullable(Type.String({ description: 'The id of the user or of the key.' })),
+      credential: WordOrNull(AUDIT_CREDENTIALS)
+    }),
+    target: Target,
+    reason: Nullable(
+      Type.String({
+        description: 'The reason that the actor gave, or the problem `code` of a refused act.'
+      })
+    ),
+    ticket: Nullable(
+      Type.String({ description: 'The support case behind an act of the operator.' })
+    ),
+    address: Type.String({ examples: ['198.51.100.7'] }),
+    requestId: Uuid,
+    details: Details
+  },
+  { title: 'AuditEvent' }
+)
 
 const AuditQuery = Type.Object(
   {
@@ -89,7 +94,10 @@ const LIST_AUDIT_EVENTS = {
     tags: ['Audit'],
     querystring: AuditQuery,
     response: {
-      200: Type.Object({ items: Type.Array(AuditEventAnswer), nextCursor: NextCursor })
+      200: Type.Object(
+        { items: Type.Array(AuditEventAnswer), nextCursor: NextCursor },
+        { title: 'AuditEventPage' }
+      )
     }
   }
 } as const satisfies RouteDefinition

@@ -15,26 +15,32 @@ interface DiscoveryOptions {
 /** A new signing key is published for at least this long before it signs, so a cached JWKS always has the key. */
 const CACHE_CONTROL = `public, max-age=${JWKS_MAX_AGE_SECONDS}`
 
-const PublicKey = Type.Object({
-  kty: Type.String(),
-  crv: Type.String(),
-  x: Type.String(),
-  y: Type.String(),
-  kid: Type.String(),
-  alg: Type.Literal('ES256'),
-  use: Type.Literal('sig')
-})
+const PublicKey = Type.Object(
+  {
+    kty: Type.String(),
+    crv: Type.String(),
+    x: Type.String(),
+    y: Type.String(),
+    kid: Type.String(),
+    alg: Type.Literal('ES256'),
+    use: Type.Literal('sig')
+  },
+  { title: 'PublicKey' }
+)
 
-const ServerMetadata = Type.Object({
-  issuer: Type.String(),
-  jwks_uri: Type.String(),
-  introspection_endpoint: Type.String(),
-  introspection_endpoint_auth_methods_supported: Type.Array(Type.String()),
-  response_types_supported: Type.Array(Type.String()),
-  grant_types_supported: Type.Array(Type.String()),
-  acr_values_supported: Type.Array(Type.String()),
-  service_documentation: Type.String()
-})
+const ServerMetadata = Type.Object(
+  {
+    issuer: Type.String(),
+    jwks_uri: Type.String(),
+    introspection_endpoint: Type.String(),
+    introspection_endpoint_auth_methods_supported: Type.Array(Type.String()),
+    response_types_supported: Type.Array(Type.String()),
+    grant_types_supported: Type.Array(Type.String()),
+    acr_values_supported: Type.Array(Type.String()),
+    service_documentation: Type.String()
+  },
+  { title: 'ServerMetadata' }
+)
 
 const GET_JWKS = {
   config: { limit: 'address', credentials: 'none' },
@@ -44,7 +50,7 @@ const GET_JWKS = {
     description:
       'Returns the JSON Web Key Set (RFC 7517) with the public keys of access tokens. Cache it as `Cache-Control` allows: a new key is published before it signs.',
     tags: ['Discovery'],
-    response: { 200: Type.Object({ keys: Type.Array(PublicKey) }) }
+    response: { 200: Type.Object({ keys: Type.Array(PublicKey) }, { title: 'KeySet' }) }
   }
 } as const satisfies RouteDefinition
 

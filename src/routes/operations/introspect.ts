@@ -5,6 +5,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Tokens } from '../../crypto/tokens.ts'
 import type { Subjects } from '../../data/sign-in/subjects.ts'
+import { ACCESS_TOKEN } from '../../wire/examples.ts'
 import type { RequestOf, RouteDefinition } from '../definitions.ts'
 
 interface IntrospectOptions {
@@ -14,35 +15,43 @@ interface IntrospectOptions {
 
 const IntrospectBody = Type.Object(
   {
-    token: Type.String({ minLength: 1, maxLength: 8192, pattern: '^[^\\u0000]*$' }),
+    token: Type.String({
+      minLength: 1,
+      maxLength: 8192,
+      pattern: '^[^\\u0000]*$',
+      examples: [ACCESS_TOKEN]
+    }),
     token_type_hint: Type.Optional(Type.String({ maxLength: 64 }))
   },
   { additionalProperties: false }
 )
 
-const Inactive = Type.Object({ active: Type.Literal(false) })
-const Active = Type.Object({
-  active: Type.Literal(true),
-  token_type: Type.Literal('Bearer'),
-  iss: Type.String(),
-  aud: Type.Array(Type.String()),
-  client_id: Type.String(),
-  sub: Type.String(),
-  username: Type.String(),
-  exp: Type.Integer(),
-  iat: Type.Integer(),
-  jti: Type.String(),
-  account: Type.String(),
-  role: Type.String(),
-  email: Type.String(),
-  amr: Type.Array(Type.String()),
-  acr: Type.String(),
-  auth_time: Type.Integer(),
-  pwd_time: Type.Optional(Type.Integer()),
-  sso_time: Type.Optional(Type.Integer()),
-  sso_iss: Type.Optional(Type.String()),
-  epoch: Type.Integer()
-})
+const Inactive = Type.Object({ active: Type.Literal(false) }, { title: 'InactiveToken' })
+const Active = Type.Object(
+  {
+    active: Type.Literal(true),
+    token_type: Type.Literal('Bearer'),
+    iss: Type.String(),
+    aud: Type.Array(Type.String()),
+    client_id: Type.String(),
+    sub: Type.String(),
+    username: Type.String(),
+    exp: Type.Integer(),
+    iat: Type.Integer(),
+    jti: Type.String(),
+    account: Type.String(),
+    role: Type.String(),
+    email: Type.String(),
+    amr: Type.Array(Type.String()),
+    acr: Type.String(),
+    auth_time: Type.Integer(),
+    pwd_time: Type.Optional(Type.Integer()),
+    sso_time: Type.Optional(Type.Integer()),
+    sso_iss: Type.Optional(Type.String()),
+    epoch: Type.Integer()
+  },
+  { title: 'ActiveToken' }
+)
 
 const INTROSPECT_TOKEN = {
   config: {

@@ -65,22 +65,25 @@ const EnrollBody = Type.Object(
   { additionalProperties: false }
 )
 
-const EnrollAnswer = Type.Object({
-  type: Type.Literal('totp', { description: 'The kind of authenticator.' }),
-  authenticatorId: Uuid,
-  setupKey: Type.String({
-    description: 'The key in Base32, in groups of four, for an app that cannot scan the QR code.',
-    examples: ['GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ']
-  }),
-  otpauthUri: Type.String(),
-  qrCode: Type.String({ description: 'A picture of the URI, as a base64 data URI.' }),
-  issuer: Type.String(),
-  accountName: Type.String(),
-  algorithm: Type.Literal(TOTP_ALGORITHM),
-  digits: Type.Literal(TOTP_DIGITS),
-  period: Type.Literal(TOTP_PERIOD_SECONDS),
-  expiresAt: Instant
-})
+const EnrollAnswer = Type.Object(
+  {
+    type: Type.Literal('totp', { description: 'The kind of authenticator.' }),
+    authenticatorId: Uuid,
+    setupKey: Type.String({
+      description: 'The key in Base32, in groups of four, for an app that cannot scan the QR code.',
+      examples: ['GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ']
+    }),
+    otpauthUri: Type.String(),
+    qrCode: Type.String({ description: 'A picture of the URI, as a base64 data URI.' }),
+    issuer: Type.String(),
+    accountName: Type.String(),
+    algorithm: Type.Literal(TOTP_ALGORITHM),
+    digits: Type.Literal(TOTP_DIGITS),
+    period: Type.Literal(TOTP_PERIOD_SECONDS),
+    expiresAt: Instant
+  },
+  { title: 'Enrollment' }
+)
 
 const ConfirmBody = Type.Object(
   { authenticatorId: Uuid, code: Code },

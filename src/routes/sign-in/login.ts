@@ -47,9 +47,16 @@ const AssertionBody = Type.Object(
   },
   {
     additionalProperties: false,
-    oneOf: [{ required: ['userId'] }, { required: ['email'] }]
+    title: 'AssertLoginBody',
+    oneOf: [
+      { title: 'AssertionByUserId', required: ['userId'] },
+      { title: 'AssertionByEmail', required: ['email'] }
+    ]
   }
 )
+
+/** Why a sign-in is refused. The reason is audited; the caller gets the same response for all of them. */
+type Flaw = 'no_account' | 'no_user' | 'disabled' | 'password' | 'changed_meanwhile'
 
 const BEARER_CHALLENGE = { headers: { 'www-authenticate': 'Bearer' } }
 
@@ -119,8 +126,9 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
       const signIn = subject && (await signInWithPassword(request, subject))
       if (signIn) return signIn
       if (!subject) await limits.countFailedPassword(request, tried)
+      const why = subject ? 'changed_meanwhile' : flawOf(account, user)
       const target = user && ({ kind: 'user', id: user.subject.userId } as const)
-      const act = { accountId: account?.id ?? NO_ACCOUNT, target }
+      const act = { accountId: account?.id ?? NO_ACCOUNT, target, details: { why } }
       throw await audit.refuse(request, 'invalid-credentials', act, BEARER_CHALLENGE)
     })
   }
@@ -170,3 +178,9 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
 }
 
 export default loginRoutes
+
+function flawOf(account: object | null, user: { subject: Subject } | null): Flaw {
+  if (!account) return 'no_account'
+  if (!user) return 'no_user'
+  return user.subject.isDisabled ? 'disabled' : 'password'
+}

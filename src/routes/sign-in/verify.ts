@@ -32,7 +32,11 @@ const VerifyBody = Type.Object(
   },
   {
     additionalProperties: false,
-    oneOf: [{ required: ['code'] }, { required: ['recoveryCode'] }]
+    title: 'VerifyCodeBody',
+    oneOf: [
+      { title: 'CodeBody', required: ['code'] },
+      { title: 'RecoveryCodeBody', required: ['recoveryCode'] }
+    ]
   }
 )
 

@@ -38,7 +38,9 @@ const LIST_AUTHENTICATORS = {
       'Returns the authenticators of a user, oldest first. The list includes a pending authenticator until its set-up expires.',
     tags: ['Users'],
     params: UserParams,
-    response: { 200: Type.Object({ items: Type.Array(refTo(Authenticator)) }) }
+    response: {
+      200: Type.Object({ items: Type.Array(refTo(Authenticator)) }, { title: 'AuthenticatorList' })
+    }
   }
 } as const satisfies RouteDefinition
 

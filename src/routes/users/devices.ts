@@ -32,7 +32,9 @@ const LIST_DEVICES = {
     description: 'Returns the trusted devices of a user that have not expired, newest first.',
     tags: ['Users'],
     params: UserParams,
-    response: { 200: Type.Object({ items: Type.Array(refTo(TrustedDevice)) }) }
+    response: {
+      200: Type.Object({ items: Type.Array(refTo(TrustedDevice)) }, { title: 'TrustedDeviceList' })
+    }
   }
 } as const satisfies RouteDefinition
 

@@ -29,7 +29,9 @@ const COUNT_RECOVERY_CODES = {
     description: 'Returns the number of unused recovery codes. The codes are never shown again.',
     tags: ['Users'],
     params: UserParams,
-    response: { 200: Type.Object({ recoveryCodesRemaining: Remaining }) }
+    response: {
+      200: Type.Object({ recoveryCodesRemaining: Remaining }, { title: 'RecoveryCodeCount' })
+    }
   }
 } as const satisfies RouteDefinition
 
@@ -48,10 +50,13 @@ const REGENERATE_RECOVERY_CODES = {
     tags: ['Users'],
     params: UserParams,
     response: {
-      200: Type.Object({
-        recoveryCodes: Type.Array(Type.String()),
-        recoveryCodesRemaining: Remaining
-      })
+      200: Type.Object(
+        {
+          recoveryCodes: Type.Array(Type.String()),
+          recoveryCodesRemaining: Remaining
+        },
+        { title: 'NewRecoveryCodes' }
+      )
     }
   }
 } as const satisfies RouteDefinition

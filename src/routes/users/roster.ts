@@ -56,7 +56,10 @@ const LIST_USERS = {
     tags: ['Users'],
     querystring: RosterQuery,
     response: {
-      200: Type.Object({ items: Type.Array(refTo(User)), nextCursor: NextCursor })
+      200: Type.Object(
+        { items: Type.Array(refTo(User)), nextCursor: NextCursor },
+        { title: 'UserPage' }
+      )
     }
   }
 } as const satisfies RouteDefinition

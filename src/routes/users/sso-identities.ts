@@ -32,7 +32,9 @@ const LIST_SSO_IDENTITIES = {
       'Returns the identities at the identity provider with which a user can sign in, oldest first. Links to a former provider or client are listed too: they work again if the policy names it again.',
     tags: ['Users'],
     params: UserParams,
-    response: { 200: Type.Object({ items: Type.Array(refTo(SsoIdentity)) }) }
+    response: {
+      200: Type.Object({ items: Type.Array(refTo(SsoIdentity)) }, { title: 'SsoIdentityList' })
+    }
   }
 } as const satisfies RouteDefinition
 

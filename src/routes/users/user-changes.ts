@@ -16,7 +16,7 @@ export const UserChangeBody = Type.Object(
     disabled: Type.Optional(Type.Boolean()),
     externalId: Type.Optional(Nullable(ExternalId))
   },
-  { additionalProperties: false, minProperties: 1 }
+  { title: 'UserChange', additionalProperties: false, minProperties: 1 }
 )
 export type UserChangeBody = Static<typeof UserChangeBody>
 

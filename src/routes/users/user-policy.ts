@@ -22,23 +22,26 @@ interface UserPolicyOptions {
   now: () => Date
 }
 
-const UserPolicyAnswer = Type.Object({
-  userId: Uuid,
-  outcome: Type.Enum(['authenticated', 'verification_required', 'enrollment_required'], {
-    description: 'The result of a correct first step now, without a trusted device.'
-  }),
-  reason: DecisionReason,
-  required: Type.Boolean({ description: 'Whether two-factor is required for this user.' }),
-  requirement: Nullable(refTo(Requirement)),
-  exempt: Type.Boolean({ description: 'Whether single sign-on replaces the code.' }),
-  requiredFrom: Nullable(
-    Type.String({
-      ...Instant,
-      description: 'When a user without an authenticator must set one up, or null for never.'
-    })
-  ),
-  mandate: MandateAnswer
-})
+const UserPolicyAnswer = Type.Object(
+  {
+    userId: Uuid,
+    outcome: Type.Enum(['authenticated', 'verification_required', 'enrollment_required'], {
+      description: 'The result of a correct first step now, without a trusted device.'
+    }),
+    reason: DecisionReason,
+    required: Type.Boolean({ description: 'Whether two-factor is required for this user.' }),
+    requirement: Nullable(refTo(Requirement)),
+    exempt: Type.Boolean({ description: 'Whether single sign-on replaces the code.' }),
+    requiredFrom: Nullable(
+      Type.String({
+        ...Instant,
+        description: 'When a user without an authenticator must set one up, or null for never.'
+      })
+    ),
+    mandate: MandateAnswer
+  },
+  { title: 'UserPolicy' }
+)
 
 const EXPLAIN_POLICY = {
   config: {

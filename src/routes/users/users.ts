@@ -39,7 +39,7 @@ const NewUserBody = Type.Object(
     role: Type.Optional(Role),
     externalId: Type.Optional(ExternalId)
   },
-  { additionalProperties: false }
+  { title: 'NewUser', additionalProperties: false }
 )
 
 const CREATE_USER = {

@@ -1,4 +1,5 @@
 // Public routes: probes, discovery, the spec and its page, and what browsers of other origins may read.
+import { createHash } from 'node:crypto'
 import { calculateJwkThumbprint, type JWK } from 'jose'
 import t from 'tap'
 import { parse } from 'yaml'
@@ -71,6 +72,31 @@ t.test('200: the page of the spec loads nothing from another host', async (t) =>
   const policy = String(page.headers['content-security-policy'])
   t.notMatch(policy, /https?:\/\/|unsafe-eval|script-src[^;]*unsafe-inline/)
   t.notMatch(policy, /default-src 'none'/, 'a blocked script would leave the page empty')
+  t.notMatch(policy, /upgrade-insecure-requests/, 'the page works over plain http on any host')
+  t.match(policy, /style-src [^;]+/)
+})
+
+t.test('200: the problems are a page for people and JSON for programs', async (t) => {
+  const accept = 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8'
+  const page = await call('GET', '/docs/problems', { headers: { accept } })
+  t.match(page.headers, { 'content-type': /^text\/html/, vary: /Accept/ })
+  const json = await call('GET', '/docs/problems')
+  const { items } = json.json()
+  t.match(json.headers, { 'content-type': /^application\/json/, vary: /Accept/ })
+  const rows = [...page.body.matchAll(/<tr id="([a-z-]+)"><td>(\d{3})<\/td>/g)]
+  t.same(
+    rows.map(([, code, status]) => ({ code, status: Number(status) })),
+    items.map(({ code, status }: { code: string; status: number }) => ({ code, status }))
+  )
+  t.match(page.body, '<code>Retry-After</code>')
+  const [, style = ''] = /<style>(.*)<\/style>/.exec(page.body) ?? []
+  const hash = createHash('sha256').update(style).digest('base64')
+  t.match(page.headers['content-security-policy'], `style-src 'sha256-${hash}'`)
+  t.notMatch(page.body, /<script|https?:\/\//)
+  for (const programs of ['*/*', 'application/json', 'application/json, text/html', 'text/plain']) {
+    const answer = await call('GET', '/docs/problems', { headers: { accept: programs } })
+    t.equal(answer.body, json.body, programs)
+  }
 })
 
 t.test('404: an unknown path returns a problem document', async (t) => {

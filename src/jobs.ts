@@ -6,6 +6,7 @@ import type { SigningKeyRing } from './crypto/signing-key-ring.ts'
 import type { SsoIdentities } from './data/sign-in/sso-identities.ts'
 import type { TrustedDevices } from './data/sign-in/trusted-devices.ts'
 import type { Verdicts } from './data/sign-in/verdicts.ts'
+import type { MailCounts } from './data/trail/mail-counts.ts'
 import type { Outbox } from './data/trail/outbox.ts'
 import type { Enrollments } from './data/users/enrollments.ts'
 import type { MailDelivery } from './delivery/mail/delivery.ts'
@@ -17,6 +18,7 @@ export interface BackgroundJobsOptions {
   trustedDevices: TrustedDevices
   ssoIdentities: SsoIdentities
   outbox: Outbox
+  mailCounts: MailCounts
   /** Null if no mail server and no folder for mails is configured. */
   mail: MailDelivery | null
   chaining: Chaining
@@ -32,6 +34,7 @@ export function backgroundJobs({
   trustedDevices,
   ssoIdentities,
   outbox,
+  mailCounts,
   mail,
   chaining,
   refusals,
@@ -60,6 +63,16 @@ export function backgroundJobs({
       run: () => trustedDevices.forgetExpired(now())
     },
     { name: 'deleting failed mails', everySeconds: 3600, run: () => outbox.forgetFailed(now()) },
+    {
+      name: 'deleting expired mail counts',
+      everySeconds: 3600,
+      run: () => mailCounts.forgetExpired(now())
+    },
+    {
+      name: 'discarding unsent mails',
+      everySeconds: 3600,
+      run: () => outbox.giveUpUnsent(tooOldToTell(now()), now())
+    },
     { name: 'chaining audit events', everySeconds: 1, run: (stop) => chaining.chainDue({ stop }) },
     {
       name: 'writing folded refusals',
@@ -68,12 +81,8 @@ export function backgroundJobs({
     },
     // Often, because a leaked key is trusted until this replica has read that it was replaced.
     { name: 'reading signing keys', everySeconds: 2, run: () => signingKeys.keepUp() },
-    mail
-      ? { name: 'sending mails', everySeconds: 1, run: async () => (await mail.deliverDue()) > 0 }
-      : {
-          name: 'discarding unsent mails',
-          everySeconds: 3600,
-          run: () => outbox.giveUpUnsent(tooOldToTell(now()), now())
-        }
+    ...(mail
+      ? [{ name: 'sending mails', everySeconds: 1, run: async () => (await mail.deliverDue()) > 0 }]
+      : [])
   ]
 }

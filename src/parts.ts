@@ -28,6 +28,7 @@ import { createVerdicts } from './data/sign-in/verdicts.ts'
 import { createActRecords } from './data/trail/act-records.ts'
 import { createAuditEvents } from './data/trail/audit-events.ts'
 import { createAuditLinks } from './data/trail/links.ts'
+import { createMailCounts } from './data/trail/mail-counts.ts'
 import { createOutbox } from './data/trail/outbox.ts'
 import { createAuthenticators } from './data/users/authenticators.ts'
 import { createEnrollments } from './data/users/enrollments.ts'
@@ -98,6 +99,9 @@ export async function createParts(
   const mail = await openOutgoingMail({
     settings: config.mail,
     outbox: stores.outbox,
+    mailCounts: stores.mailCounts,
+    limits: config.mailLimits,
+    masterKeys: config.masterKeys,
     support: config.support,
     now,
     log
@@ -148,6 +152,7 @@ function createStores(database: Database, { mandate, support }: Config) {
     auditLinks: createAuditLinks(prisma),
     authenticators: createAuthenticators(prisma, demands),
     enrollments: createEnrollments(prisma),
+    mailCounts: createMailCounts(prisma),
     outbox: createOutbox(prisma),
     policies: createPolicies(prisma, demands),
     recoveryCodes: createRecoveryCodes(prisma),

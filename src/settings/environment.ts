@@ -75,6 +75,18 @@ export const Environment = Type.Object({
         'The sender of mails: an address, or Name <address>. Unset: twostep <no-reply@host of ISSUER>.'
     })
   ),
+  MAIL_PER_RECIPIENT_PER_HOUR: Type.Integer({
+    default: 10,
+    minimum: 1,
+    maximum: 100_000_000,
+    description: 'Mails of one kind to one recipient in an hour. The newest stands for the others.'
+  }),
+  MAIL_PER_ACCOUNT_PER_HOUR: Type.Integer({
+    default: 10_000,
+    minimum: 1,
+    maximum: 100_000_000,
+    description: 'Mails of one account in an hour, except announcements to all of its users.'
+  }),
   MANDATE_FROM: Type.Optional(
     Type.String({
       minLength: 1,

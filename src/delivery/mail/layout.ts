@@ -61,6 +61,15 @@ export function inWords(instant: Date): string {
   return `${day} ${instant.getUTCFullYear()}, ${time} UTC`
 }
 
+/** Returns a paragraph about earlier mails that a limit held back, and that this mail stands for; none if there are none. */
+export function aboutRepeats(repeats: number, since: Date | null): string[] {
+  if (repeats === 0 || since === null) return []
+  const times = repeats === 1 ? 'once' : `${repeats} times`
+  return [
+    `The same happened ${times} before, since ${inWords(since)}. You receive only this mail about it.`
+  ]
+}
+
 /** Lays out a mail as plain text and as HTML with the same words. */
 export function layOut(content: MailContent): MailText {
   return { subject: content.subject, text: asText(content), html: asHtml(content) }

@@ -149,9 +149,9 @@ const TEXTS: TextsOf<NoticeKind> = {
     unexpected: {
       heading: NOT_YOU,
       advice:
-        'Someone who knows your password has entered wrong codes. The wrong codes did not let them in. Change your ' +
-        'password immediately, and tell an admin of your account. Then sign in with a recovery code, or ask the admin ' +
-        'for a reset.'
+        "Someone who knows your password, or can sign in as you at your account's identity provider, has entered wrong " +
+        'codes. The wrong codes did not let them in. Change your password immediately, there too, and tell an admin of ' +
+        'your account. Then sign in with a recovery code, or ask the admin for a reset.'
     }
   }),
 

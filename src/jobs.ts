@@ -1,6 +1,7 @@
 // The background jobs of the service, and how often they run.
 import type { Chaining } from './audit/chaining.ts'
 import { FOLDED_SECONDS, type Refusals } from './audit/refusals.ts'
+import type { Retention } from './audit/retention.ts'
 import { tooOldToTell } from './core/mail/retries.ts'
 import type { SigningKeyRing } from './crypto/signing-key-ring.ts'
 import type { SsoIdentities } from './data/sign-in/sso-identities.ts'
@@ -23,6 +24,7 @@ export interface BackgroundJobsOptions {
   mail: MailDelivery | null
   chaining: Chaining
   refusals: Refusals
+  retention: Retention
   signingKeys: SigningKeyRing
   now: () => Date
 }
@@ -38,6 +40,7 @@ export function backgroundJobs({
   mail,
   chaining,
   refusals,
+  retention,
   signingKeys,
   now
 }: BackgroundJobsOptions): Job[] {
@@ -73,16 +76,31 @@ export function backgroundJobs({
       everySeconds: 3600,
       run: () => outbox.giveUpUnsent(tooOldToTell(now()), now())
     },
+    ...auditJobs({ chaining, refusals, retention }),
+    // Often, because a leaked key is trusted until this replica has read that it was replaced.
+    { name: 'reading signing keys', everySeconds: 2, run: () => signingKeys.keepUp() },
+    ...(mail
+      ? [{ name: 'sending mails', everySeconds: 1, run: async () => (await mail.deliverDue()) > 0 }]
+      : [])
+  ]
+}
+
+function auditJobs({
+  chaining,
+  refusals,
+  retention
+}: Pick<BackgroundJobsOptions, 'chaining' | 'refusals' | 'retention'>): Job[] {
+  return [
     { name: 'chaining audit events', everySeconds: 1, run: (stop) => chaining.chainDue({ stop }) },
     {
       name: 'writing folded refusals',
       everySeconds: FOLDED_SECONDS,
       run: () => refusals.writeFolded()
     },
-    // Often, because a leaked key is trusted until this replica has read that it was replaced.
-    { name: 'reading signing keys', everySeconds: 2, run: () => signingKeys.keepUp() },
-    ...(mail
-      ? [{ name: 'sending mails', everySeconds: 1, run: async () => (await mail.deliverDue()) > 0 }]
-      : [])
+    {
+      name: 'removing expired audit events',
+      everySeconds: 3600,
+      run: () => retention.removeExpired()
+    }
   ]
 }

@@ -4,6 +4,7 @@ import type { Redis } from 'ioredis'
 import { createAudit } from './audit/audit.ts'
 import { createChaining } from './audit/chaining.ts'
 import { createRefusals } from './audit/refusals.ts'
+import { createRetention } from './audit/retention.ts'
 import { createApiKeyMaker } from './crypto/api-keys.ts'
 import { createDeviceTokens } from './crypto/device-tokens.ts'
 import { createPasswordHashing } from './crypto/password-hashing.ts'
@@ -30,6 +31,7 @@ import { createAuditEvents } from './data/trail/audit-events.ts'
 import { createAuditLinks } from './data/trail/links.ts'
 import { createMailCounts } from './data/trail/mail-counts.ts'
 import { createOutbox } from './data/trail/outbox.ts'
+import { createAuditRetention } from './data/trail/retention.ts'
 import { createAuthenticators } from './data/users/authenticators.ts'
 import { createEnrollments } from './data/users/enrollments.ts'
 import { createRecoveryCodes } from './data/users/recovery-codes.ts'
@@ -87,13 +89,8 @@ export async function createParts(
   const { log } = app
   const stores = createStores(database, config)
   const keys = await openKeys(stores, config, now)
-  const { auditEvents } = stores
-  const refusals = createRefusals({ key: keys.auditKey, auditEvents, now })
-  // After the last request. A replica that stops must not take the number of the refusals with it.
-  app.addHook('onClose', () =>
-    refusals.writeFolded().catch((err) => log.error({ err }, 'folded refusals not written'))
-  )
-  const audit = createAudit({ key: keys.auditKey, auditEvents, refusals, now })
+  const auditing = createAuditing(app, { stores, key: keys.auditKey, config, now })
+  const { audit } = auditing
   const redis = await connectRedis(app, config, timeouts)
   const limits = await createLimits(app, { ...config.rateLimits, redis })
   const mail = await openOutgoingMail({
@@ -119,13 +116,11 @@ export async function createParts(
     isDatabaseUnavailable,
     ...stores,
     ...keys,
-    audit,
-    refusals,
+    ...auditing,
     limits,
     mail,
     ...createSequences({ stores, keys, audit, config, now }),
     passwordHashing: await createPasswordHashing(),
-    chaining: createChaining({ links: stores.auditLinks, key: keys.auditKey, log, pause, now }),
     identityProviders: openIdentityProviders({
       config,
       timeoutMs: timeouts.providerMs,
@@ -150,6 +145,7 @@ function createStores(database: Database, { mandate, support }: Config) {
     apiKeys: createApiKeys(prisma),
     auditEvents: createAuditEvents(database),
     auditLinks: createAuditLinks(prisma),
+    auditRetention: createAuditRetention(prisma),
     authenticators: createAuthenticators(prisma, demands),
     enrollments: createEnrollments(prisma),
     mailCounts: createMailCounts(prisma),
@@ -193,6 +189,31 @@ async function openKeys(
     signingKeys,
     stepKeys: stepKeysOf(masterKeys),
     tokens: createTokens({ issuer, masterKeys, signingKeys, now })
+  }
+}
+
+interface AuditingOptions {
+  stores: Stores
+  key: Uint8Array
+  config: Config
+  now: () => Date
+}
+
+/** Creates the parts that write, chain and remove audit events. */
+function createAuditing(app: FastifyInstance, { stores, key, config, now }: AuditingOptions) {
+  const { log } = app
+  const { auditEvents, auditLinks, auditRetention } = stores
+  const refusals = createRefusals({ key, auditEvents, now })
+  // After the last request. A replica that stops must not take the number of the refusals with it.
+  app.addHook('onClose', () =>
+    refusals.writeFolded().catch((err) => log.error({ err }, 'folded refusals not written'))
+  )
+  const months = config.auditRetentionMonths
+  return {
+    refusals,
+    audit: createAudit({ key, auditEvents, refusals, now }),
+    chaining: createChaining({ links: auditLinks, key, log, pause, now }),
+    retention: createRetention({ stored: auditRetention, key, months, log, now })
   }
 }
 

@@ -54,6 +54,8 @@ export interface Config extends StorageConfig {
     readonly perAccountPerMinute: number
   }
   readonly codeAttempts: AttemptLimits
+  /** How many whole months of the audit trail are kept. Null: all. */
+  readonly auditRetentionMonths: number | null
   readonly corsOrigins: readonly string[]
   readonly logLevel: Environment['LOG_LEVEL']
 }
@@ -115,6 +117,7 @@ export function parseConfig(environment: Environment, localKeys: LocalKeys | nul
       lockSeconds: environment.CODE_LOCK_SECONDS,
       beforeDisabled: environment.CODE_ATTEMPTS_BEFORE_DISABLED
     }),
+    auditRetentionMonths: environment.AUDIT_RETENTION_MONTHS ?? null,
     corsOrigins: parseOrigins(environment.CORS_ORIGINS),
     logLevel: environment.LOG_LEVEL
   })

@@ -1,4 +1,5 @@
-// The environment contract: every key that the service reads, with its meaning, its bounds and its default.
+// The environment contract: every key that the service reads, with its meaning, its bounds and its default. One file, because
+// it is one table.
 import { envSchema } from 'env-schema'
 import { type Static, Type } from 'typebox'
 import { CODE_ATTEMPTS } from '../core/attempts.ts'
@@ -173,6 +174,14 @@ export const Environment = Type.Object({
     description:
       'Wrong codes in a row that disable the code path until a recovery code or a reset. NIST SP 800-63B-4 §3.2.2 allows at most 100.'
   }),
+  AUDIT_RETENTION_MONTHS: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: 1200,
+      description:
+        'How many whole months of the audit trail are kept, in addition to the current one. Unset: all.'
+    })
+  ),
   DATABASE_WAIT_SECONDS: Type.Integer({
     default: 30,
     minimum: 0,

@@ -4,6 +4,7 @@ import type { Redis } from 'ioredis'
 import { createAudit } from './audit/audit.ts'
 import { createChaining } from './audit/chaining.ts'
 import { createRefusals } from './audit/refusals.ts'
+import { createRetention } from './audit/retention.ts'
 import { createApiKeyMaker } from './crypto/api-keys.ts'
 import { createDeviceTokens } from './crypto/device-tokens.ts'
 import { createPasswordHashing } from './crypto/password-hashing.ts'
@@ -29,7 +30,9 @@ import { createActRecords } from './data/trail/act-records.ts'
 import { actingKeyRefusal } from './data/trail/acting-keys.ts'
 import { createAuditEvents } from './data/trail/audit-events.ts'
 import { createAuditLinks } from './data/trail/links.ts'
+import { createMailCounts } from './data/trail/mail-counts.ts'
 import { createOutbox } from './data/trail/outbox.ts'
+import { createAuditRetention } from './data/trail/retention.ts'
 import { createStoredResponses } from './data/trail/stored-responses.ts'
 import { createAuthenticators } from './data/users/authenticators.ts'
 import { createEnrollments } from './data/users/enrollments.ts'
@@ -89,18 +92,16 @@ export async function createParts(
   const { log } = app
   const stores = createStores(database, config)
   const keys = await openKeys(stores, config, now)
-  const { auditEvents } = stores
-  const refusals = createRefusals({ key: keys.auditKey, auditEvents, now })
-  // After the last request. A replica that stops must not take the number of the refusals with it.
-  app.addHook('onClose', () =>
-    refusals.writeFolded().catch((err) => log.error({ err }, 'folded refusals not written'))
-  )
-  const audit = createAudit({ key: keys.auditKey, auditEvents, refusals, now })
+  const auditing = createAuditing(app, { stores, key: keys.auditKey, config, now })
+  const { audit } = auditing
   const redis = await connectRedis(app, config, timeouts)
   const limits = await createLimits(app, { ...config.rateLimits, redis })
   const mail = await openOutgoingMail({
     settings: config.mail,
     outbox: stores.outbox,
+    mailCounts: stores.mailCounts,
+    limits: config.mailLimits,
+    masterKeys: config.masterKeys,
     support: config.support,
     now,
     log
@@ -120,14 +121,12 @@ export async function createParts(
     actingKeyRefusal,
     ...stores,
     ...keys,
-    audit,
-    refusals,
+    ...auditing,
     limits,
     requestTurns: createTurns(database.poolUse()?.max ?? null),
     mail,
     ...createSequences({ stores, keys, audit, config, now }),
     passwordHashing: await createPasswordHashing(),
-    chaining: createChaining({ links: stores.auditLinks, key: keys.auditKey, log, pause, now }),
     identityProviders: openIdentityProviders({
       config,
       timeoutMs: timeouts.providerMs,
@@ -152,8 +151,10 @@ function createStores(database: Database, { mandate, support }: Config) {
     apiKeys: createApiKeys(prisma),
     auditEvents: createAuditEvents(database),
     auditLinks: createAuditLinks(prisma),
+    auditRetention: createAuditRetention(prisma),
     authenticators: createAuthenticators(prisma, demands),
     enrollments: createEnrollments(prisma),
+    mailCounts: createMailCounts(prisma),
     outbox: createOutbox(prisma),
     policies: createPolicies(prisma, demands),
     recoveryCodes: createRecoveryCodes(prisma),
@@ -196,6 +197,31 @@ async function openKeys(
     signingKeys,
     stepKeys: stepKeysOf(masterKeys),
     tokens: createTokens({ issuer, masterKeys, signingKeys, now })
+  }
+}
+
+interface AuditingOptions {
+  stores: Stores
+  key: Uint8Array
+  config: Config
+  now: () => Date
+}
+
+/** Creates the parts that write, chain and remove audit events. */
+function createAuditing(app: FastifyInstance, { stores, key, config, now }: AuditingOptions) {
+  const { log } = app
+  const { auditEvents, auditLinks, auditRetention } = stores
+  const refusals = createRefusals({ key, auditEvents, now })
+  // After the last request. A replica that stops must not take the number of the refusals with it.
+  app.addHook('onClose', () =>
+    refusals.writeFolded().catch((err) => log.error({ err }, 'folded refusals not written'))
+  )
+  const months = config.auditRetentionMonths
+  return {
+    refusals,
+    audit: createAudit({ key, auditEvents, refusals, now }),
+    chaining: createChaining({ links: auditLinks, key, log, pause, now }),
+    retention: createRetention({ stored: auditRetention, key, months, log, now })
   }
 }
 

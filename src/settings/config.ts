@@ -1,6 +1,7 @@
 // From the environment to one frozen Config. Parsing is pure: it opens no file and makes no key.
 import { join } from 'node:path'
 import type { AttemptLimits } from '../core/attempts.ts'
+import type { MailLimits } from '../core/mail/limits.ts'
 import type { Support } from '../core/support.ts'
 import type { MasterKeys } from '../crypto/sealing.ts'
 import { parseHost, parseHttpUrl, parseIssuer, parseNetworks, parseOrigins } from './addresses.ts'
@@ -39,6 +40,7 @@ export interface Config extends StorageConfig {
   /** Null: request limits are counted in this process only. */
   readonly redisUrl: string | null
   readonly mail: MailSettings
+  readonly mailLimits: MailLimits
   /** The requirement of two-factor for every account of the deployment, with its reason. Null: none. */
   readonly mandate: { readonly requiredFrom: Date; readonly reason: string | null } | null
   /** The contact for users of accounts without their own. Null: none. */
@@ -56,6 +58,8 @@ export interface Config extends StorageConfig {
   readonly codeAttempts: AttemptLimits
   /** The minimum length of the password of a user without a second factor. */
   readonly passwordMinLengthAlone: number
+  /** How many whole months of the audit trail are kept. Null: all. */
+  readonly auditRetentionMonths: number | null
   readonly corsOrigins: readonly string[]
   readonly logLevel: Environment['LOG_LEVEL']
 }
@@ -98,6 +102,10 @@ export function parseConfig(environment: Environment, localKeys: LocalKeys | nul
       issuer,
       folder: isProduction ? null : join(dataFolderOf(databaseUrl), 'mail')
     }),
+    mailLimits: Object.freeze({
+      perRecipientPerHour: environment.MAIL_PER_RECIPIENT_PER_HOUR,
+      perAccountPerHour: environment.MAIL_PER_ACCOUNT_PER_HOUR
+    }),
     mandate: parseMandate(environment),
     support: parseSupport(environment),
     // A client in a network that is trusted as a proxy can write any address into X-Forwarded-For.
@@ -111,6 +119,7 @@ export function parseConfig(environment: Environment, localKeys: LocalKeys | nul
     }),
     codeAttempts: parseCodeAttempts(environment),
     passwordMinLengthAlone: environment.PASSWORD_MIN_LENGTH_ALONE,
+    auditRetentionMonths: environment.AUDIT_RETENTION_MONTHS ?? null,
     corsOrigins: parseOrigins(environment.CORS_ORIGINS),
     logLevel: environment.LOG_LEVEL
   })

@@ -1,4 +1,5 @@
-// The environment contract: every key that the service reads, with its meaning, its bounds and its default.
+// The environment contract: every key that the service reads, with its meaning, its bounds and its default. One file, because
+// it is one table.
 import { envSchema } from 'env-schema'
 import { type Static, Type } from 'typebox'
 import { CODE_ATTEMPTS } from '../core/attempts.ts'
@@ -76,6 +77,18 @@ export const Environment = Type.Object({
         'The sender of mails: an address, or Name <address>. Unset: twostep <no-reply@host of ISSUER>.'
     })
   ),
+  MAIL_PER_RECIPIENT_PER_HOUR: Type.Integer({
+    default: 10,
+    minimum: 1,
+    maximum: 100_000_000,
+    description: 'Mails of one kind to one recipient in an hour. The newest stands for the others.'
+  }),
+  MAIL_PER_ACCOUNT_PER_HOUR: Type.Integer({
+    default: 10_000,
+    minimum: 1,
+    maximum: 100_000_000,
+    description: 'Mails of one account in an hour, except announcements to all of its users.'
+  }),
   MANDATE_FROM: Type.Optional(
     Type.String({
       minLength: 1,
@@ -169,6 +182,14 @@ export const Environment = Type.Object({
     description:
       'Wrong codes in a row that disable the code path until a recovery code or a reset. NIST SP 800-63B-4 §3.2.2 allows at most 100.'
   }),
+  AUDIT_RETENTION_MONTHS: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: 1200,
+      description:
+        'How many whole months of the audit trail are kept, in addition to the current one. Unset: all.'
+    })
+  ),
   DATABASE_WAIT_SECONDS: Type.Integer({
     default: 30,
     minimum: 0,

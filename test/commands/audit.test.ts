@@ -9,6 +9,7 @@ import { type Database, openDatabase } from '../../src/data/engine/database.ts'
 import { createServiceKeys } from '../../src/data/keys/service-keys.ts'
 import { createAuditEvents } from '../../src/data/trail/audit-events.ts'
 import { createAuditLinks } from '../../src/data/trail/links.ts'
+import { createAuditRetention } from '../../src/data/trail/retention.ts'
 import { ON_EMBEDDED, testConfig, testEnvironment } from '../support/app.ts'
 import { auditEvent } from '../support/audit-events.ts'
 import { NINE } from '../support/clock.ts'
@@ -97,6 +98,31 @@ t.test('every result has its line and its exit code', async (t) => {
     })
   })
 })
+
+t.test(
+  'the line names what retention has removed, and a noted head that was removed with it',
+  async (t) => {
+    const database = await openDatabase({ url: await createTestDatabase(t) })
+    t.teardown(() => database.close())
+    const { prisma } = database
+    await fill(database)
+    const [first, last] = await prisma.auditLink.findMany({ orderBy: { sequence: 'asc' } })
+    const key = await auditKeyOf(prisma)
+    await createAuditLinks(prisma).chainNext({ key, limit: 2 })
+    const before = new Date(NINE.getTime() + 3_600_000)
+    const retention = createAuditRetention(prisma)
+    const outcome = await retention.removeOldest({ key, before, limit: 10, now: before })
+    t.same(outcome, { removed: 2, breach: null })
+    const head = await headOf(database)
+    const removed = `2 earlier events removed, up to link 2, all before ${before.toISOString()}; `
+    const verify = (noted: ChainHead | null) => verifyAuditTrail({ prisma, masterKeys, noted })
+    const counts = '1 events verified, 0 not chained yet; '
+    t.same(await verify(last ?? null), { isWhole: true, line: `${counts}${removed}head ${head}` })
+    const lost = 'the noted head was removed with them, so it was not compared; '
+    const line = `${counts}${removed}${lost}head ${head}`
+    t.same(await verify(first ?? null), { isWhole: true, line })
+  }
+)
 
 t.test('2: the trail can’t be checked, and one line gives the reason', async (t) => {
   const database = { DATABASE_URL: 'postgresql://postgres:hunter2@127.0.0.1:1/x' }

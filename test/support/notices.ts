@@ -23,11 +23,17 @@ export const DETAILS: NoticeDetails = {
     provider: 'login.acme.example',
     client: 'twostep',
     addresses: 'verified',
-    by: 'api_key'
+    by: 'api_key',
+    actor: 'abcdefghijkl'
   },
   two_factor_reset: { by: 'admin' },
   support_reset: { ticket: 'CASE-4711' },
-  support_reset_of_user: { ticket: 'CASE-4711', user: 'ada@example.com' },
+  support_reset_of_user: {
+    by: 'operator',
+    actor: null,
+    ticket: 'CASE-4711',
+    user: 'ada@example.com'
+  },
   two_factor_required: { from: '2026-03-01T00:00:00.000Z' },
   two_factor_required_of_user: { by: 'admin' },
   two_factor_requirement_withdrawn: { by: 'admin' },

@@ -1,4 +1,5 @@
 import { BREACHES, type Breach, type ChainHead, formatHead } from '../../core/audit/chain.ts'
+import type { Checkpoint } from '../../core/audit/checkpoints.ts'
 import type { MasterKeys } from '../../crypto/sealing.ts'
 import { findServiceKeyOf } from '../../crypto/service-keys.ts'
 import type { Database } from '../../data/engine/database.ts'
@@ -23,12 +24,20 @@ export async function verifyAuditTrail({
   if (!key) throw new Error('there is no audit key: the service has never started on this database')
   const verdict = await createAuditTrail(prisma).verify({ key, noted })
   if (!verdict.isWhole) return { isWhole: false, line: `broken at ${describe(verdict.breach)}` }
-  const { verified, unchained, head } = verdict
+  const { verified, unchained, head, checkpoint } = verdict
   const end = head ? `head ${formatHead(head)}` : 'no head yet'
   return {
     isWhole: true,
-    line: `${verified} events verified, ${unchained} not chained yet; ${end}`
+    line: `${verified} events verified, ${unchained} not chained yet; ${describeCheckpoint(checkpoint, noted)}${end}`
   }
+}
+
+function describeCheckpoint(checkpoint: Checkpoint | null, noted: ChainHead | null): string {
+  if (!checkpoint) return ''
+  const { sequence, removed, occurredBefore } = checkpoint
+  const line = `${removed} earlier events removed, up to link ${sequence}, all before ${occurredBefore.toISOString()}; `
+  const isTooOld = noted !== null && noted.sequence < sequence
+  return isTooOld ? `${line}the noted head was removed with them, so it was not compared; ` : line
 }
 
 function describe({ what, sequence, accountId, eventId, occurredAt }: Breach): string {

@@ -30,6 +30,7 @@ export const BREACHES = {
   'event-unchained': 'the link of the event is missing',
   'link-missing': 'the link is missing',
   'link-altered': 'the link was altered',
+  'checkpoint-altered': 'the checkpoint was not written by the service',
   'head-missing': 'the chain does not contain the noted head'
 } as const
 
@@ -45,7 +46,7 @@ export interface Breach {
 const NOTHING_KNOWN = { accountId: null, eventId: null, occurredAt: null }
 
 /**
- * Judges the links that follow a head, in the order of their sequence. A null head means an empty chain. Returns the new
+ * Judges the links that follow a head, in the order of their sequence. A null head means the start of the chain. Returns the new
  * head, or the first breach.
  */
 export function judgeLinks(
@@ -130,7 +131,8 @@ function sequenceAfter(head: ChainHead | null): bigint {
   return (head?.sequence ?? 0n) + 1n
 }
 
-function isAnother(link: ChainHead, noted: ChainHead | null): boolean {
+/** Returns whether the noted head has the same sequence but another hash. */
+export function isAnother(link: ChainHead, noted: ChainHead | null): boolean {
   return noted !== null && noted.sequence === link.sequence && !isSame(noted.hash, link.hash)
 }
 

@@ -29,19 +29,18 @@ export interface NoticeDetails {
   /** The link to an identity at the provider was removed. */
   sso_unlinked: { provider: string }
   /** Single sign-on of the account was changed. For every admin. */
-  sso_changed: {
+  sso_changed: Actor & {
     mode: 'off' | 'optional' | 'required'
     provider: string | null
     client: string | null
     addresses: 'trusted' | 'verified'
-    by: 'admin' | 'api_key'
   }
   /** An admin or the account's back end reset the user's two-factor. */
   two_factor_reset: { by: 'admin' | 'api_key' }
   /** The operator's support reset the user's two-factor. For the user. */
   support_reset: { ticket: string }
   /** The same, for every admin of the account. */
-  support_reset_of_user: { ticket: string; user: string }
+  support_reset_of_user: Actor & { ticket: string; user: string }
   /** The account requires two-factor. For users who have not set it up. `from` is null if it applies immediately. */
   two_factor_required: { from: string | null }
   /** Two-factor is required of this user alone, by themself or by the account. */

@@ -163,14 +163,14 @@ export function isExemptFrom({ sso }: AccountPolicy): Prisma.Sql {
 /** Notifies the admins of the members of the policy that the change gives another value. */
 async function notifyAdminsOfChange(
   transaction: Transaction,
-  { accountId, policy: before }: StoredPolicy,
+  { policy: before }: StoredPolicy,
   policy: AccountPolicy,
   event: SignedAuditEvent
 ): Promise<void> {
   const changes = policyChanges(before, policy)
   if (changes.length > 0) await notifyAdmins(transaction, event, 'policy_changed', { changes })
   if (isSsoChanged(before.sso, policy.sso)) {
-    await notifyAdminsOfSso(transaction, accountId, policy.sso, event)
+    await notifyAdmins(transaction, event, 'sso_changed', asNotified(policy.sso))
   }
 }
 
@@ -253,22 +253,14 @@ async function notifyRole(
   await transaction.$executeRaw(insertNoticeToEach({ accountId, who }, event, KIND, details))
 }
 
-/** A provider decides who signs in as any user, so the admins learn of every change, including the one who made it. */
-async function notifyAdminsOfSso(
-  transaction: Transaction,
-  accountId: string,
-  { mode, issuer, clientId, trustEmail }: SingleSignOn,
-  event: SignedAuditEvent
-): Promise<void> {
-  const details = {
+/** Returns single sign-on as a notice states it. */
+function asNotified({ mode, issuer, clientId, trustEmail }: SingleSignOn) {
+  return {
     mode,
     provider: issuer && providerOf(issuer),
     client: clientId,
-    addresses: trustEmail ? ('trusted' as const) : ('verified' as const),
-    by: event.actor.kind === 'api_key' ? event.actor.kind : ('admin' as const)
+    addresses: trustEmail ? ('trusted' as const) : ('verified' as const)
   }
-  const admins = { accountId, who: Prisma.sql`u.role = 'admin'` }
-  await transaction.$executeRaw(insertNoticeToEach(admins, event, 'sso_changed', details))
 }
 
 function asRow({ trustedDevices, sso, ...policy }: AccountPolicy): PolicyRow {

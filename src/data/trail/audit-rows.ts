@@ -1,4 +1,6 @@
 // Reads events as text and bytes. A row that the service did not write can then be read too, whatever it contains.
+import type { ChainLink } from '../../core/audit/chain.ts'
+import type { SignedCheckpoint } from '../../core/audit/checkpoints.ts'
 import type { StoredAuditEvent } from '../../core/audit/events.ts'
 import { Prisma } from '../../generated/prisma/client.ts'
 
@@ -62,4 +64,36 @@ export function asStoredEvent(row: EventRow): StoredAuditEvent {
     details: row.details,
     mac: row.mac
   }
+}
+
+type LinkRow = JoinedEventRow & { sequence: bigint; hash: Uint8Array }
+
+/** Returns the links after a sequence, in their order, each with its event. */
+export async function readLinks(
+  transaction: Prisma.TransactionClient,
+  after: bigint,
+  limit: number
+): Promise<ChainLink[]> {
+  const rows = await transaction.$queryRaw<LinkRow[]>`
+    SELECT ${eventColumns('k')}, k.sequence, k.hash
+    FROM (
+      SELECT sequence, "accountId", "occurredAt", "eventId" AS id, hash FROM "AuditSeal"
+      WHERE sequence > ${after} ORDER BY sequence LIMIT ${limit}
+    ) AS k
+    LEFT JOIN "AuditEvent" AS e ON ${isEventOfKey}
+    ORDER BY k.sequence`
+  return rows.map(asLink)
+}
+
+/** Returns the checkpoint of the audit trail; null if nothing was removed. */
+export async function readCheckpoint(
+  transaction: Prisma.TransactionClient
+): Promise<SignedCheckpoint | null> {
+  return transaction.auditCheckpoint.findUnique({ where: { id: 1 }, omit: { id: true } })
+}
+
+function asLink(row: LinkRow): ChainLink {
+  const { sequence, hash, accountId, occurredAt, id } = row
+  const event = row.mac === null ? null : asStoredEvent(row)
+  return { sequence, hash, accountId, occurredAt, eventId: id, event }
 }

@@ -4,10 +4,12 @@ import {
   type Breach,
   type ChainHead,
   type ChainLink,
+  isAnother,
   judgeEnd,
   judgeLinks,
   judgeUnchained
 } from '../../core/audit/chain.ts'
+import { type Checkpoint, isGenuineCheckpoint } from '../../core/audit/checkpoints.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import type { Transaction } from './act-records.ts'
 import {
@@ -15,7 +17,9 @@ import {
   type EventRow,
   eventColumns,
   isEventOfKey,
-  type JoinedEventRow
+  type JoinedEventRow,
+  readCheckpoint,
+  readLinks
 } from './audit-rows.ts'
 
 export interface VerifyOptions {
@@ -27,13 +31,21 @@ export interface VerifyOptions {
 }
 
 export type TrailVerdict =
-  | { isWhole: true; verified: number; unchained: number; head: ChainHead | null }
+  | {
+      isWhole: true
+      verified: number
+      unchained: number
+      head: ChainHead | null
+      /** What retention has removed; null if it has removed nothing. */
+      checkpoint: Checkpoint | null
+    }
   | { isWhole: false; breach: Breach }
 
-type LinkRow = JoinedEventRow & { sequence: bigint; hash: Uint8Array }
 type UnchainedRow = EventRow & { isChained: boolean; isQueued: boolean }
 
 const PAGE_SIZE = 1000
+/** PostgreSQL's smallest bigint. */
+const SMALLEST_SEQUENCE = -(2n ** 63n)
 /** Longer than the verification of any audit trail. The time limit on each statement still applies. */
 const TIMEOUT_MS = 24 * 60 * 60 * 1000
 
@@ -45,13 +57,18 @@ export function createAuditTrail(prisma: PrismaClient) {
         async (transaction) => {
           // Set by a statement, because the adapter of the embedded engine ignores the isolation level of transactions.
           await transaction.$executeRaw`SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY`
-          const chain = await verifyChain(key, noted, linkPages(transaction, pageSize))
+          const checkpoint = await readCheckpoint(transaction)
+          if (checkpoint && !isGenuineCheckpoint(key, checkpoint)) {
+            return { isWhole: false, breach: brokenAt('checkpoint-altered', checkpoint) }
+          }
+          const pages = linkPages(transaction, pageSize)
+          const chain = await verifyChain(key, { checkpoint, noted }, pages)
           if (chain.breach) return { isWhole: false, breach: chain.breach }
           const rest = await verifyUnchained(key, unchainedPages(transaction, pageSize))
           const breach = rest.breach ?? (await findMissingFromQueue(transaction))
           if (breach) return { isWhole: false, breach }
           const { head, verified } = chain
-          return { isWhole: true, verified, unchained: rest.unchained, head }
+          return { isWhole: true, verified, unchained: rest.unchained, head, checkpoint }
         },
         { timeout: TIMEOUT_MS }
       )
@@ -61,11 +78,14 @@ export function createAuditTrail(prisma: PrismaClient) {
 
 async function verifyChain(
   key: Uint8Array,
-  noted: ChainHead | null,
+  { checkpoint, noted }: { checkpoint: ChainHead | null; noted: ChainHead | null },
   pages: AsyncIterable<ChainLink[]>
 ) {
-  let head: ChainHead | null = null
+  let head = checkpoint
   let verified = 0
+  if (checkpoint && isAnother(checkpoint, noted)) {
+    return { head, verified, breach: brokenAt('head-missing', checkpoint) }
+  }
   for await (const links of pages) {
     const judged = judgeLinks(key, links, { head, noted })
     head = judged.head
@@ -73,6 +93,10 @@ async function verifyChain(
     verified += links.length
   }
   return { head, verified, breach: judgeEnd(head, noted) }
+}
+
+function brokenAt(what: Breach['what'], { sequence }: ChainHead): Breach {
+  return { what, sequence, accountId: null, eventId: null, occurredAt: null }
 }
 
 async function verifyUnchained(key: Uint8Array, pages: AsyncIterable<UnchainedRow[]>) {
@@ -100,20 +124,14 @@ async function findMissingFromQueue(transaction: Transaction): Promise<Breach | 
 
 /** Yields all links in the order of their sequence, each with its event. */
 async function* linkPages(transaction: Transaction, pageSize: number): AsyncGenerator<ChainLink[]> {
-  let rest = Prisma.empty
+  // A link below the checkpoint would be a forged one, so the first page starts at the smallest sequence.
+  let after = SMALLEST_SEQUENCE
   for (;;) {
-    const rows: LinkRow[] = await transaction.$queryRaw<LinkRow[]>`
-      SELECT ${eventColumns('k')}, k.sequence, k.hash
-      FROM (
-        SELECT sequence, "accountId", "occurredAt", "eventId" AS id, hash FROM "AuditSeal" ${rest}
-        ORDER BY sequence LIMIT ${pageSize}
-      ) AS k
-      LEFT JOIN "AuditEvent" AS e ON ${isEventOfKey}
-      ORDER BY k.sequence`
-    const last = rows.at(-1)
+    const links = await readLinks(transaction, after, pageSize)
+    const last = links.at(-1)
     if (!last) return
-    yield rows.map(asLink)
-    rest = Prisma.sql`WHERE sequence > ${last.sequence}`
+    yield links
+    after = last.sequence
   }
 }
 
@@ -147,10 +165,4 @@ async function* unchainedPages(
       WHERE ("accountId", "occurredAt", id)
         > (${last.accountId}::uuid, ${last.instant}::timestamptz, ${last.id}::uuid)`
   }
-}
-
-function asLink(row: LinkRow): ChainLink {
-  const { sequence, hash, accountId, occurredAt, id } = row
-  const event = row.mac === null ? null : asStoredEvent(row)
-  return { sequence, hash, accountId, occurredAt, eventId: id, event }
 }

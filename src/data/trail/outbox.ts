@@ -1,9 +1,11 @@
 // Outgoing mails. The mail about an act is written in the same statement or transaction as the act. So no mail is lost, and
 // no mail describes an act that was rolled back. Workers take mails from here. No transaction is open during delivery.
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
+import { PRIORITIES, priorityOf } from '../../core/mail/limits.ts'
 import type { Notice, NoticeDetails, NoticeKind } from '../../core/mail/notices.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { filled, raw, type Template, template } from '../engine/statements.ts'
+import { FIRST, nextMails } from './mail-turns.ts'
 
 /** A mail that only this worker has, until its lease ends. */
 export type LeasedMail = Notice & {
@@ -15,6 +17,9 @@ export type LeasedMail = Notice & {
   /** The account's own contact. */
   supportUrl: string | null
   supportEmail: string | null
+  /** The number of earlier mails that this one stands for, and when the act of the first of them occurred. */
+  repeats: number
+  repeatsSince: Date | null
 }
 
 export interface Lease {
@@ -25,6 +30,8 @@ export interface Lease {
    * mails.
    */
   seconds: number
+  /** An account that has sent this many security notices within an hour must wait until the hour is over. */
+  perAccountPerHour: number
   now: Date
 }
 
@@ -40,6 +47,8 @@ const TO_EACH_PER_SECOND = 10
 export interface MailBacklog {
   /** Mails that are due, postponed or leased. */
   waiting: number
+  /** Mails that a limit holds back. */
+  held: number
   /** Mails that were given up. They are kept for the operator to investigate. */
   failed: number
   /** When the act of the oldest waiting mail occurred. */
@@ -59,24 +68,72 @@ export function createOutbox(prisma: PrismaClient) {
     return ended.count === 1
   }
 
+  /** The account of each priority whose turn was last in this process. */
+  const lastTurns = new Map<number, string>()
+
+  async function leaseOf(
+    priority: number,
+    { limit, seconds, perAccountPerHour, now }: Lease
+  ): Promise<LeasedMail[]> {
+    const leasedUntil = new Date(now.getTime() + seconds * 1000)
+    const after = lastTurns.get(priority) ?? FIRST
+    const mails = await prisma.$queryRaw<LeasedMail[]>`
+      WITH due AS MATERIALIZED (${nextMails({ after, priority, limit, perAccountPerHour, now })}),
+      leased AS (
+        UPDATE "OutboxMail" SET tries = tries + 1, "dueAt" = ${leasedUntil}::timestamptz, held = FALSE
+        FROM due WHERE "OutboxMail"."accountId" = due."accountId" AND "OutboxMail".id = due.id
+        RETURNING "OutboxMail".*, due.turn
+      )
+      SELECT leased."accountId", leased.id, kind, recipient, "occurredAt", address, details, tries,
+        repeats, "repeatsSince", COALESCE("Account".name, '') AS "accountName", "supportUrl", "supportEmail"
+      FROM leased LEFT JOIN "Account" ON "Account".id = leased."accountId"
+      ORDER BY turn`
+    const last = mails.at(-1)
+    if (last) lastTurns.set(priority, last.accountId)
+    return mails
+  }
+
   return {
-    /** Leases the mails that are due, the longest due first. No two workers get the same mail during a lease. */
-    async leaseDue({ limit, seconds, now }: Lease): Promise<LeasedMail[]> {
-      const leasedUntil = new Date(now.getTime() + seconds * 1000)
-      return prisma.$queryRaw<LeasedMail[]>`
-        WITH due AS MATERIALIZED (
-          SELECT "accountId", id FROM "OutboxMail"
-          WHERE "failedAt" IS NULL AND "dueAt" <= ${now}::timestamptz
-          ORDER BY "dueAt" LIMIT ${limit} FOR UPDATE SKIP LOCKED
-        ), leased AS (
-          UPDATE "OutboxMail" SET tries = tries + 1, "dueAt" = ${leasedUntil}::timestamptz
-          FROM due WHERE "OutboxMail"."accountId" = due."accountId" AND "OutboxMail".id = due.id
-          RETURNING "OutboxMail".*
+    /**
+     * Leases mails that are due: security notices before announcements, the accounts in turn, and of one account the
+     * longest due first. No two workers get the same mail during a lease.
+     */
+    async leaseDue(lease: Lease): Promise<LeasedMail[]> {
+      const notices = await leaseOf(PRIORITIES.security, lease)
+      const limit = lease.limit - notices.length
+      if (limit === 0) return notices
+      return [...notices, ...(await leaseOf(PRIORITIES.announcement, { ...lease, limit }))]
+    },
+
+    /**
+     * Holds back leased mails of one account, recipient and kind, and the due ones like them that were not tried yet: only
+     * the newest stays, which stands for all of them, and is due at that instant.
+     */
+    async hold(
+      mails: readonly [LeasedMail, ...LeasedMail[]],
+      dueAt: Date,
+      now: Date
+    ): Promise<void> {
+      const [{ accountId, recipient, kind }] = mails
+      const ids = mails.map(({ id }) => id)
+      await prisma.$executeRaw`
+        WITH alike AS MATERIALIZED (
+          SELECT id, "occurredAt", repeats, "repeatsSince" FROM "OutboxMail"
+          WHERE "accountId" = ${accountId}::uuid AND recipient = ${recipient} AND kind = ${kind}
+            AND "failedAt" IS NULL
+            AND (id = ANY (${ids}::uuid[]) OR tries = 0 AND (held OR "dueAt" <= ${now}::timestamptz))
+          FOR UPDATE SKIP LOCKED
+        ), newest AS (
+          SELECT id FROM alike ORDER BY "occurredAt" DESC, id DESC LIMIT 1
+        ), removed AS (
+          DELETE FROM "OutboxMail" o USING alike
+          WHERE o."accountId" = ${accountId}::uuid AND o.id = alike.id
+            AND alike.id <> (SELECT id FROM newest)
         )
-        SELECT leased."accountId", leased.id, kind, recipient, "occurredAt", address, details, tries,
-          COALESCE("Account".name, '') AS "accountName", "supportUrl", "supportEmail"
-        FROM leased LEFT JOIN "Account" ON "Account".id = leased."accountId"
-        ORDER BY "occurredAt"`
+        UPDATE "OutboxMail" o SET held = TRUE, tries = 0, "dueAt" = ${dueAt}::timestamptz,
+          repeats = (SELECT sum(alike.repeats) + count(*) - 1 FROM alike),
+          "repeatsSince" = (SELECT min(COALESCE(alike."repeatsSince", alike."occurredAt")) FROM alike)
+        FROM newest WHERE o."accountId" = ${accountId}::uuid AND o.id = newest.id`
     },
 
     /** Deletes a mail that the mail server has accepted, even if another worker has leased it since. */
@@ -111,14 +168,15 @@ export function createOutbox(prisma: PrismaClient) {
       return givenUp.count
     },
 
-    /** Returns the number of waiting and failed mails. */
+    /** Returns the number of waiting, held and failed mails. */
     async backlog(): Promise<MailBacklog> {
       const [backlog] = await prisma.$queryRaw<MailBacklog[]>`
-        SELECT count(*) FILTER (WHERE "failedAt" IS NULL)::int AS waiting,
+        SELECT count(*) FILTER (WHERE "failedAt" IS NULL AND NOT held)::int AS waiting,
+          count(*) FILTER (WHERE "failedAt" IS NULL AND held)::int AS held,
           count(*) FILTER (WHERE "failedAt" IS NOT NULL)::int AS failed,
-          min("occurredAt") FILTER (WHERE "failedAt" IS NULL) AS "oldestWaitingAt"
+          min("occurredAt") FILTER (WHERE "failedAt" IS NULL AND NOT held) AS "oldestWaitingAt"
         FROM "OutboxMail"`
-      return backlog ?? { waiting: 0, failed: 0, oldestWaitingAt: null }
+      return backlog ?? { waiting: 0, held: 0, failed: 0, oldestWaitingAt: null }
     },
 
     /** Deletes mails that were given up more than a month ago, because they contain addresses. Returns their number. */
@@ -146,8 +204,9 @@ export function insertNotice(notice: Notice, guardedBy?: string): Prisma.Sql {
 export function noticeInsert(guardedBy?: string): Template<Notice | null> {
   const from = guardedBy === undefined ? '' : `FROM "${guardedBy}"`
   return template<Notice | null>`
-    INSERT INTO "OutboxMail" ("accountId", kind, recipient, "occurredAt", address, details, "dueAt")
+    INSERT INTO "OutboxMail" ("accountId", kind, priority, recipient, "occurredAt", address, details, "dueAt")
     SELECT ${(notice) => notice?.accountId}::uuid, ${(notice) => notice?.kind},
+      ${(notice) => notice && priorityOf(notice.kind)}::int,
       ${(notice) => notice?.recipient}, ${(notice) => notice?.occurredAt}::timestamptz,
       ${(notice) => notice?.address}, ${(notice) => JSON.stringify(notice?.details)}::jsonb,
       ${(notice) => notice?.occurredAt}::timestamptz
@@ -165,8 +224,8 @@ export function insertNoticeToEach<Kind extends NoticeKind>(
   details: NoticeDetails[Kind]
 ): Prisma.Sql {
   return Prisma.sql`
-    INSERT INTO "OutboxMail" ("accountId", kind, recipient, "occurredAt", address, details, "dueAt")
-    SELECT u."accountId", ${kind}, u.email, ${event.occurredAt}::timestamptz, NULL,
+    INSERT INTO "OutboxMail" ("accountId", kind, priority, recipient, "occurredAt", address, details, "dueAt")
+    SELECT u."accountId", ${kind}, ${priorityOf(kind)}::int, u.email, ${event.occurredAt}::timestamptz, NULL,
       ${JSON.stringify(details)}::jsonb,
       ${event.occurredAt}::timestamptz + (row_number() OVER (ORDER BY u.id) - 1) / ${TO_EACH_PER_SECOND}::int * interval '1 second'
     FROM "User" u

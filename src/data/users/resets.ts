@@ -5,7 +5,7 @@ import type { SignedAuditEvent } from '../../core/audit/events.ts'
 import { type Notice, noticeTo } from '../../core/mail/notices.ts'
 import { type BoundUser, type Demands, isTwoFactorRequiredOf } from '../../core/policy.ts'
 import { requirementOf } from '../../core/two-factor/requirements.ts'
-import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
+import type { PrismaClient } from '../../generated/prisma/client.ts'
 import type { DemandsReader } from '../policy/demands.ts'
 import { forgetSsoIdentities } from '../sign-in/sso-identities.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
@@ -16,7 +16,7 @@ import {
   type TargetRefusal
 } from '../sign-in/user-lock.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
-import { insertNoticeToEach } from '../trail/outbox.ts'
+import { notifyAdmins } from '../trail/admin-notices.ts'
 import { forgetTwoFactor } from './two-factor.ts'
 
 /** What decides the next sign-in of a user who was reset. */
@@ -72,7 +72,10 @@ export function createResets(prisma: PrismaClient, demands: DemandsReader) {
         await forgetTwoFactor(transaction, key, { resetPendingSince })
         await forgetSsoIdentities(transaction, key)
         await writeRecord(transaction, event, [noticeOfReset(user, event)])
-        if (event.actor.kind === 'operator') await notifyAdmins(transaction, user, event)
+        if (event.actor.kind === 'operator') {
+          const details = { ticket: event.ticket ?? '', user: user.email }
+          await notifyAdmins(transaction, event, 'support_reset_of_user', details, user.userId)
+        }
         const { role, email } = user
         const requirement = requirementOf(after, false)
         return { isReset: true, user: { role, email, requirement, demands: inForce } }
@@ -112,16 +115,4 @@ function noticeOfReset(user: LockedUser, event: SignedAuditEvent): Notice {
     return noticeTo(user, event, 'support_reset', { ticket: event.ticket ?? '' })
   }
   return noticeTo(user, event, 'two_factor_reset', { by: kind === 'api_key' ? kind : 'admin' })
-}
-
-async function notifyAdmins(
-  transaction: Transaction,
-  { accountId, userId, email: user }: LockedUser,
-  event: SignedAuditEvent
-): Promise<void> {
-  const who = Prisma.sql`u.role = 'admin' AND u.id <> ${userId}::uuid`
-  const details = { ticket: event.ticket ?? '', user }
-  await transaction.$executeRaw(
-    insertNoticeToEach({ accountId, who }, event, 'support_reset_of_user', details)
-  )
 }

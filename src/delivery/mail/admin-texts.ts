@@ -1,6 +1,5 @@
 // The texts of mails to every admin of an account, about acts that concern the whole account.
-import type { Actor } from '../../core/mail/notices.ts'
-import { inWords, quoted, type TextsOf } from './layout.ts'
+import { byOf, inWords, quoted, type TextsOf } from './layout.ts'
 
 type AdminKind =
   | 'admin_added'
@@ -105,10 +104,4 @@ export const ADMIN_TEXTS: TextsOf<AdminKind> = {
     facts: [['Changed', fields.join(', ')], byOf(actor)],
     unexpected: { heading: UNEXPECTED, advice: 'Ask the support of the sign-in service.' }
   })
-}
-
-function byOf({ by, actor }: Actor): readonly [string, string] {
-  if (by === 'operator') return ['Done by', 'the operator']
-  const who = by === 'admin' ? 'admin' : 'API key'
-  return actor === null ? ['Done by', `an ${who}`] : [`Done by the ${who}`, quoted(actor)]
 }

@@ -12,11 +12,14 @@ import {
 import { type Support, supportFor } from '../../core/support.ts'
 import type { LeasedMail, Outbox } from '../../data/trail/outbox.ts'
 import type { Mailbox } from '../../settings/mail.ts'
+import type { HeldMails, MailLimiting } from './limits.ts'
 import type { MailTransport, Message } from './messages.ts'
 import { writeMail } from './texts.ts'
 
 interface MailDeliveryOptions {
   outbox: Outbox
+  limiting: MailLimiting
+  perAccountPerHour: number
   transport: MailTransport
   from: Mailbox
   /** The contact of accounts without their own. */
@@ -45,7 +48,17 @@ const STOP_GRACE_MS = 5_000
 export type MailDelivery = ReturnType<typeof createMailDelivery>
 
 export function createMailDelivery(options: MailDeliveryOptions) {
-  const { outbox, transport, from, support, messageIdDomain, now, log } = options
+  const {
+    outbox,
+    limiting,
+    perAccountPerHour,
+    transport,
+    from,
+    support,
+    messageIdDomain,
+    now,
+    log
+  } = options
   const deliveryLog = createDeliveryLog(log)
   let isStopping = false
 
@@ -82,6 +95,12 @@ export function createMailDelivery(options: MailDeliveryOptions) {
     return true
   }
 
+  async function holdBack({ mails, dueAt }: HeldMails): Promise<void> {
+    await outbox.hold(mails, dueAt, now())
+    const { accountId, kind } = mails[0]
+    log.info({ accountId, kind, mails: mails.length, dueAt }, 'mails held back')
+  }
+
   async function settleFailure(mail: LeasedMail, error: NodemailerError): Promise<void> {
     const refusal = refusalOf(error)
     const isFinal = refusal !== null && isRefusedForGood(refusal)
@@ -100,18 +119,27 @@ export function createMailDelivery(options: MailDeliveryOptions) {
 
   return {
     /**
-     * Sends some of the mails that are due, a few at a time, and returns how many the server accepted. Unless it
-     * returns 0, more mails may be due. Throws if the database is unavailable.
+     * Sends some of the mails that are due, a few at a time, and holds back the mails that exceed a limit. Returns how many
+     * the server accepted or a limit holds back. Unless it returns 0, more mails may be due. Throws if the database is
+     * unavailable.
      */
     async deliverDue(): Promise<number> {
       const leasedAtMs = performance.now()
-      const mails = await outbox.leaseDue({ limit: BATCH_MAX, seconds: LEASE_SECONDS, now: now() })
+      const mails = await outbox.leaseDue({
+        limit: BATCH_MAX,
+        seconds: LEASE_SECONDS,
+        perAccountPerHour,
+        now: now()
+      })
+      const { admitted, held } = await limiting.admit(mails)
+      for (const one of held) await holdBack(one)
       const limited = pLimit(CONCURRENT_MAX)
       const outcomes = await Promise.allSettled(
-        mails.map((mail) => limited(deliver, mail, leasedAtMs))
+        admitted.map((mail) => limited(deliver, mail, leasedAtMs))
       )
       for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
-      return outcomes.filter((outcome) => outcome.status === 'fulfilled' && outcome.value).length
+      const sent = outcomes.filter((outcome) => outcome.status === 'fulfilled' && outcome.value)
+      return sent.length + mails.length - admitted.length
     },
 
     /** Starts no more mails. After a few seconds it cuts off the mails that are still being sent. */

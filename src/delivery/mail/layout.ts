@@ -1,7 +1,7 @@
 // The layout of every mail: what happened, the facts one per line, and what to do if it wasn't you. Sentences contain only
 // our own words. Words that other people have chosen (names, tickets) appear only in the facts, in quotes.
 import escapeHtml from 'escape-html'
-import type { NoticeDetails, NoticeKind } from '../../core/mail/notices.ts'
+import type { Actor, NoticeDetails, NoticeKind } from '../../core/mail/notices.ts'
 
 /** The label of a fact, and its value. */
 type Fact = readonly [label: string, value: string]
@@ -59,6 +59,22 @@ export function inWords(instant: Date): string {
   const month = MONTHS[instant.getUTCMonth()]
   const day = `${WEEKDAYS[instant.getUTCDay()]}, ${instant.getUTCDate()} ${month}`
   return `${day} ${instant.getUTCFullYear()}, ${time} UTC`
+}
+
+/** Returns the fact that names the actor. The earlier release stored no `actor` with some kinds of mail. */
+export function byOf({ by, actor }: Partial<Actor>): Fact {
+  if (by === 'operator') return ['Done by', 'the operator']
+  const who = by === 'admin' ? 'admin' : 'API key'
+  return actor ? [`Done by the ${who}`, quoted(actor)] : ['Done by', `an ${who}`]
+}
+
+/** Returns a paragraph about earlier mails that a limit held back, and that this mail stands for; none if there are none. */
+export function aboutRepeats(repeats: number, since: Date | null): string[] {
+  if (repeats === 0 || since === null) return []
+  const times = repeats === 1 ? 'once' : `${repeats} times`
+  return [
+    `The same happened ${times} before, since ${inWords(since)}. You receive only this mail about it.`
+  ]
 }
 
 /** Lays out a mail as plain text and as HTML with the same words. */

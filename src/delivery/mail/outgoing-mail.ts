@@ -1,9 +1,13 @@
 // The way out for mails, from the settings to a delivery that can be stopped and closed.
 import type { FastifyBaseLogger } from 'fastify'
+import type { MailLimits } from '../../core/mail/limits.ts'
 import type { Support } from '../../core/support.ts'
+import { deriveKey, type MasterKeys } from '../../crypto/sealing.ts'
+import type { MailCounts } from '../../data/trail/mail-counts.ts'
 import type { Outbox } from '../../data/trail/outbox.ts'
 import type { MailSettings } from '../../settings/mail.ts'
 import { createMailDelivery, type MailDelivery } from './delivery.ts'
+import { createMailLimiting } from './limits.ts'
 import { openTransport } from './transports.ts'
 
 export interface OutgoingMail extends MailDelivery {
@@ -14,6 +18,9 @@ export interface OutgoingMail extends MailDelivery {
 export interface OutgoingMailOptions {
   settings: MailSettings
   outbox: Outbox
+  mailCounts: MailCounts
+  limits: MailLimits
+  masterKeys: MasterKeys
   /** The contact of accounts without their own. */
   support: Support | null
   now: () => Date
@@ -24,6 +31,9 @@ export interface OutgoingMailOptions {
 export async function openOutgoingMail({
   settings,
   outbox,
+  mailCounts,
+  limits,
+  masterKeys,
   support,
   now,
   log
@@ -31,8 +41,12 @@ export async function openOutgoingMail({
   const { from, domain: messageIdDomain } = settings
   const transport = await openTransport(settings, log)
   if (!transport) return null
+  // A new master key starts the counts of this hour again.
+  const key = deriveKey(masterKeys[0], 'mail-counts')
   const delivery = createMailDelivery({
     outbox,
+    limiting: createMailLimiting({ counts: mailCounts, key, limits, now }),
+    perAccountPerHour: limits.perAccountPerHour,
     transport,
     from,
     support,

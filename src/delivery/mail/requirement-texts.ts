@@ -1,5 +1,5 @@
 // The texts of mails about what an account, an admin or the user has decided for one user.
-import { NOT_YOU, type TextsOf } from './layout.ts'
+import { inWords, NOT_YOU, type TextsOf } from './layout.ts'
 
 const REQUIRED_BY = {
   self: 'You now require two-step sign-in of yourself: you sign in with your password, then with a code.',
@@ -19,8 +19,29 @@ const NOT_EXPECTED = {
 } as const
 
 export const REQUIREMENT_TEXTS: TextsOf<
-  'two_factor_required_of_user' | 'two_factor_requirement_withdrawn' | 'signed_out'
+  | 'two_factor_required'
+  | 'two_factor_required_of_user'
+  | 'two_factor_requirement_withdrawn'
+  | 'signed_out'
 > = {
+  two_factor_required: ({ from }) => ({
+    subject: 'Your account requires two-step sign-in',
+    happened: [
+      'Your account requires two-step sign-in: you sign in with your password, then with a code from an authenticator ' +
+        'app.',
+      'To set it up, install an authenticator app on your phone, such as Google Authenticator. The next time you sign ' +
+        'in with your password, you see a QR code. Scan it with the app, and enter the six digits that the app shows. ' +
+        'You then receive recovery codes. Keep them in a safe place, apart from the phone.'
+    ],
+    facts: [['Required from', from === null ? 'now on' : inWords(new Date(from))]],
+    unexpected: {
+      heading: "If you didn't expect this",
+      advice:
+        'Ask an admin of your account, in person or by phone. Do not give your password or a code to anyone. Enter ' +
+        'them only on the page where you always sign in.'
+    }
+  }),
+
   two_factor_required_of_user: ({ by }) => ({
     subject: 'Two-step sign-in is required for you',
     happened: [

@@ -1,6 +1,6 @@
 // The texts of mails about single sign-on.
 import type { NoticeDetails, NoticeKind } from '../../core/mail/notices.ts'
-import { type MailContent, quoted } from './layout.ts'
+import { byOf, type MailContent, quoted } from './layout.ts'
 
 type SsoKind = Extract<NoticeKind, `sso_${string}`>
 
@@ -50,13 +50,10 @@ export const SSO_TEXTS: {
     }
   }),
 
-  sso_changed: ({ mode, provider, client, addresses, by }) => ({
+  sso_changed: ({ mode, provider, client, addresses, ...actor }) => ({
     subject: 'Single sign-on of your account was changed',
     happened: [
-      by === 'admin'
-        ? 'An admin has changed the single sign-on of your account.'
-        : 'The system of your account has changed its single sign-on.',
-      'You receive this mail because you are an admin of your account.',
+      'The single sign-on of your account was changed. You receive this mail because you are an admin.',
       mode === 'off'
         ? 'Single sign-on is now off.'
         : 'The identity provider below now decides who can sign in as a user of your account, also as an admin.'
@@ -65,12 +62,13 @@ export const SSO_TEXTS: {
       ['Mode', quoted(mode)],
       ...(provider === null ? [] : [['Identity provider', quoted(provider)] as const]),
       ...(client === null ? [] : [['Client', quoted(client)] as const]),
-      ['Addresses', quoted(addresses)]
+      ['Addresses', quoted(addresses)],
+      byOf(actor)
     ],
     unexpected: {
       heading: "If you didn't expect this",
       advice:
-        'Restore the previous settings immediately: someone could sign in as any user. For 24 hours after the change, a ' +
+        'Restore the previous settings immediately, and ask the other admins: someone could sign in as any user. For 24 hours after the change, a ' +
         'user with an authenticator app is linked only with a code. Then check the admins and the API keys of your account.'
     }
   })

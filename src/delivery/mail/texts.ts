@@ -4,7 +4,15 @@ import { isIP } from 'node:net'
 import type { NoticeKind, NoticeOf } from '../../core/mail/notices.ts'
 import type { Support } from '../../core/support.ts'
 import { ADMIN_TEXTS } from './admin-texts.ts'
-import { inWords, layOut, type MailText, NOT_YOU, quoted, type TextsOf } from './layout.ts'
+import {
+  aboutRepeats,
+  inWords,
+  layOut,
+  type MailText,
+  NOT_YOU,
+  quoted,
+  type TextsOf
+} from './layout.ts'
 import { MEMBERSHIP_TEXTS } from './membership-texts.ts'
 import { REQUIREMENT_TEXTS } from './requirement-texts.ts'
 import { SSO_TEXTS } from './sso-texts.ts'
@@ -226,24 +234,6 @@ const TEXTS: TextsOf<NoticeKind> = {
     }
   }),
 
-  two_factor_required: ({ from }) => ({
-    subject: 'Your account requires two-step sign-in',
-    happened: [
-      'Your account requires two-step sign-in: you sign in with your password, then with a code from an authenticator ' +
-        'app.',
-      'To set it up, install an authenticator app on your phone, such as Google Authenticator. The next time you sign ' +
-        'in with your password, you see a QR code. Scan it with the app, and enter the six digits that the app shows. ' +
-        'You then receive recovery codes. Keep them in a safe place, apart from the phone.'
-    ],
-    facts: [['Required from', from === null ? 'now on' : inWords(new Date(from))]],
-    unexpected: {
-      heading: "If you didn't expect this",
-      advice:
-        'Ask an admin of your account, in person or by phone. Do not give your password or a code to anyone. Enter ' +
-        'them only on the page where you always sign in.'
-    }
-  }),
-
   password_changed: () => ({
     subject: 'Your password was changed',
     happened: ['Your password was changed. The previous password no longer works.'],
@@ -274,14 +264,18 @@ const TEXTS: TextsOf<NoticeKind> = {
 
 /** Returns the mail about a notice. Throws for a kind that only another version of the service knows. */
 export function writeMail<Kind extends NoticeKind>(
-  notice: Omit<NoticeOf<Kind>, 'accountId' | 'recipient'>,
+  notice: Omit<NoticeOf<Kind>, 'accountId' | 'recipient'> & {
+    repeats?: number
+    repeatsSince?: Date | null
+  },
   account: { name: string; support: Support | null }
 ): MailText {
-  const { kind, details, occurredAt, address } = notice
+  const { kind, details, occurredAt, address, repeats = 0, repeatsSince = null } = notice
   if (!Object.hasOwn(TEXTS, kind)) throw new Error(`no text for mails of kind ${kind}`)
   const content = TEXTS[kind](details)
   return layOut({
     ...content,
+    happened: [...content.happened, ...aboutRepeats(repeats, repeatsSince)],
     facts: [
       ['Account', quoted(account.name)],
       ['When', inWords(occurredAt)],

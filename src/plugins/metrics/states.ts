@@ -71,6 +71,7 @@ export function createStates(instruments: Instruments, options: StatesOptions) {
   async function readMails(): Promise<void> {
     const backlog = await inTime(mails.backlog())
     instruments.mails.set({ state: 'waiting' }, backlog?.waiting ?? Number.NaN)
+    instruments.mails.set({ state: 'held' }, backlog?.held ?? Number.NaN)
     instruments.mails.set({ state: 'failed' }, backlog?.failed ?? Number.NaN)
     instruments.oldestMail.set(backlog ? secondsSince(backlog.oldestWaitingAt) : Number.NaN)
   }

@@ -90,7 +90,7 @@ const LIST_AUDIT_EVENTS = {
     operationId: 'listAuditEvents',
     summary: 'List the audit events',
     description:
-      'Returns one page of the audit trail of the account, newest first. It holds an event for every act that changed something and for every refused act of an authenticated caller. Events are never changed or removed.',
+      'Returns one page of the audit trail of the account, newest first. It holds an event for every act that changed something and for every refused act of an authenticated caller. Events are never changed. They are kept permanently, unless the operator has limited the number of months (`AUDIT_RETENTION_MONTHS`).',
     tags: ['Audit'],
     querystring: AuditQuery,
     response: {

@@ -192,7 +192,11 @@ t.test('a requirement names its start and explains the set-up', async (t) => {
 t.test(
   'switched-off codes: the mail says who may have caused it, and how to sign in again',
   async (t) => {
-    says(t, write('codes_disabled'), 'Someone who knows your password has entered wrong codes')
+    says(
+      t,
+      write('codes_disabled'),
+      "Someone who knows your password, or can sign in as you at your account's identity provider, has entered"
+    )
     says(
       t,
       write('codes_disabled'),
@@ -200,6 +204,14 @@ t.test(
     )
   }
 )
+
+t.test('a change of single sign-on names the actor, also in a mail of release 0.1', async (t) => {
+  says(t, write('sso_changed'), 'Done by the API key: "abcdefghijkl"')
+  const by = { by: 'admin', actor: 'bob@example.com' } as const
+  says(t, write('sso_changed', { details: { ...DETAILS.sso_changed, ...by } }), 'bob@example.com')
+  const { actor: _actor, ...early } = DETAILS.sso_changed
+  says(t, write('sso_changed', { details: early as typeof DETAILS.sso_changed }), 'Done by: an API')
+})
 
 t.test('few recovery codes left: the mail asks to make new ones', async (t) => {
   const soon = /Make new recovery codes soon/

@@ -264,7 +264,7 @@ t.test('200: the operator resets with a ticket, and every admin is notified', as
   t.same(told, [{ kind: 'support_reset', details: { ticket }, address: null }], 'only one mail')
   const notice = { kind: 'support_reset_of_user', address: null }
   t.same(await mailsTo(service, other.email, 'support_reset_of_user'), [
-    { ...notice, details: { ticket, user: admin.email } }
+    { ...notice, details: { ticket, user: admin.email, by: 'operator', actor: null } }
   ])
   for (const { email } of [gone, member, elsewhere]) {
     t.same(await mailsTo(service, email, 'support_reset', 'support_reset_of_user'), [])

@@ -159,7 +159,8 @@ t.test('a change of single sign-on is mailed to all admins', ON_SERVER, async (t
   const mails = async ({ email }: { email: string }) => mailsTo(service, email, 'sso_changed')
   await changePolicy(of, { sso: SSO })
   const named = { provider: provider.url.slice('http://'.length), client: CLIENT_ID }
-  const sso = { mode: 'optional', ...named, addresses: 'verified', by: 'api_key' }
+  const actor = of.apiKey.split('_')[1]
+  const sso = { mode: 'optional', ...named, addresses: 'verified', by: 'api_key', actor }
   for (const admin of [one, two]) {
     t.same(await mails(admin), [{ kind: 'sso_changed', address: null, details: sso }])
   }

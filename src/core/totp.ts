@@ -83,6 +83,11 @@ const ISSUER_MAX_LENGTH = 64
 const UNFIT_FOR_LABEL =
   /(?:(?![\u200c\u200d])[\s:\p{Cc}\p{Cf}\p{Co}\p{Cs}\u115f\u1160\u2800\u3164\uffa0])+/gu
 
+/** Returns the issuer that authenticator apps show for an account: its own, or one from its name. */
+export function issuerOf(account: { issuerName: string | null; name: string }): string {
+  return account.issuerName ?? issuerLabel(account.name)
+}
+
 /**
  * Returns the issuer for an account that has only a name. Accounts of earlier releases can have any name: in the label a colon
  * separates issuer and account name (Key URI Format), and invisible characters can make one name look like another.

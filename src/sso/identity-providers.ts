@@ -70,6 +70,7 @@ export function createIdentityProviders({
   function providerOf({ accountId, issuer }: ProviderOfAccount): Provider {
     const former = issuers.get(accountId)
     if (former !== undefined && former !== issuer) leave(accountId, former)
+    dropUnused(issuer)
     issuers.set(accountId, issuer)
     const provider = providers.get(issuer) ?? {
       issuer,
@@ -90,8 +91,24 @@ export function createIdentityProviders({
 
   function leave(accountId: string, issuer: string): void {
     const provider = providers.get(issuer)
-    provider?.accounts.delete(accountId)
-    if (provider?.accounts.size === 0) providers.delete(issuer)
+    if (!provider) return
+    provider.accounts.delete(accountId)
+    if (provider.accounts.size === 0) forgetKeys(provider)
+  }
+
+  /**
+   * Drops providers that no account uses. One that was tried less than ten seconds ago stays, without keys: an account that
+   * changes its issuer to and fro would otherwise load from it each time.
+   */
+  function dropUnused(wanted: string): void {
+    for (const [issuer, provider] of providers) {
+      const isUsed = issuer === wanted || provider.accounts.size > 0 || isTriedLately(provider)
+      if (!isUsed) providers.delete(issuer)
+    }
+  }
+
+  function isTriedLately({ triedAt }: Provider): boolean {
+    return since(triedAt) < LOADED_AGAIN_AFTER_SECONDS * 1000
   }
 
   /**
@@ -112,8 +129,7 @@ export function createIdentityProviders({
 
   /** Loads the provider's keys, unless the last try is less than ten seconds old. */
   async function reload(provider: Provider): Promise<void> {
-    const isTooSoon = since(provider.triedAt) < LOADED_AGAIN_AFTER_SECONDS * 1000
-    if (!provider.loading && isTooSoon) return
+    if (!provider.loading && isTriedLately(provider)) return
     provider.loading ??= load(provider).finally(() => {
       provider.loading = null
     })
@@ -169,7 +185,8 @@ export function createIdentityProviders({
       // The key may be new. It may also be invented, so `reload` does not load for every such token.
       await reload(provider)
       const second = await verifyWithKept(provider, token)
-      if (second === 'unknown-key' && provider.isDown) throw unavailableProvider()
+      const canJudge = provider.keys !== null && !provider.isDown
+      if (second === 'unknown-key' && !canJudge) throw unavailableProvider()
       return second === 'signed'
     }
   }

@@ -46,15 +46,33 @@ t.test('accounts with the same provider share its keys', async (t) => {
 t.test(
   'an account that names one provider after another keeps the keys of the last one',
   async (t) => {
-    const { loads, signIn } = start(() => SMALL)
+    const { clock, loads, signIn } = start(() => SMALL)
     await signIn('victim', 'https://victim.example')
     for (let n = 0; n < 2000; n += 1) await signIn('hostile', `https://h${n}.example`)
     await signIn('victim', 'https://victim.example')
     t.equal(loads.filter((issuer) => issuer === 'https://victim.example').length, 1)
     await signIn('hostile', 'https://h1999.example')
     t.equal(loads.length, 2001, 'the last one is kept')
+    clock.advance({ seconds: 10 })
     await signIn('hostile', 'https://h0.example')
     t.equal(loads.length, 2002, 'an earlier one is not')
+  }
+)
+
+t.test(
+  '503: an account that changes its provider to and fro loads once in ten seconds',
+  async (t) => {
+    const { clock, loads, signIn } = start(() => SMALL)
+    const [one, other] = ['https://one.example', 'https://other.example'] as const
+    t.equal(await signIn('hostile', one), true)
+    for (let n = 0; n < 20; n += 1) {
+      await signIn('hostile', other)
+      t.equal(await signIn('hostile', one), 'unavailable', 'not rejected as if it were forged')
+    }
+    t.same(loads, [one, other])
+    clock.advance({ seconds: 10 })
+    t.equal(await signIn('hostile', one), true)
+    t.same(loads, [one, other, one])
   }
 )
 

@@ -98,6 +98,8 @@ export function createAccounts({ prisma, query }: Clients) {
     change(id: string, change: AccountChange, event: SignedAuditEvent): Promise<Account | null> {
       const data: Prisma.AccountUpdateManyMutationInput = change
       return prisma.$transaction(async (transaction) => {
+        // Locked, so that of two concurrent changes to the same value only one notifies the admins.
+        await transaction.$queryRaw`SELECT 1 AS locked FROM "Account" WHERE id = ${id}::uuid FOR NO KEY UPDATE`
         const before = await transaction.account.findUnique({ where: { id } })
         const [account] = await transaction.account.updateManyAndReturn({ where: { id }, data })
         if (!before || !account) return null

@@ -5,7 +5,7 @@ import { NO_ACCOUNT } from '../../core/audit/events.ts'
 import type { Role } from '../../core/claims.ts'
 import type { BoundUser, Demands, SingleSignOn } from '../../core/policy.ts'
 import type { Support } from '../../core/support.ts'
-import { issuerLabel } from '../../core/totp.ts'
+import { issuerOf } from '../../core/totp.ts'
 import { requirementOf, type StoredRequirement } from '../../core/two-factor/requirements.ts'
 import { inPlaces, prepare, raw, type Template, template } from '../engine/statements.ts'
 import {
@@ -201,7 +201,7 @@ export function asSubject(row: SubjectRow, demands: DemandsReader): Subject {
   const ofAccount = mandatedFrom && { requiredFrom: mandatedFrom, reason: row.mandateReason }
   return {
     accountId: row.accountId,
-    issuerName: row.issuerName ?? issuerLabel(row.accountName),
+    issuerName: issuerOf({ issuerName: row.issuerName, name: row.accountName }),
     audience: row.audience,
     support: demands.supportOf(row),
     policy: asAccountPolicy(row, {

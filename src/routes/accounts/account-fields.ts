@@ -1,6 +1,6 @@
 // The fields of an account: how requests name them, and how responses show them.
 import { type Static, Type } from 'typebox'
-import { issuerLabel } from '../../core/totp.ts'
+import { issuerOf } from '../../core/totp.ts'
 import type { Account, AccountChange } from '../../data/accounts/accounts.ts'
 import { invalidMember } from '../../wire/problem.ts'
 import {
@@ -89,14 +89,14 @@ function supportChangeOf(
 }
 
 export function accountAnswer(account: Account): Static<typeof AccountAnswer> {
-  const { id, slug, name, audience, issuerName, createdAt } = account
+  const { id, slug, name, audience, createdAt } = account
   const { supportUrl: url, supportEmail: email } = account
   return {
     id,
     slug,
     name,
     audience,
-    issuerName: issuerName ?? issuerLabel(name),
+    issuerName: issuerOf(account),
     support: url === null && email === null ? null : { url, email },
     createdAt: createdAt.toISOString()
   }

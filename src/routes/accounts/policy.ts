@@ -131,7 +131,7 @@ const policyRoutes: FastifyPluginAsyncTypebox<PolicyOptions> = async (
     reply: ReplyOf<typeof CHANGE_POLICY>
   ) {
     const credential = request.credentialOf('apiKey', 'accessToken')
-    requireScopesOf(credential, request.body)
+    requireSsoScope(credential, request.body)
     const { accountId } = credential
     const patch = patchOf(request.body)
     const ifMatch = request.headers['if-match']
@@ -155,7 +155,7 @@ const policyRoutes: FastifyPluginAsyncTypebox<PolicyOptions> = async (
 
   async function previewPolicy(request: RequestOf<typeof PREVIEW_POLICY>) {
     const credential = request.credentialOf('apiKey', 'accessToken')
-    requireScopesOf(credential, request.body)
+    requireSsoScope(credential, request.body)
     const { accountId } = credential
     const patch = patchOf(request.body)
     const before = await policies.find(accountId)
@@ -169,7 +169,7 @@ const policyRoutes: FastifyPluginAsyncTypebox<PolicyOptions> = async (
 export default policyRoutes
 
 /** The identity provider of an account can sign in every user, admins included, so it needs a scope of its own. */
-function requireScopesOf(credential: Credential, { sso = {} }: PolicyBody): void {
+function requireSsoScope(credential: Credential, { sso = {} }: PolicyBody): void {
   if (Object.keys(sso).length > 0) requireScopes(credential, ['sso:write'])
 }
 

@@ -43,7 +43,14 @@ function guardConnections(adapter: SqlDriverAdapter, guard: Guard): SqlDriverAda
 // If a statement got no response, a ROLLBACK on the same connection would wait just as long again.
 function guardTransaction(transaction: Transaction, { breaker, isLost }: Guard): Transaction {
   let lost: { cause: unknown } | null = null
-  const guard = async <Result>(statement: () => Promise<Result>): Promise<Result> => {
+  let last: Promise<unknown> = Promise.resolve()
+  const guard = <Result>(statement: () => Promise<Result>): Promise<Result> => {
+    // Prisma sends the reads of an `include` at the same time, and `pg` will no longer queue them for the one connection.
+    const turn = last.then(() => run(statement))
+    last = turn.catch(() => {})
+    return turn
+  }
+  const run = async <Result>(statement: () => Promise<Result>): Promise<Result> => {
     if (lost) throw lost.cause
     try {
       return await breaker.guard(statement)

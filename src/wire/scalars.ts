@@ -111,8 +111,8 @@ export const Code = Type.String({
 export const RecoveryCode = Type.String({
   minLength: 1,
   maxLength: 64,
-  pattern: '^[A-Za-z0-9 -]+$',
-  description: 'Case, spaces and hyphens are ignored.',
+  pattern: '^[A-Za-z0-9\\s-]+$',
+  description: 'Case, white space and hyphens are ignored.',
   examples: ['4J7K-2M9P-XQ3R-8T5V-W1YZ-6ABC']
 })
 

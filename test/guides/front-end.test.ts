@@ -125,6 +125,27 @@ t.test('after a wrong code the page shows a hint and asks again', ON_SERVER, asy
   t.match(person.hints, ['', /Wait for the next code.* 4 guesses are left\.$/])
 })
 
+t.test(
+  'the page cleans codes, and asks again without a guess if one is incomplete',
+  ON_SERVER,
+  async (t) => {
+    const user = await enrolledUser({ account })
+    const code = user.nextCode()
+    const spaced = `${code.slice(0, 3)} ${code.slice(3)}\n`
+    const person = personWith(typed('12345'), () => ({ recoveryCode: 'AAAA' }), typed(spaced))
+    t.match(await signIn(user, person.pages), { reason: 'code_verified' })
+    t.same(person.hints, [
+      '',
+      'A code has six digits.',
+      'A recovery code has 24 letters and digits.'
+    ])
+    const [pasted = ''] = user.recoveryCodes
+    const recoveryCode = `\t${pasted.replace('-', '-\r\n')}\n`
+    const recovered = await signIn(user, personWith(() => ({ recoveryCode })).pages)
+    t.match(recovered, { reason: 'recovery_code_verified' })
+  }
+)
+
 t.test('a recovery code completes a sign-in that the back end started', ON_SERVER, async (t) => {
   const user = await enrolledUser({ account })
   const [recoveryCode = ''] = user.recoveryCodes

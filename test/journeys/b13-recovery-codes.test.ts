@@ -16,9 +16,11 @@ t.test('each of the ten recovery codes works once, in every spelling', async (t)
       code.toLowerCase(),
       code.replaceAll('-', ''),
       ` ${code.replaceAll('-', ' ')} `,
-      code.replaceAll('1', 'l').replaceAll('0', 'o')
+      code.replaceAll('1', 'l').replaceAll('0', 'o'),
+      `\t${code.replace('-', '-\r\n')}\n`,
+      code.replaceAll('-', '\u00a0')
     ]
-    const typed = spellings[index % 5] ?? code
+    const typed = spellings[index % 7] ?? code
     const answer = await recover(await user.stepToken(), typed)
     t.equal(answer.statusCode, 200, typed)
     t.match(answer.json(), {

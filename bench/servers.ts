@@ -35,10 +35,14 @@ export function pinned(args: string[]): [string, ...string[]] {
   return IS_PINNED ? ['taskset', '-c', '0', ...node] : node
 }
 
-/** Starts a server and resolves when it is ready. */
-export async function startServer(args: string[], env: NodeJS.ProcessEnv): Promise<Server> {
+/** Starts a server and resolves when it is ready. Unless it shares all cores, it is pinned to the first one. */
+export async function startServer(
+  args: string[],
+  env: NodeJS.ProcessEnv,
+  { sharesCores = false } = {}
+): Promise<Server> {
   const port = await freePort()
-  const [command, ...rest] = pinned(args)
+  const [command, ...rest] = sharesCores ? ([process.execPath, ...args] as const) : pinned(args)
   const startedAt = performance.now()
   const child = spawn(command, rest, {
     env: { PATH: process.env['PATH'], ...env, PORT: String(port) },

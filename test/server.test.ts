@@ -1,5 +1,5 @@
 // The process: which starts it refuses, what it prints, and how it ends.
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile, stat } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
@@ -98,12 +98,12 @@ t.test(
     const port = await freePort()
     const entry = fileURLToPath(new URL('../dist/server.js', import.meta.url))
     // `script` gives the command a terminal.
-    const child = spawn('script', ['-qec', `${process.execPath} ${entry}`, '/dev/null'], {
+    const child = spawn('script', ['-qec', `exec ${process.execPath} ${entry}`, '/dev/null'], {
       cwd: folder,
       env: { PATH: process.env['PATH'], PORT: String(port) },
       stdio: ['ignore', 'pipe', 'inherit']
     })
-    t.teardown(() => killed(child))
+    t.teardown(() => killedWithCommand(child))
     let shown = ''
     for await (const part of child.stdout) {
       shown += part
@@ -154,4 +154,11 @@ function beginLogin(url: string, { account, email, password }: TestUser) {
       return answer.resume()
     }
   }
+}
+
+/** Ends `script` and the command that it has started in a session of its own. */
+async function killedWithCommand(child: ChildProcess): Promise<void> {
+  const { stdout } = spawnSync('pgrep', ['-P', String(child.pid)], { encoding: 'utf8' })
+  for (const pid of stdout.split('\n').filter(Boolean)) process.kill(Number(pid), 'SIGKILL')
+  await killed(child)
 }

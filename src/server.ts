@@ -1,5 +1,6 @@
 // The process edge: reads the environment, starts the service, and stops it on a signal.
 import './settings/supported-node.ts'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import type { Logger } from 'pino'
@@ -7,18 +8,22 @@ import { buildApp } from './app.ts'
 import { type Database, openDatabase } from './data/engine/database.ts'
 import { untilAvailable } from './data/engine/database-wait.ts'
 import { type Config, parseConfig } from './settings/config.ts'
-import { readEnvironment } from './settings/environment.ts'
-import { type LocalKeys, openLocalKeys } from './settings/local-keys.ts'
+import { dataFolderOf } from './settings/data-folder.ts'
+import { readEnvFile } from './settings/env-file.ts'
+import { type Environment, readEnvironment } from './settings/environment.ts'
+import { LOCAL_KEYS_FILE, type LocalKeys, openLocalKeys } from './settings/local-keys.ts'
 import { createLogger } from './settings/logging.ts'
 
 /** How long requests that are under way may take to finish after the service has stopped listening. */
 const SHUTDOWN_DEADLINE_MS = 10_000
 
 try {
+  readEnvFile(process.env)
   const environment = readEnvironment(process.env)
   const localKeys = openLocalKeys(environment)
-  if (localKeys?.isNew) announce(localKeys.keys)
-  await serve(parseConfig(environment, localKeys?.keys))
+  if (localKeys?.isNew) announce(localKeys.keys, environment)
+  const url = await serve(parseConfig(environment, localKeys?.keys))
+  if (process.stdout.isTTY) greet(url, environment)
 } catch (error) {
   // One line without a stack: the operator can fix the cause, and there may be no logger yet.
   const reason = error instanceof Error ? error.message : String(error)
@@ -26,7 +31,8 @@ try {
   process.exit(1)
 }
 
-async function serve(config: Config): Promise<void> {
+/** Returns the URL of the running service. */
+async function serve(config: Config): Promise<string> {
   const logger = createLogger(config.logLevel)
   if (config.isProduction && config.databaseUrl.startsWith('pglite:')) {
     logger.warn(
@@ -41,14 +47,14 @@ async function serve(config: Config): Promise<void> {
     })
     const applied = await database.migrate()
     if (applied.length > 0) logger.info({ applied }, 'migrations applied')
-    await listen(config, logger, database)
+    return await listen(config, logger, database)
   } catch (error) {
     await database.close()
     throw error
   }
 }
 
-async function listen(config: Config, logger: Logger, database: Database): Promise<void> {
+async function listen(config: Config, logger: Logger, database: Database): Promise<string> {
   const stopping = new AbortController()
   const app = await buildApp({
     config,
@@ -70,7 +76,7 @@ async function listen(config: Config, logger: Logger, database: Database): Promi
     await app.close()
     await database.close()
   })
-  await app.listen({
+  return app.listen({
     port: config.port,
     host: config.host,
     listenTextResolver: (address) => `service listening at ${address}`
@@ -78,8 +84,21 @@ async function listen(config: Config, logger: Logger, database: Database): Promi
 }
 
 // To the terminal and never to the log: the key is shown only this once.
-function announce({ operatorKey }: LocalKeys): void {
+function announce({ operatorKey }: LocalKeys, { OPERATOR_KEY }: Environment): void {
+  // The service accepts only one operator key.
+  if (OPERATOR_KEY !== undefined) return
   process.stdout.write(
     `\nNew keys are in the data folder. This is your operator key. It is not shown again:\n\n  ${operatorKey}\n\n`
+  )
+}
+
+// Only on a terminal. Programs read the log, in which every line is JSON.
+function greet(url: string, { DATABASE_URL, OPERATOR_KEY }: Environment): void {
+  const keyIsIn =
+    OPERATOR_KEY === undefined
+      ? join(dataFolderOf(DATABASE_URL), LOCAL_KEYS_FILE)
+      : 'the variable OPERATOR_KEY'
+  process.stdout.write(
+    `\n  twostep is running at  ${url}\n  API reference          ${url}/docs\n  operator key           in ${keyIsIn}\n\n`
   )
 }

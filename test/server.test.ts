@@ -1,19 +1,24 @@
 // The process: which starts it refuses, what it prints, and how it ends.
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile, stat } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { type TestUser, verbsOver } from './support/app.ts'
+import { withBinaries } from './support/binaries.ts'
 import { createTestDatabase } from './support/database.ts'
+import { freePort } from './support/processes.ts'
 import { atOnce } from './support/replicas.ts'
-import { failToStart, startServer } from './support/server.ts'
+import { failToStart, killed, startServer } from './support/server.ts'
 
 /** The number of sign-ins that may hash or wait at the same time. */
 const LOGINS = 20
 /** Options of a test of the embedded database, which does not have to run again with a database server. */
 const EMBEDDED = { skip: process.env['TEST_DATABASE_URL'] ? 'runs without a server' : false }
+const ON_TERMINAL = EMBEDDED.skip ? EMBEDDED : withBinaries('script')
 const STACK = /\n\s+at /
 /** An unavailable database: no server listens on its port. */
 const AWAY = { DATABASE_URL: 'postgresql://postgres:hunter2@127.0.0.1:1/x' }
@@ -37,11 +42,15 @@ t.test('a refused start prints the reason in one line, and exits with 1', async 
   }
 })
 
-t.test('the log warns of an embedded database in production', EMBEDDED, async (t) => {
-  const env = { NODE_ENV: 'production', DATABASE_URL: `pglite:${t.testdir()}/data` }
-  const { output } = await startServer(t, env)
-  const [first = ''] = output().split('\n')
-  t.match(JSON.parse(first), { level: 40, msg: /^embedded database in production/ })
+t.test('the log warns of an embedded database in production', async (t) => {
+  const env = { NODE_ENV: 'production', DATABASE_URL: 'pglite:/dev/null/no-folder' }
+  const [warning = ''] = (await failToStart(t, env)).output.split('\n')
+  t.match(JSON.parse(warning), { level: 40, msg: /^embedded database in production/ })
+})
+
+t.test('a start that has OPERATOR_KEY prints no other operator key', async (t) => {
+  const { output } = await failToStart(t, { ...AWAY, DATABASE_WAIT_SECONDS: '0', MASTER_KEYS: '' })
+  t.match(output, /^twostep can't start: .*127\.0\.0\.1:1[^\n]*\n$/)
 })
 
 t.test('a start waits for the database for the configured time', async (t) => {
@@ -81,6 +90,34 @@ t.test('a first start creates its keys, and prints the operator key once', EMBED
   t.equal(await again.stop(), 0)
 })
 
+t.test(
+  'a terminal shows the address, the reference and where the key is',
+  ON_TERMINAL,
+  async (t) => {
+    const folder = t.testdir({ '.env': 'LOG_LEVEL=silent\nPORT=1\nDATABASE_URL=pglite:./kept\n' })
+    const port = await freePort()
+    const entry = fileURLToPath(new URL('../dist/server.js', import.meta.url))
+    // `script` gives the command a terminal.
+    const child = spawn('script', ['-qec', `exec ${process.execPath} ${entry}`, '/dev/null'], {
+      cwd: folder,
+      env: { PATH: process.env['PATH'], PORT: String(port) },
+      stdio: ['ignore', 'pipe', 'inherit']
+    })
+    t.teardown(() => killedWithCommand(child))
+    let shown = ''
+    for await (const part of child.stdout) {
+      shown += part
+      if (shown.includes('keys.json')) break
+    }
+    const url = `http://127.0.0.1:${port}`
+    t.match(shown, `twostep is running at  ${url}`, 'PORT of the environment precedes PORT of .env')
+    t.match(shown, `${url}/docs`)
+    t.match(shown, 'in kept/keys.json', '.env is read')
+    t.notMatch(shown, '{', 'LOG_LEVEL of .env silences the log')
+    t.equal((await fetch(`${url}/docs/`)).status, 200)
+  }
+)
+
 t.test('SIGTERM: accepted requests get a response, then the process exits with 0', async (t) => {
   const env = { DATABASE_URL: await createTestDatabase(t), LOG_LEVEL: 'info' }
   const server = await startServer(t, env)
@@ -117,4 +154,11 @@ function beginLogin(url: string, { account, email, password }: TestUser) {
       return answer.resume()
     }
   }
+}
+
+/** Ends `script` and the command that it has started in a session of its own. */
+async function killedWithCommand(child: ChildProcess): Promise<void> {
+  const { stdout } = spawnSync('pgrep', ['-P', String(child.pid)], { encoding: 'utf8' })
+  for (const pid of stdout.split('\n').filter(Boolean)) process.kill(Number(pid), 'SIGKILL')
+  await killed(child)
 }

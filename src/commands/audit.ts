@@ -7,6 +7,7 @@ import '../settings/supported-node.ts'
 import { parseArgs } from 'node:util'
 import { type ChainHead, parseHead } from '../core/audit/chain.ts'
 import { openDatabase } from '../data/engine/database.ts'
+import { readEnvFile } from '../settings/env-file.ts'
 import { readStorageConfig } from '../settings/existing-config.ts'
 import { verifyAuditTrail } from './audit/verify.ts'
 import { runCommand } from './run-command.ts'
@@ -15,6 +16,7 @@ const USAGE = 'usage: audit verify [--head <sequence>:<hash>]'
 
 async function audit(): Promise<void> {
   const noted = readArguments()
+  readEnvFile(process.env)
   const { databaseUrl, masterKeys } = readStorageConfig(process.env)
   const database = await openDatabase({ url: databaseUrl })
   try {

@@ -6,6 +6,7 @@
 import '../settings/supported-node.ts'
 import { parseArgs } from 'node:util'
 import { type Database, openDatabase } from '../data/engine/database.ts'
+import { readEnvFile } from '../settings/env-file.ts'
 import { readStorageConfig } from '../settings/existing-config.ts'
 import { type KeysOptions, listKeys } from './keys/list.ts'
 import { rotateMaster } from './keys/rotate-master.ts'
@@ -27,6 +28,7 @@ const COMMANDS: Record<string, Command> = {
 
 async function keys(): Promise<void> {
   const command = readArguments()
+  readEnvFile(process.env)
   const { databaseUrl, masterKeys } = readStorageConfig(process.env)
   const database: Database = await openDatabase({ url: databaseUrl })
   try {

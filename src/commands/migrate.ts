@@ -5,9 +5,11 @@ import '../settings/supported-node.ts'
 import { parseArgs } from 'node:util'
 import { openDatabase } from '../data/engine/database.ts'
 import { DEFAULT_DATABASE_URL } from '../settings/data-folder.ts'
+import { readEnvFile } from '../settings/env-file.ts'
 import { runCommand } from './run-command.ts'
 
 async function migrate(): Promise<void> {
+  readEnvFile(process.env)
   const { values } = parseArgs({ options: { retry: { type: 'string' } } })
   const database = await openDatabase({ url: process.env['DATABASE_URL'] ?? DEFAULT_DATABASE_URL })
   try {

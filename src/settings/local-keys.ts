@@ -22,7 +22,8 @@ interface OpenedKeys {
   isNew: boolean
 }
 
-const FILE_NAME = 'keys.json'
+/** The name of the file in the data folder. */
+export const LOCAL_KEYS_FILE = 'keys.json'
 
 /**
  * Returns the keys of the data folder, and makes them if it has none. Returns null if the environment needs no local
@@ -43,17 +44,17 @@ export function openLocalKeys(environment: Environment): OpenedKeys | null {
 
 /** Returns the keys of a folder. Makes them first if it has none (file mode 0600). Concurrent starts agree on one file. */
 export function readOrMakeKeys(folder: string): OpenedKeys {
-  const isNew = !existsSync(join(folder, FILE_NAME)) && makeKeys(folder)
+  const isNew = !existsSync(join(folder, LOCAL_KEYS_FILE)) && makeKeys(folder)
   return { keys: parseFile(folder), isNew }
 }
 
 /** Returns the keys of a folder, or null if it has none. */
 export function readLocalKeys(folder: string): LocalKeys | null {
-  return existsSync(join(folder, FILE_NAME)) ? parseFile(folder) : null
+  return existsSync(join(folder, LOCAL_KEYS_FILE)) ? parseFile(folder) : null
 }
 
 function parseFile(folder: string): LocalKeys {
-  const file = join(folder, FILE_NAME)
+  const file = join(folder, LOCAL_KEYS_FILE)
   const text = readFileSync(file, 'utf8')
   try {
     return JSON.parse(text)
@@ -66,7 +67,7 @@ function parseFile(folder: string): LocalKeys {
 /** Returns false if another process made the file first. */
 function makeKeys(folder: string): boolean {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
-  const file = join(folder, FILE_NAME)
+  const file = join(folder, LOCAL_KEYS_FILE)
   const draft = `${file}.${process.pid}`
   const keys: LocalKeys = {
     masterKeys: `local:${randomBytes(32).toString('base64')}`,

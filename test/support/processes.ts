@@ -33,7 +33,8 @@ export async function isReady(
 /** Runs a file to its end. Returns its exit code and its output. */
 export async function runToEnd(file: string, args: string[], env: NodeJS.ProcessEnv) {
   const child = spawn(process.execPath, [file, ...args], {
-    env: { PATH: process.env['PATH'], ...env },
+    // In a test, no program reads the developer's `.env`.
+    env: { PATH: process.env['PATH'], NODE_ENV: 'test', ...env },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const output = { out: '', err: '' }

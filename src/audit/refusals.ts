@@ -10,6 +10,7 @@ import {
   isFoldable,
   refusalToFold
 } from '../core/audit/folding.ts'
+import { networksOf } from '../core/input/client-addresses.ts'
 import { generateId } from '../crypto/ids.ts'
 import type { AuditEvents } from '../data/trail/audit-events.ts'
 
@@ -23,14 +24,17 @@ export interface RefusalsOptions {
 export const FOLDED_SECONDS = 60
 /** About 10 MB. Refusals of further actors are all written. */
 const ACTORS_MAX = 10_000
-/** So many targets of one actor and one act get an event of their own, so that the trail names them. */
+/**
+ * So many targets of one actor and one act get an event of their own, so that the trail names them. From another network, the
+ * same target is another one: a stolen credential may be refused what its owner is refused all the time.
+ */
 const TARGETS_MAX = 10
 /** The maximum number of events in one statement. */
 const BATCH_MAX = 500
 
 /** What this replica knows about the refusals of one actor and one act. */
 interface Repeated {
-  /** The targets that already have an event of their own. */
+  /** The targets, each with the network of the caller, that already have an event of their own. */
   targets: Set<string>
   lastAt: Date
   /** The refusals without an event; null if there are none. */
@@ -82,13 +86,13 @@ export function createRefusals({ key, auditEvents, now }: RefusalsOptions) {
   return {
     /**
      * Writes the event of a refusal, or counts it if the same actor was refused the same act less than a minute ago. The
-     * first refusal on each of ten targets is written too. A counted refusal is lost if the process is stopped by force before
-     * `writeFolded`.
+     * first refusal on each of ten targets, or from each of ten networks, is written too. A counted refusal is lost if the
+     * process is stopped by force before `writeFolded`.
      */
     async record(event: SignedAuditEvent): Promise<void> {
       if (!isFoldable(event)) return auditEvents.record(event)
       const name = actorAndActOf(event)
-      const target = event.target?.id ?? ''
+      const target = JSON.stringify([event.target?.id, networksOf(event.address).client])
       const repeated = known.get(name)
       if (!repeated) {
         if (known.size >= ACTORS_MAX) return auditEvents.record(event)

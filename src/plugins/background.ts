@@ -24,8 +24,8 @@ export interface BackgroundOptions {
 export const background = fastifyPlugin<BackgroundOptions>(
   async (app, { jobs, isDatabaseUnavailable }) => {
     const stop = new AbortController()
-    // Each job listens while it waits.
-    setMaxListeners(jobs.length, stop.signal)
+    // Each job listens while it pauses. Node warns of more than ten listeners, as of a leak.
+    setMaxListeners(0, stop.signal)
     let running: Promise<void>[] = []
     const stateOf = (error: unknown) => {
       return isDatabaseUnavailable(error) ? 'database unavailable' : String(error)

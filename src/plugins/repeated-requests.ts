@@ -70,6 +70,8 @@ export const repeatedRequests = fastifyPlugin<RepeatedRequestsOptions>(
 
     function claim(reply: FastifyReply, place: string): void {
       if (underWay.has(place)) throw inUse()
+      // The client has hung up, and no event would end the claim.
+      if (reply.raw.closed) return
       underWay.add(place)
       // After the response, and also if the client hangs up.
       reply.raw.once('close', () => underWay.delete(place))

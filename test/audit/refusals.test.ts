@@ -125,6 +125,19 @@ t.test('a flood writes one row a minute, and a pause starts again with the first
   t.same(await counted(accountId), { rows: 5, refusals: 61 }, 'written immediately')
 })
 
+t.test('a stolen key that is refused what its owner is refused shows its address', async (t) => {
+  const { accountId, refuse } = startRefusals()
+  const addresses = async () => {
+    const rows = await prisma.auditEvent.findMany({ where: { accountId }, orderBy: { id: 'asc' } })
+    return rows.map(({ address }) => address)
+  }
+  for (let index = 0; index < 20; index++) await refuse({ address: '192.0.2.1' })
+  for (let index = 0; index < 20; index++) await refuse({ address: '198.51.100.7' })
+  t.same(await addresses(), ['192.0.2.1', '198.51.100.7'])
+  for (let index = 0; index < 100; index++) await refuse({ address: `203.0.113.${index}` })
+  t.equal((await addresses()).length, 10)
+})
+
 t.test('the first refusals on ten targets have rows of their own', async (t) => {
   const { accountId, refuse, writeFolded } = startRefusals()
   for (let index = 0; index < 30; index++) {

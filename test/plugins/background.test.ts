@@ -129,3 +129,20 @@ t.test('a service that closes before it is ready runs no job', async (t) => {
   await app.close()
   t.equal(job.count(), 0)
 })
+
+t.test('Node does not take the pauses of many jobs for a leak', async (t) => {
+  const warnings: string[] = []
+  const onWarning = ({ name }: Error) => warnings.push(name)
+  process.on('warning', onWarning)
+  t.teardown(() => process.off('warning', onWarning))
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const jobs = Array.from({ length: 30 }, (_, index) => {
+    return { name: `job ${index}`, everySeconds: 3600, run: async () => {} }
+  })
+  await app.register(background, { jobs, isDatabaseUnavailable: () => false })
+  await app.ready()
+  // Node emits warnings in a later turn.
+  await new Promise((resolve) => setTimeout(resolve, 10))
+  t.same(warnings, [])
+})

@@ -1,7 +1,14 @@
 // Repetitions of one request that reach two replicas at the same time.
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { ON_SERVER, OPERATOR_KEY, PASSWORD, startTwoApps } from '../support/app.ts'
 import { verdictOf } from '../support/guesses.ts'
+
+async function waitUntil(isSo: () => Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await sleep(20)
+}
 
 const ALLOWED = new Set(['201', '409 idempotency-key-in-use'])
 
@@ -65,5 +72,37 @@ t.test(
       (await second.call('GET', '/v1/users', { as: again.json().apiKey.key })).statusCode,
       200
     )
+  }
+)
+
+t.test(
+  '201: a key whose first client hung up before its request was refused can be used again',
+  ON_SERVER,
+  async (t) => {
+    const [{ app, createAccount, database, call, url, logged }] = await startTwoApps(t, {
+      listen: true
+    })
+    const { apiKey: as } = await createAccount()
+    const headers = { 'idempotency-key': 'hung-up' }
+    const email = 'hung-up@example.com'
+    const hungUp = once(app.server, 'request').then(([, response]) => once(response, 'close'))
+    await database.prisma.$transaction(async (transaction) => {
+      await transaction.$executeRaw`LOCK TABLE "StoredResponse" IN ACCESS EXCLUSIVE MODE`
+      const body = JSON.stringify({ email, password: 'password1' })
+      const socket = connect(Number(new URL(url).port), '127.0.0.1')
+      socket.write(
+        `POST /v1/users HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${as}\r\nIdempotency-Key: hung-up\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+      )
+      await waitUntil(async () => {
+        const waiting = await transaction.$queryRaw<object[]>`
+          SELECT FROM pg_locks WHERE NOT granted AND relation = '"StoredResponse"'::regclass`
+        return waiting.length === 1
+      })
+      socket.destroy()
+      await hungUp
+    })
+    await waitUntil(async () => logged.some((line) => line.includes('weak-password')))
+    const sent = { as, headers, body: { email, password: PASSWORD } }
+    t.equal(verdictOf(await call('POST', '/v1/users', sent)), '201')
   }
 )

@@ -17,12 +17,25 @@ export function listProblems() {
   })
 }
 
-/** Returns whether a client prefers a page, as browsers do. Programs accept anything or name JSON. */
-export function prefersPage(accept: string | undefined): boolean {
-  const types = (accept ?? '').split(',').map((part) => part.split(';')[0]?.trim())
-  const html = types.indexOf('text/html')
-  const json = types.indexOf('application/json')
-  return html !== -1 && (json === -1 || html < json)
+const PAGE = 'text/html'
+const TYPES = [PAGE, 'application/json']
+
+/** Returns whether a client prefers a page, as browsers do. Programs accept anything or name JSON (RFC 9110 §12.5.1). */
+export function prefersPage(accept = ''): boolean {
+  const named = accept
+    .toLowerCase()
+    .split(',')
+    .map((part) => part.split(';').map((text) => text.trim()))
+    .filter(([type = '']) => TYPES.includes(type))
+    .map(([type, ...parameters]) => ({ type, weight: weightOf(parameters) }))
+    .filter(({ weight }) => weight > 0)
+    .sort((one, other) => other.weight - one.weight)
+  return named[0]?.type === PAGE
+}
+
+function weightOf(parameters: readonly string[]): number {
+  const weight = parameters.find((parameter) => parameter.startsWith('q='))
+  return weight === undefined ? 1 : Number(weight.slice(2))
 }
 
 /** Returns the list as HTML. Each problem has its code as the fragment, such as `#code-rejected`. */

@@ -127,7 +127,8 @@ function described(schema: FastifySchema, route: RouteOptions): FastifySchema {
     // Also without parameters, for a request without a `Host`.
     'invalid-request',
     ...(limit === 'none' ? [] : (['rate-limited'] as const)),
-    ...(schema.body
+    // A request that needs no body may still have one, which is then read.
+    ...(route.method !== 'GET'
       ? (['body-too-large', 'unsupported-media-type', 'expectation-failed'] as const)
       : []),
     ...(repeatable ? (['idempotency-key-in-use', 'idempotency-key-reused'] as const) : []),

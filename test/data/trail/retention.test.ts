@@ -178,3 +178,18 @@ t.test('two replicas that remove at the same time leave a whole trail', ON_SERVE
   await Promise.all([remove(trail.stored), remove(second)])
   t.match(await trail.verify(), { isWhole: true, verified: 3, checkpoint: { removed: 18n } })
 })
+
+t.test('S28: no checkpoint permits to remove recent events, genuine or not', async (t) => {
+  const { prisma, stored, verify } = await open(t, [8, 9], { waiting: false })
+  const soon = new Date(Date.now() - 26 * 24 * 3_600_000)
+  const ahead = { key: KEY, before: soon, limit: 100, now: NOW }
+  await t.rejects(stored.removeOldest(ahead), /recent events/, 'a clock that is ahead')
+  t.equal((await verify()).isWhole, true)
+  const forge = (before: Date) => prisma.$executeRaw`
+    INSERT INTO "AuditCheckpoint" VALUES (1, 1000, 'no hash', 0, ${before}::timestamptz, now(), 'no MAC')`
+  await t.rejects(forge(new Date()), /recent events/)
+  await forge(month(9))
+  await t.rejects(prisma.$executeRaw`DELETE FROM "AuditEvent"`, /append-only/)
+  await t.rejects(prisma.$executeRaw`DELETE FROM "AuditSeal"`, /append-only/)
+  t.equal(await prisma.auditEvent.count(), 6)
+})

@@ -93,9 +93,20 @@ t.test('200: the problems are a page for people and JSON for programs', async (t
   const hash = createHash('sha256').update(style).digest('base64')
   t.match(page.headers['content-security-policy'], `style-src 'sha256-${hash}'`)
   t.notMatch(page.body, /<script|https?:\/\//)
-  for (const programs of ['*/*', 'application/json', 'application/json, text/html', 'text/plain']) {
+  for (const programs of [
+    '*/*',
+    'application/json',
+    'application/json, text/html',
+    'text/plain',
+    'text/html;q=0',
+    'text/html;q=0.1, application/json'
+  ]) {
     const answer = await call('GET', '/docs/problems', { headers: { accept: programs } })
     t.equal(answer.body, json.body, programs)
+  }
+  for (const people of ['TEXT/HTML', 'application/json; q=0.5, text/html', 'text/html; q=0.2']) {
+    const answer = await call('GET', '/docs/problems', { headers: { accept: people } })
+    t.equal(answer.body, page.body, people)
   }
 })
 

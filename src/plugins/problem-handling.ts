@@ -134,13 +134,21 @@ function asProblem(
   return new Problem('internal')
 }
 
+/** By Fastify's names of the parts of a request. */
+const INVALID_PARTS: Record<string, string> = {
+  body: 'The body is invalid.',
+  headers: 'The headers are invalid.',
+  params: 'The path is invalid.',
+  querystring: 'The query is invalid.'
+}
+
 function invalidRequest({ validation, validationContext }: FastifyError): Problem {
   const errors = (validation ?? []).map(({ keyword, instancePath, params, message }) => ({
     pointer: `${instancePath}${pointerBeyond(keyword, params)}`,
     message: message ?? 'is invalid'
   }))
   return new Problem('invalid-request', {
-    detail: `The ${validationContext ?? 'request'} is invalid.`,
+    detail: INVALID_PARTS[validationContext ?? ''] ?? 'The request is invalid.',
     extras: { errors }
   })
 }

@@ -43,13 +43,15 @@ function wordsOf({ email, account, issuer }: PasswordContext): Set<string> {
   const names = [account.slug, account.name, account.issuerName ?? '', localPart]
   const hosts = [domain, new URL(issuer).hostname]
   const words = ['twostep', email, ...names, ...hosts]
-  const parts = [...names, ...hosts].flatMap((name) => foldPassword(name).split(/[^\p{L}\p{N}]+/u))
+  const parts = [...names, ...hosts].flatMap((name) =>
+    foldPassword(name).split(/[^\p{L}\p{M}\p{N}]+/u)
+  )
   const stems = [...words, ...parts].map(stemOf)
   return new Set(stems.filter((stem) => [...stem].length >= WORD_LENGTH_MIN))
 }
 
-/** Returns the letters of a text, and the digits between them. */
+/** Returns the letters of a text, and the digits between them. More than eight digits, the length of a date, are part of it. */
 function stemOf(text: string): string {
-  const letters = foldPassword(text).replaceAll(/[^\p{L}\p{N}]+/gu, '')
-  return letters.replace(/^\p{N}+/u, '').replace(/\p{N}+$/u, '')
+  const letters = foldPassword(text).replaceAll(/[^\p{L}\p{M}\p{N}]+/gu, '')
+  return letters.replace(/^\p{N}{1,8}(?!\p{N})/u, '').replace(/(?<!\p{N})\p{N}{1,8}$/u, '')
 }

@@ -125,10 +125,15 @@ t.test(
     }
     for (const password of [
       ...['acme loves roadrunner', 'lovelace and babbage', 'twostep-by-step', 'com12345!'],
-      ...['ada18151210', 'a.b.c.d.e.f']
+      ...['ada18151210', 'a.b.c.d.e.f', '9384 7261 0938 acme 7361 2938']
     ]) {
       t.strictSame(judge(password), ACCEPTABLE, password)
     }
+    const hindi = { slug: 'acme', name: 'कमककमर', issuerName: null }
+    t.strictSame(
+      judgePassword('काम का कमरा', { ...rules, email: EMAIL, account: hindi }),
+      ACCEPTABLE
+    )
     const empty = { slug: '42', name: '42', issuerName: null }
     t.strictSame(
       judgePassword('7391526804', { ...rules, email: EMAIL, account: empty }),

@@ -14,6 +14,7 @@ import {
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { isExemptFrom } from '../policy/policies.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
+import type { Transaction } from '../trail/act-records.ts'
 
 /** A user as the roster lists them. */
 export interface RosterUser extends TwoFactorRows, StoredRequirement {
@@ -44,6 +45,29 @@ export interface RosterRequest extends PageRequest {
 interface RosterRow extends Omit<RosterUser, 'authenticators' | 'enrollment'> {
   authenticators: { confirmedAt: string }[]
   enrollment: { expiresAt: string; wrongTries: number } | null
+}
+
+/** What Prisma must select of a user for a `RosterUser`. */
+export const inRoster = {
+  omit: { passwordHash: true },
+  include: {
+    authenticators: { select: { confirmedAt: true }, orderBy: { confirmedAt: 'asc' } },
+    enrollment: { select: { expiresAt: true, wrongTries: true } },
+    ssoIdentities: { select: { issuer: true, clientId: true } },
+    _count: { select: { recoveryCodes: true } }
+  }
+} as const
+
+/**
+ * Returns a user as the transaction leaves them, for the response to its act: after the commit, others may have changed or
+ * deleted the user. The caller holds the lock on the user's row. Throws if the user does not exist.
+ */
+export function findHeld(
+  transaction: Transaction,
+  { accountId, userId }: UserKey
+): Promise<RosterUser> {
+  const where = { accountId_id: { accountId, id: userId } }
+  return transaction.user.findUniqueOrThrow({ where, ...inRoster })
 }
 
 export function createRoster(prisma: PrismaClient) {

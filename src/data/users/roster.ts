@@ -1,6 +1,8 @@
 // The roster: an account's users with their two-factor state. Each page is one statement, so that the filter and the
 // listed state are of the same instant.
+
 import type { Role } from '../../core/claims.ts'
+import { storedAddress } from '../../core/input/email-addresses.ts'
 import { type Page, type PageRequest, pageOf } from '../../core/lists/pages.ts'
 import type { AccountPolicy } from '../../core/policy.ts'
 import type { StoredRequirement } from '../../core/two-factor/requirements.ts'
@@ -140,9 +142,9 @@ function asCondition(at: Circumstances) {
     value ? FACTS[fact](at) : Prisma.sql`NOT ${FACTS[fact](at)}`
 }
 
-// Not LIKE, because it treats some characters as patterns. Addresses are stored in lower case.
+// Not LIKE, because it treats some characters as patterns.
 function contains(q: string): Prisma.Sql {
-  return Prisma.sql`(strpos(u.email, ${q.toLowerCase()}) > 0
+  return Prisma.sql`(strpos(u.email, ${storedAddress(q)}) > 0
     OR strpos(lower(u."externalId"), lower(${q})) > 0)`
 }
 

@@ -1,6 +1,7 @@
 // The message that a transport sends: complete, to one recipient.
 import type { SendMailOptions } from 'nodemailer'
-import { isAddress, type Mailbox } from '../../settings/mail.ts'
+import { isMailAddress } from '../../core/input/email-addresses.ts'
+import type { Mailbox } from '../../settings/mail.ts'
 import type { MailText } from './layout.ts'
 
 export interface Message extends MailText {
@@ -26,7 +27,7 @@ export interface MailTransport {
 export function asSendMailOptions(message: Message): SendMailOptions {
   const { from, recipient, subject, text, html, date, messageId } = message
   // nodemailer reads "a@b, c@d" as two recipients, in envelopes and in headers.
-  if (!isAddress(recipient)) throw new Error('the recipient is not one plain address')
+  if (!isMailAddress(recipient)) throw new Error('the recipient is not one plain address')
   return {
     from: { ...from },
     to: { name: '', address: recipient },

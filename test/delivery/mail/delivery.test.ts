@@ -193,6 +193,28 @@ t.test('550: the mail fails immediately, and the others are sent', async (t) => 
   t.notMatch(worker.logged.join(''), /user1@example|unknown here/)
 })
 
+t.test('an address in another script is sent to a server with SMTPUTF8', async (t) => {
+  const mailbox = await openMailbox(t)
+  const worker = startWorker(t, mailbox.url)
+  await put(2, (index) => ['jörg@example.com', '用户@xn--r8jz45g.jp'][index] ?? '')
+  t.equal(await worker.deliverDue(), 2)
+  t.same(mailbox.all.map(({ to }) => to).sort(), ['jörg@example.com', '用户@例え.jp'])
+  for (const { source } of mailbox.all)
+    t.match(source, /^To: (jörg@example\.com|用户@例え\.jp)\r$/m)
+})
+
+t.test('an address in another script fails immediately without SMTPUTF8', async (t) => {
+  const mailbox = await openMailbox(t, { hasSmtpUtf8: false })
+  const worker = startWorker(t, mailbox.url)
+  await put(3, (index) => (index === 1 ? 'jörg@example.com' : `user${index}@example.com`))
+  t.equal(await worker.deliverDue(), 2, 'the others are sent')
+  t.same(mailbox.all.map(({ to }) => to).sort(), ['user0@example.com', 'user2@example.com'])
+  const [failed, ...others] = await prisma.outboxMail.findMany()
+  t.same(others, [])
+  t.match(failed, { recipient: 'jörg@example.com', tries: 1, failedAt: Date })
+  t.match(failed?.lastError, /RCPT TO 550 5\.6\.7 .*SMTPUTF8/)
+})
+
 t.test('4xx, and 5xx about the sender: the mail is tried again', async (t) => {
   const mailbox = await openMailbox(t)
   const worker = startWorker(t, mailbox.url)

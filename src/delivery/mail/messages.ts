@@ -2,7 +2,7 @@
 import type { SendMailOptions } from 'nodemailer'
 import { isMailAddress } from '../../core/input/email-addresses.ts'
 import type { Mailbox } from '../../settings/mail.ts'
-import type { MailText } from './layout.ts'
+import { type MailText, onOneLine } from './layout.ts'
 
 export interface Message extends MailText {
   /** The id of the mail in the outbox. */
@@ -21,6 +21,15 @@ export interface MailTransport {
   send(message: Message, giveUp: AbortSignal): Promise<void>
   /** Closes the connections. */
   close(): void
+}
+
+/**
+ * Returns the sender of an account's mails: with the name of the account, followed by the deployment's own name if it has
+ * one. An account that no longer exists has no name. nodemailer quotes the name.
+ */
+export function senderFor(accountName: string, { name, address }: Mailbox): Mailbox {
+  const named = onOneLine(accountName)
+  return { address, name: [named, name].filter(Boolean).join(' via ') }
 }
 
 /** Returns a message in nodemailer's form. Throws for a recipient that is not one plain address. */

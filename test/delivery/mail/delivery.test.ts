@@ -16,7 +16,7 @@ import { openMailbox } from '../../support/mailbox.ts'
 import { KINDS, noticeOf, putIntoOutbox } from '../../support/notices.ts'
 
 const ACCOUNT_ID = '019a0000-0000-7000-8000-000000000001'
-const FROM = { name: 'Acme, "sign-in"', address: 'no-reply@acme.test' }
+const FROM = { name: 'Example, "sign-in"', address: 'no-reply@acme.test' }
 const BATCH = 20
 /** The limits have tests of their own. */
 const FAR = 1_000_000
@@ -97,7 +97,7 @@ t.test('a mail has the required headers, parts and line lengths', async (t) => {
   t.equal(mail.headers['auto-submitted'], 'auto-generated')
   t.equal(mail.headers['x-auto-response-suppress'], 'All')
   t.ok(mail.headerLines.includes('To: ada@example.com'))
-  t.ok(mail.headerLines.includes('From: "Acme, \\"sign-in\\"" <no-reply@acme.test>'))
+  t.match(mail.source, /^From: "Acme \\"><b> via Example, \\"sign-in\\"" <no-reply@acme\.test>\r$/m)
   t.match(mail.text, 'Account: "Acme \'><b>"')
   t.match(mail.html, '&quot;Acme &#39;&gt;&lt;b&gt;&quot;')
   t.match(mail.source, /^MIME-Version: 1\.0\r$/m)

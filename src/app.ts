@@ -130,21 +130,15 @@ export async function buildApp({
 }
 
 async function registerMetrics(app: FastifyInstance, parts: Parts): Promise<void> {
-  const { config, limits, passwordHashing, requestTurns } = parts
-  const { poolUse, outbox, auditLinks, dependencies, now } = parts
+  const { config, outbox, auditLinks } = parts
   if (config.metricsPort === null) return
   const { metrics } = await import('./plugins/metrics/metrics.ts')
   await app.register(metrics, {
+    ...parts,
     port: config.metricsPort,
     host: config.host,
     version: VERSION,
-    limits,
-    passwordHashing,
-    requestTurns,
-    poolUse,
     mails: outbox,
-    links: auditLinks,
-    dependencies,
-    now
+    links: auditLinks
   })
 }

@@ -5,6 +5,7 @@ import { createAudit } from './audit/audit.ts'
 import { createChaining } from './audit/chaining.ts'
 import { createRefusals } from './audit/refusals.ts'
 import { createRetention } from './audit/retention.ts'
+import { STALLED_AFTER_MS } from './core/fairness/shares.ts'
 import { createApiKeyMaker } from './crypto/api-keys.ts'
 import { createDeviceTokens } from './crypto/device-tokens.ts'
 import { createPasswordHashing } from './crypto/password-hashing.ts'
@@ -74,12 +75,15 @@ export interface Timeouts {
   redisMs: number
   /** For both documents of an identity provider. */
   providerMs: number
+  /** For the end of any request of the same user, if other requests of this user wait. */
+  stalledMs: number
 }
 
 export const TIMEOUTS: Timeouts = {
   answerMs: ANSWER_WITHIN_MS,
   redisMs: REDIS_COMMAND_TIMEOUT_MS,
-  providerMs: PROVIDER_TIMEOUT_MS
+  providerMs: PROVIDER_TIMEOUT_MS,
+  stalledMs: STALLED_AFTER_MS
 }
 
 export type Parts = Awaited<ReturnType<typeof createParts>>
@@ -123,7 +127,10 @@ export async function createParts(
     ...keys,
     ...auditing,
     limits,
-    requestTurns: createTurns(database.poolUse()?.max ?? null),
+    requestTurns: createTurns({
+      poolMax: database.poolUse()?.max ?? null,
+      stalledAfterMs: timeouts.stalledMs
+    }),
     mail,
     ...createSequences({ stores, keys, audit, config, now }),
     passwordHashing: await createPasswordHashing(),

@@ -1,4 +1,5 @@
 // Runs the background jobs. Every replica runs every job, so jobs must be safe to run concurrently.
+import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
@@ -23,6 +24,8 @@ export interface BackgroundOptions {
 export const background = fastifyPlugin<BackgroundOptions>(
   async (app, { jobs, isDatabaseUnavailable }) => {
     const stop = new AbortController()
+    // Each job listens while it waits.
+    setMaxListeners(jobs.length, stop.signal)
     let running: Promise<void>[] = []
     const stateOf = (error: unknown) => {
       return isDatabaseUnavailable(error) ? 'database unavailable' : String(error)

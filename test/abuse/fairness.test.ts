@@ -2,7 +2,7 @@
 // themselves. A lock stands for slow work, because a test can hold it for as long as it needs.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { sharesOf } from '../../src/core/fairness/shares.ts'
+import { STALLED_AFTER_MS, sharesOf } from '../../src/core/fairness/shares.ts'
 import { ON_SERVER, PASSWORD, startApp, type TestApp, type TestUser } from '../support/app.ts'
 import type { Answer } from '../support/calls.ts'
 import { openTestReplica } from '../support/database.ts'
@@ -14,7 +14,7 @@ const SHARES = sharesOf(null)
 const PER_USER = SHARES.users.slotsPerKey
 const PER_ACCOUNT = SHARES.accounts.slotsPerKey
 /** Longer than the time after which work has stalled. */
-const STALL_MS = SHARES.users.stalledAfterMs + 200
+const STALL_MS = STALLED_AFTER_MS + 200
 
 type Lock = { users?: string[]; account?: string }
 
@@ -94,7 +94,7 @@ const WAYS: Way[] = [
 
 for (const { name, send } of WAYS) {
   t.test(`503: ${name}: a locked user keeps one connection`, ON_SERVER, async (t) => {
-    const app = await startApp(t)
+    const app = await startApp(t, { timeouts: { stalledMs: STALLED_AFTER_MS } })
     const account = await app.createAccount()
     // Without an authenticator, the password and the assertion end the sign-in, which writes to the user's row.
     const isCode = name === 'guesses at codes'
@@ -121,7 +121,7 @@ for (const { name, send } of WAYS) {
 }
 
 t.test('503: an admin and the user on whom they act both count', ON_SERVER, async (t) => {
-  const app = await startApp(t)
+  const app = await startApp(t, { timeouts: { stalledMs: STALLED_AFTER_MS } })
   const account = await app.createAccount()
   const admin = await app.enrolledUser({ account, role: 'admin' })
   const as = await admin.accessToken()

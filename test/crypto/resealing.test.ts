@@ -64,7 +64,7 @@ t.test(
     })
     const moved = createSealer([OLD], 'authenticator-secret').seal(randomBytes(20), context)
     t.match(reseal(moved, ['account', 'user', 'other']), {
-      reason: /altered, or sealed for another/
+      reason: /holds another key under the id "k1", or the value was altered or moved/
     })
     t.match(reseal('garbage'), { outcome: 'not-opened', reason: 'not a sealed value' })
   }

@@ -67,6 +67,7 @@ t.test('a code finishes the sign-in, and a host can verify the access token', as
     amr: ['pwd', 'otp', 'mfa'],
     acr: 'urn:twostep:acr:2',
     auth_time: now,
+    pwd_time: now - 20,
     iat: now,
     exp: now + 900
   })

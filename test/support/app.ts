@@ -31,7 +31,12 @@ export const UNKNOWN = '0198c0de-7a51-7cc2-9a3b-5b1d0c4f2e11'
 const PERIOD_SECONDS = 30
 const FAR_MS = 10 * 60_000
 /** No test may depend on how fast the machine is, except a test of a timeout. */
-const FAR_TIMEOUTS: Timeouts = { answerMs: FAR_MS, redisMs: FAR_MS, providerMs: FAR_MS }
+const FAR_TIMEOUTS: Timeouts = {
+  answerMs: FAR_MS,
+  redisMs: FAR_MS,
+  providerMs: FAR_MS,
+  stalledMs: FAR_MS
+}
 
 /** Options of a test that needs a database server, as two replicas do. */
 export const ON_SERVER = {

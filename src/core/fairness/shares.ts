@@ -15,7 +15,7 @@ const WAITING_PER_USER = 100
  * A request takes a few milliseconds. If no request of a user has ended for a second, they wait for a lock, and so would
  * all behind them. Not less: on a busy machine, callers who repeat a request as soon as it is refused would make it busier.
  */
-const STALLED_AFTER_MS = 1000
+export const STALLED_AFTER_MS = 1000
 /** A request that waits costs memory only: about 10 KiB. */
 const WAITING_MAX = 1000
 /**
@@ -45,7 +45,6 @@ export interface Shares {
 
 export interface UserShares extends Shares {
   waitingPerKeyMax: number
-  stalledAfterMs: number
 }
 
 /**
@@ -64,8 +63,7 @@ export function sharesOf(poolMax: number | null): {
       slots: Number.POSITIVE_INFINITY,
       slotsPerKey: UNDER_WAY_PER_USER,
       waitingMax: WAITING_MAX,
-      waitingPerKeyMax: WAITING_PER_USER,
-      stalledAfterMs: STALLED_AFTER_MS
+      waitingPerKeyMax: WAITING_PER_USER
     },
     accounts: {
       slots: connections * UNDER_WAY_PER_CONNECTION,

@@ -77,18 +77,19 @@ export function createUsers({ prisma, query, clock }: Clients) {
     },
 
     /**
-     * Returns the hash of the user's password (null if they have none) and the slug of the account, for routes that ask for
-     * the password again. Failures count under the slug, as at a sign-in. Returns null if the user does not exist.
+     * Returns the hash of the user's password (null if they have none), the epoch that belongs to it, and the slug of the
+     * account, for routes that ask for the password again. Failures count under the slug, as at a sign-in. Returns null if
+     * the user does not exist.
      */
     async findPassword({
       accountId,
       userId
-    }: UserKey): Promise<{ hash: string | null; slug: string } | null> {
+    }: UserKey): Promise<{ hash: string | null; epoch: number; slug: string } | null> {
       const user = await prisma.user.findUnique({
         where: { accountId_id: { accountId, id: userId } },
-        select: { passwordHash: true, account: { select: { slug: true } } }
+        select: { passwordHash: true, epoch: true, account: { select: { slug: true } } }
       })
-      return user && { hash: user.passwordHash, slug: user.account.slug }
+      return user && { hash: user.passwordHash, epoch: user.epoch, slug: user.account.slug }
     },
 
     /**

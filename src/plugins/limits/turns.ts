@@ -25,13 +25,19 @@ export interface RequestTurns {
   state(): Record<'users' | 'accounts' | 'secondSteps', FairQueueState>
 }
 
-/** Creates the turns of this process, which has this many connections to the database; null if it has no pool. */
-export function createTurns(poolMax: number | null): RequestTurns {
+export interface TurnsOptions {
+  /** How many connections to the database this process has; null if it has no pool. */
+  poolMax: number | null
+  /** A user for whom no work has ended for so long has stalled (core/fairness/fair-queue). */
+  stalledAfterMs: number
+}
+
+/** Creates the turns of this process. */
+export function createTurns({ poolMax, stalledAfterMs }: TurnsOptions): RequestTurns {
   const shares = sharesOf(poolMax)
-  const { stalledAfterMs, ...ofUsers } = shares.users
   const refusal = () => unavailable({ detail: 'Too many requests are in progress.' })
   const stall = { afterMs: stalledAfterMs, clockMs: () => performance.now() }
-  const users = createFairQueue({ ...ofUsers, stall, refusal })
+  const users = createFairQueue({ ...shares.users, stall, refusal })
   const accounts = createFairQueue({ ...shares.accounts, refusal })
   const secondSteps = createFairQueue({ ...shares.secondSteps, refusal })
 

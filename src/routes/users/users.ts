@@ -8,10 +8,11 @@ import { storedAddress } from '../../core/input/email-addresses.ts'
 import { generateId } from '../../crypto/ids.ts'
 import type { PasswordHashing } from '../../crypto/password-hashing.ts'
 import type { Policies } from '../../data/policy/policies.ts'
+import type { Subject } from '../../data/sign-in/subjects.ts'
 import type { RosterUser } from '../../data/users/roster.ts'
 import type { UserChange, Users } from '../../data/users/users.ts'
 import type { Limits } from '../../plugins/limits.ts'
-import { invalidMember, Problem } from '../../wire/problem.ts'
+import { invalidMember, Problem, revokedCredential } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { IdempotencyKey } from '../../wire/repeated-requests.ts'
 import { Email, ExternalId, Password, Role } from '../../wire/scalars.ts'
@@ -158,7 +159,7 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     const among = rangeOf(credential, request.body)
     if (among === 'members' && user.role === 'admin') throw new Problem('insufficient-scope')
     if (credential.kind === 'accessToken' && request.body.password !== undefined) {
-      await requireCurrentPassword(request, user, request.body.currentPassword)
+      await requireCurrentPassword(request, credential.subject, request.body.currentPassword)
     }
     const change = await changeOf(request.body, user)
     const event = audit.succeeded(request, { details: changeDetails(request.body) })
@@ -184,12 +185,14 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
   // The same delays as at sign-in, so that a stolen access token does not allow guessing the password.
   async function requireCurrentPassword(
     request: FastifyRequest,
-    { accountId, id, email }: RosterUser,
+    { accountId, userId, email, epoch }: Subject,
     password: string | undefined
   ): Promise<void> {
     if (password === undefined) throw invalidMember('/currentPassword', 'is required')
-    const found = await users.findPassword({ accountId, userId: id })
+    const found = await users.findPassword({ accountId, userId })
     if (!found) throw new Problem('user-not-found')
+    // The password was changed after the token was read: not a guess, but a token that is no longer valid.
+    if (found.epoch !== epoch) throw revokedCredential()
     const tried = { account: found.slug, email }
     await limits.requirePasswordPause(request, tried)
     const isRight = await passwordHashing.verify(password, found.hash, accountId)

@@ -192,10 +192,12 @@ t.test('a requirement names its start and explains the set-up', async (t) => {
 t.test(
   'switched-off codes: the mail says who may have caused it, and how to sign in again',
   async (t) => {
+    says(t, write('codes_disabled'), 'Someone who knows your password has entered wrong codes.')
+    const afterSso = { ...DETAILS.codes_disabled, firstFactor: 'sso' } as const
     says(
       t,
-      write('codes_disabled'),
-      "Someone who knows your password, or can sign in as you at your account's identity provider, has entered"
+      write('codes_disabled', { details: afterSso }),
+      'Someone who can sign in as you at your identity provider has entered wrong codes.'
     )
     says(
       t,

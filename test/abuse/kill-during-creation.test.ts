@@ -17,21 +17,21 @@ t.test(
     const start = () => startServer(t, { DATABASE_URL: url })
     const other = await start()
     for (let round = 0; round < ROUNDS; round += 1) {
-      const killed = await start()
-      const slug = `killed-${round}`
+      const first = await start()
+      const slug = `lost-${round}`
       const headers = { 'idempotency-key': `creation ${round}` }
-      const sent = { as: OPERATOR_KEY, headers, body: { slug, name: 'Killed' } }
-      // A response that arrives before the kill is ignored, as by a client that has given up.
-      const lost = callsOver(killed.url)('POST', '/v1/accounts', sent).catch(() => null)
+      const sent = { as: OPERATOR_KEY, headers, body: { slug, name: 'Lost' } }
+      // A response that arrives before the end of the process is ignored, as by a client that has given up.
+      const response = callsOver(first.url)('POST', '/v1/accounts', sent).catch(() => null)
       while ((await prisma.account.count({ where: { slug } })) === 0) await nextTurn()
-      await killed.kill()
-      await lost
+      await first.kill()
+      await response
       const [created] = await prisma.account.findMany({
         where: { slug },
         include: { apiKeys: true }
       })
       const call = callsOver(other.url)
-      for (const _ of ['first', 'second']) {
+      for (const _ of ['once', 'twice']) {
         const again = await call('POST', '/v1/accounts', sent)
         t.equal(again.statusCode, 201)
         t.equal(again.headers['idempotent-replayed'], 'true')

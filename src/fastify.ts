@@ -16,6 +16,8 @@ export interface FastifyOptions {
 
 export function createFastify({ logger, keepAliveSeconds }: FastifyOptions): FastifyInstance {
   const app: FastifyInstance = Fastify({
+    // Responses are not validated, but their serializer must know the formats of their schemas.
+    serializerOpts: { ajv: { formats: { 'idn-email': true } } },
     ...(logger && { loggerInstance: logger }),
     genReqId: () => generateId(),
     requestIdHeader: false,

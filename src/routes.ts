@@ -91,7 +91,7 @@ async function registerUsers(app: FastifyInstance, parts: Parts): Promise<void> 
   await app.register(userPolicyRoutes, { users, policies, now })
   await app.register(resetRoutes, { resets, audit })
   await app.register(authenticatorRoutes, { authenticators, audit, now })
-  await app.register(twoFactorRoutes, { twoFactor, requirements, users, policies, audit, now })
+  await app.register(twoFactorRoutes, { twoFactor, requirements, policies, audit, now })
   await app.register(signOutRoutes, { signOuts, audit })
   await app.register(recoveryCodeRoutes, { recoveryCodes, recoveryCodeHasher, audit })
   await app.register(deviceRoutes, { trustedDevices, audit, now })

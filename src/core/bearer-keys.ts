@@ -30,6 +30,14 @@ export const SCOPES = [
 ] as const
 export type Scope = (typeof SCOPES)[number]
 
+/** A line of API keys, of which each created the next. More than any delegation needs, and it bounds the line that each key stores. */
+const GENERATIONS_MAX = 16
+
+/** Returns whether a key may follow this many keys in a line. */
+export function fitsLine(makers: number): boolean {
+  return makers < GENERATIONS_MAX
+}
+
 const PREFIXES = { operator: 'tso', api: 'tsk' } as const satisfies Record<BearerKeyKind, string>
 export const BEARER_KEY_ID_LENGTH = 12
 export const BEARER_KEY_SECRET_BYTES = 32

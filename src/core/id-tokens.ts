@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { type Static, type TProperties, Type } from 'typebox'
 import { Compile } from 'typebox/compile'
 import type { Authentication } from './claims.ts'
+import { isUserAddress, storedAddress } from './input/email-addresses.ts'
 import { INPUT_FORMS } from './input/input-forms.ts'
 import { LAST_NUMERIC_DATE } from './instants.ts'
 
@@ -246,7 +247,7 @@ function emailOf({ email }: Claims): string | null {
   if (typeof email !== 'string') return null
   const address = INPUT_FORMS.email(email)
   // Checked before it is in lower case, which makes ASCII of some other letters.
-  return emails.Check(address) ? address.toLowerCase() : null
+  return emails.Check(address) || isUserAddress(address) ? storedAddress(address) : null
 }
 
 /** Some providers send the claim as text. If the account trusts the provider's addresses, only a `false` counts. */

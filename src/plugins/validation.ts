@@ -3,6 +3,7 @@
 import { AjvCompiler } from '@fastify/ajv-compiler'
 import type { FastifyRequest, FastifySchemaCompiler } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
+import { isUserAddress } from '../core/input/email-addresses.ts'
 import { INPUT_FORMS, type InputForm } from '../core/input/input-forms.ts'
 import { Problem } from '../wire/problem.ts'
 
@@ -69,7 +70,14 @@ interface InputContext {
 function createValidatorCompiler(): FastifySchemaCompiler<unknown> {
   const build = AjvCompiler()
   const keywords = [INPUT_KEYWORD]
-  const options = { keywords, removeAdditional: false, useDefaults: true, allErrors: false }
+  const formats = { 'idn-email': isUserAddress }
+  const options = {
+    keywords,
+    formats,
+    removeAdditional: false,
+    useDefaults: true,
+    allErrors: false
+  }
   const strict = build({}, { customOptions: { ...options, coerceTypes: false } })
   const coercing = build({}, { customOptions: { ...options, coerceTypes: true } })
   return (route) => (route.httpPart === 'querystring' ? coercing(route) : strict(route))

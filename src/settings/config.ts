@@ -10,7 +10,7 @@ import { DEFAULT_DATABASE_URL, dataFolderOf } from './data-folder.ts'
 import { type Environment, requireInProduction } from './environment.ts'
 import { type OperatorKey, parseMasterKeys, parseOperatorKey } from './keys.ts'
 import type { LocalKeys } from './local-keys.ts'
-import { isAddress, type MailSettings, parseMailSettings } from './mail.ts'
+import { type MailSettings, parseAddress, parseMailSettings } from './mail.ts'
 
 /** Where the secrets are, and the keys that decrypt them. */
 export interface StorageConfig {
@@ -195,8 +195,8 @@ function parseMandate({ MANDATE_FROM, MANDATE_REASON }: Environment) {
 }
 
 function parseSupport({ SUPPORT_URL, SUPPORT_EMAIL }: Environment): Support | null {
-  const email = SUPPORT_EMAIL ?? null
-  if (email !== null && !isAddress(email)) {
+  const email = SUPPORT_EMAIL === undefined ? null : parseAddress(SUPPORT_EMAIL)
+  if (SUPPORT_EMAIL !== undefined && email === null) {
     throw new ConfigError('SUPPORT_EMAIL must be one e-mail address')
   }
   const url = SUPPORT_URL === undefined ? null : parseSupportUrl(SUPPORT_URL)

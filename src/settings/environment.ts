@@ -74,7 +74,7 @@ export const Environment = Type.Object({
     Type.String({
       minLength: 1,
       description:
-        'The sender of mails: an address, or Name <address>. Unset: twostep <no-reply@host of ISSUER>.'
+        'The sender of mails: an address, or Name <address>. The name of the account comes before the name, as in “Acme via Name”. Unset: twostep <no-reply@host of ISSUER>.'
     })
   ),
   MAIL_PER_RECIPIENT_PER_HOUR: Type.Integer({

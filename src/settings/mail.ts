@@ -1,5 +1,7 @@
 // Which server takes the mails, and who sends them: SMTP_URL and MAIL_FROM.
 import { isIP } from 'node:net'
+import { isMailAddress } from '../core/input/email-addresses.ts'
+import { INPUT_FORMS } from '../core/input/input-forms.ts'
 import { ConfigError } from './config-error.ts'
 import type { Environment } from './environment.ts'
 
@@ -84,17 +86,18 @@ function loginOf({ username, password }: URL): MailServer['login'] | undefined {
 }
 
 const NAME_AND_ADDRESS = /^"?([^"<>\p{Cc}\p{Cf}]*?)"?\s*<([^<>]*)>$/u
-const ADDRESS = /^[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,254}@[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?$/i
 
-/** Whether a text is exactly one e-mail address, in the form that the API accepts. */
-export function isAddress(text: string): boolean {
-  return ADDRESS.test(text)
+/** Returns an address in the form of the API's input. Returns null for a text that is not exactly one address. */
+export function parseAddress(text: string): string | null {
+  const address = INPUT_FORMS.email(text)
+  return text === text.trim() && isMailAddress(address) ? address : null
 }
 
 /** Parses `Name <address>` or an address. Returns null for anything else. */
 function parseMailbox(text: string): Mailbox | null {
-  const [, name = '', address = text] = NAME_AND_ADDRESS.exec(text) ?? []
-  return isAddress(address) ? Object.freeze({ name: name.trim(), address }) : null
+  const [, name = '', written = text] = NAME_AND_ADDRESS.exec(text) ?? []
+  const address = parseAddress(written)
+  return address === null ? null : Object.freeze({ name: name.trim(), address })
 }
 
 /** Returns the domain of an issuer's mails: its host name, or `localhost` if its host is an IP address. */

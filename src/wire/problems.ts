@@ -179,6 +179,11 @@ const PROBLEMS = {
     title: 'The user already has five authenticators',
     cure: 'Remove one, or replace one by naming it in `replaces`.'
   },
+  'too-many-generations': {
+    status: 409,
+    title: 'The API key is the last of a line of 16 keys, of which each created the next',
+    cure: 'Create the key with the operator key, or with an older API key of the line. `createdBy` names the key that created a key.'
+  },
   'policy-requires-authenticator': {
     status: 409,
     title: 'Two-factor is required for this user, so the last authenticator must stay',

@@ -73,10 +73,10 @@ export const AuthenticatorName = Type.String({
 
 export const Email = Type.String({
   'x-input': 'email',
-  format: 'email',
+  format: 'idn-email',
   maxLength: 254,
   description:
-    'Case and surrounding spaces are ignored. A domain in letters of other scripts is returned in its ASCII form.',
+    'Case and surrounding spaces are ignored. The part before the `@` can have letters and digits of all scripts, and is returned in Unicode normalization form C. A domain in letters of other scripts is returned in its ASCII form.',
   examples: ['ada@example.com']
 })
 

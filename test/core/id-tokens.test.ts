@@ -114,6 +114,9 @@ t.test(
       [' Ada@Example.com ', 'ada@example.com'],
       ['Ada@B\u00fccher.example', 'ada@xn--bcher-kva.example'],
       ['ada@XN--BCHER-KVA.example', 'ada@xn--bcher-kva.example'],
+      ['Jo\u0308rg@Example.com', 'j\u00f6rg@example.com'],
+      ['用户@例え.jp', '用户@xn--r8jz45g.jp'],
+      ['a\u200bda@example.com', null],
       ['\u212aate@example.com', null]
     ] as const) {
       t.equal(identityOf({ email: other, email_verified: true })?.verifiedEmail, stored)

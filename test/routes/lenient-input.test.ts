@@ -73,6 +73,54 @@ t.test(
   }
 )
 
+t.test('an e-mail address may be in any script, and is one in all spellings', async (t) => {
+  const user = await createUser({ email: 'JO\u0308RG.用户@例え.jp' })
+  const path = `/v1/users/${user.id}`
+  const as = account.apiKey
+  const stored = (await call('GET', path, { as })).json()
+  t.equal(stored.email, 'j\u00f6rg.用户@xn--r8jz45g.jp')
+  for (const email of ['j\u00f6rg.用户@例え.jp', 'Jo\u0308rg.用户@xn--r8jz45g.jp ']) {
+    t.equal(verdictOf(await login({ ...user, email })), '200', email)
+    const body = { email, firstFactor: 'pwd' }
+    t.equal(verdictOf(await call('POST', '/v1/login/assertion', { as, body })), '200', email)
+    const again = await call('POST', '/v1/users', { as, body: { email } })
+    isProblem(t, again, 409, 'email-taken')
+  }
+  for (const q of ['JO\u0308RG', 'j\u00f6rg', '用户']) {
+    const found = await call('GET', `/v1/users?q=${encodeURIComponent(q)}`, { as })
+    t.same(
+      found.json().items.map(({ id }: { id: string }) => id),
+      [user.id],
+      q
+    )
+  }
+  const body = { email: 'Ju\u0308rgen@example.com' }
+  t.equal((await call('PATCH', path, { as, body })).json().email, 'j\u00fcrgen@example.com')
+  const support = { email: 'Hilfe.Bu\u0308ro@B\u00fccher.example' }
+  const ofAccount = `/v1/accounts/${account.id}`
+  const changed = await call('PATCH', ofAccount, { as: OPERATOR_KEY, body: { support } })
+  t.equal(changed.json().support.email, 'Hilfe.B\u00fcro@xn--bcher-kva.example')
+})
+
+t.test('400: an e-mail address that can look like another one', async (t) => {
+  // The Kelvin sign is a K in NFC and in lower case, so this address would be that of another user.
+  const user = await createUser({ email: 'kelvin@example.com' })
+  for (const email of [
+    '\u212aelvin@example.com',
+    'ad\u200ba@example.com',
+    'a\u202ed@example.com'
+  ]) {
+    const body = { email }
+    isProblem(
+      t,
+      await call('POST', '/v1/users', { as: account.apiKey, body }),
+      400,
+      'invalid-request'
+    )
+    isProblem(t, await login({ ...user, email }), 400, 'invalid-request')
+  }
+})
+
 t.test('400: a name that shows nothing, or shows it in another order', ON_EMBEDDED, async (t) => {
   const name = [
     '   ',

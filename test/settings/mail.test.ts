@@ -43,7 +43,9 @@ t.test('a value of the wrong form is rejected, and its error does not show it', 
       ' ',
       'Acme\r\nBcc: x <a@acme.test>',
       'a@acme.test\n',
-      'a@größe.test',
+      'a@grö ße.test',
+      '\u212a@acme.test',
+      'a\u200b@acme.test',
       'A<b>c <a@acme.test>'
     ]
   })
@@ -75,7 +77,9 @@ t.test('the sender is MAIL_FROM, or an address at the host of the issuer', async
     ['no-reply@acme.test', '', 'no-reply@acme.test'],
     ['<no-reply@acme.test>', '', 'no-reply@acme.test'],
     ['Größe & Co. <a+b@acme.test>', 'Größe & Co.', 'a+b@acme.test'],
-    ['"Acme, Inc." <a@localhost>', 'Acme, Inc.', 'a@localhost']
+    ['"Acme, Inc." <a@localhost>', 'Acme, Inc.', 'a@localhost'],
+    ['a@größe.test', '', 'a@xn--gre-6ka8i.test'],
+    ['Acme <Gru\u0308ße@acme.test>', 'Acme', 'Gr\u00fcße@acme.test']
   ] as const) {
     t.same(mailOf({ MAIL_FROM }).from, { name, address })
   }

@@ -53,6 +53,8 @@ export interface MailboxOptions {
   login?: { user: string; password: string }
   /** Uses TLS from the first byte, with a certificate that no authority has signed. */
   isSecure?: boolean
+  /** Whether the server supports addresses in all scripts (RFC 6531). True by default. */
+  hasSmtpUtf8?: boolean
 }
 
 const MAIL_WITHIN_MS = 10 * 60_000
@@ -61,7 +63,7 @@ const ALL_WITHIN_MS = 10 * 60_000
 /** Opens a mail server on a port of its own, and closes it with the test. */
 export async function openMailbox(
   t: Test,
-  { login, isSecure = false }: MailboxOptions = {}
+  { login, isSecure = false, hasSmtpUtf8 = true }: MailboxOptions = {}
 ): Promise<Mailbox> {
   const all: Mail[] = []
   const handedOut = new Set<Mail>()
@@ -78,6 +80,7 @@ export async function openMailbox(
       disabledCommands: login ? ['STARTTLS'] : ['STARTTLS', 'AUTH'],
       authOptional: !login,
       allowInsecureAuth: true,
+      hideSMTPUTF8: !hasSmtpUtf8,
       closeTimeout: 1,
       onAuth: ({ username, password }, _session, done) => {
         const isRight = username === login?.user && password === login?.password

@@ -1,5 +1,5 @@
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
-import type { Scope } from '../../core/bearer-keys.ts'
+import { fitsLine, type Scope } from '../../core/bearer-keys.ts'
 import { type Page, type PageRequest, pageOf } from '../../core/lists/pages.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { filled, template } from '../engine/statements.ts'
@@ -38,6 +38,9 @@ export interface NewApiKey {
   createdBy: KeyMaker
 }
 
+/** Why a key was not created. */
+export type KeyRefusal = 'maker-revoked' | 'too-many-generations'
+
 /** A key, or a key with all keys that it led to. */
 export interface KeyFamily {
   id: string
@@ -54,16 +57,24 @@ export type ApiKeys = ReturnType<typeof createApiKeys>
 
 export function createApiKeys(prisma: PrismaClient) {
   return {
-    /** Stores a key with the hash of its secret. Returns null if the API key that creates it was revoked meanwhile. */
-    create(
+    /**
+     * Stores a key with the hash of its secret. Stores nothing if the API key that creates it was revoked meanwhile, or if
+     * its line of keys has no room for another one.
+     */
+    async create(
       apiKey: NewApiKey,
       event: SignedAuditEvent,
       keeper: ResponseKeeper<ApiKey> | null
-    ): Promise<ApiKey | null> {
-      return prisma.$transaction((transaction) =>
+    ): Promise<ApiKey | KeyRefusal> {
+      let refusal: KeyRefusal = 'maker-revoked'
+      const created = await prisma.$transaction((transaction) =>
         doOnce(transaction, keeper, async () => {
           const makers = await lockMakers(transaction, apiKey)
           if (!makers) return null
+          if (!fitsLine(makers.length)) {
+            refusal = 'too-many-generations'
+            return null
+          }
           const created = await transaction.apiKey.create({
             data: { ...newKeyRow(apiKey), makers },
             omit: { secretHash: true }
@@ -74,6 +85,7 @@ export function createApiKeys(prisma: PrismaClient) {
           return asApiKey(created)
         })
       )
+      return created ?? refusal
     },
 
     /**

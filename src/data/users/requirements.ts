@@ -11,8 +11,9 @@ import {
   type TargetRefusal
 } from '../sign-in/user-lock.ts'
 import { writeRecord } from '../trail/act-records.ts'
+import { findHeld, type RosterUser } from './roster.ts'
 
-export type RequireOutcome = 'done' | TargetRefusal | 'policy-requires-authenticator'
+export type RequireOutcome = RosterUser | TargetRefusal | 'policy-requires-authenticator'
 
 export type Requirements = ReturnType<typeof createRequirements>
 
@@ -20,7 +21,8 @@ export function createRequirements(prisma: PrismaClient) {
   return {
     /**
      * Requires two-factor of a user, or withdraws the requirement, and notifies the user. `actor` is the user or an
-     * admin, or null for an API key, which counts as an admin. Writes nothing if it is so already.
+     * admin, or null for an API key, which counts as an admin. Writes nothing if it is so already. Returns the user as the
+     * act leaves them.
      */
     require(
       key: UserKey,
@@ -37,10 +39,10 @@ export function createRequirements(prisma: PrismaClient) {
         const asked = { required, as, now: event.occurredAt }
         const change = changeRequirement(user, active > 0, asked)
         if (change === 'policy-requires-authenticator') return change
-        if (change === 'unchanged') return 'done'
+        if (change === 'unchanged') return findHeld(transaction, key)
         await transaction.user.updateMany({ where: { accountId, id: userId }, data: change })
         await writeRecord(transaction, event, [noticeOf(user, as, required, event)])
-        return 'done'
+        return findHeld(transaction, key)
       })
     }
   }

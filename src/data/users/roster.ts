@@ -1,6 +1,8 @@
 // The roster: an account's users with their two-factor state. Each page is one statement, so that the filter and the
 // listed state are of the same instant.
+
 import type { Role } from '../../core/claims.ts'
+import { storedAddress } from '../../core/input/email-addresses.ts'
 import { type Page, type PageRequest, pageOf } from '../../core/lists/pages.ts'
 import type { AccountPolicy } from '../../core/policy.ts'
 import type { StoredRequirement } from '../../core/two-factor/requirements.ts'
@@ -14,6 +16,7 @@ import {
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { isExemptFrom } from '../policy/policies.ts'
 import type { UserKey } from '../sign-in/subjects.ts'
+import type { Transaction } from '../trail/act-records.ts'
 
 /** A user as the roster lists them. */
 export interface RosterUser extends TwoFactorRows, StoredRequirement {
@@ -44,6 +47,29 @@ export interface RosterRequest extends PageRequest {
 interface RosterRow extends Omit<RosterUser, 'authenticators' | 'enrollment'> {
   authenticators: { confirmedAt: string }[]
   enrollment: { expiresAt: string; wrongTries: number } | null
+}
+
+/** What Prisma must select of a user for a `RosterUser`. */
+export const inRoster = {
+  omit: { passwordHash: true },
+  include: {
+    authenticators: { select: { confirmedAt: true }, orderBy: { confirmedAt: 'asc' } },
+    enrollment: { select: { expiresAt: true, wrongTries: true } },
+    ssoIdentities: { select: { issuer: true, clientId: true } },
+    _count: { select: { recoveryCodes: true } }
+  }
+} as const
+
+/**
+ * Returns a user as the transaction leaves them, for the response to its act: after the commit, others may have changed or
+ * deleted the user. The caller holds the lock on the user's row. Throws if the user does not exist.
+ */
+export function findHeld(
+  transaction: Transaction,
+  { accountId, userId }: UserKey
+): Promise<RosterUser> {
+  const where = { accountId_id: { accountId, id: userId } }
+  return transaction.user.findUniqueOrThrow({ where, ...inRoster })
 }
 
 export function createRoster(prisma: PrismaClient) {
@@ -116,9 +142,9 @@ function asCondition(at: Circumstances) {
     value ? FACTS[fact](at) : Prisma.sql`NOT ${FACTS[fact](at)}`
 }
 
-// Not LIKE, because it treats some characters as patterns. Addresses are stored in lower case.
+// Not LIKE, because it treats some characters as patterns.
 function contains(q: string): Prisma.Sql {
-  return Prisma.sql`(strpos(u.email, ${q.toLowerCase()}) > 0
+  return Prisma.sql`(strpos(u.email, ${storedAddress(q)}) > 0
     OR strpos(lower(u."externalId"), lower(${q})) > 0)`
 }
 

@@ -17,7 +17,7 @@ import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { eventInsert } from '../trail/audit-events.ts'
 import { doOnce, type ResponseKeeper } from '../trail/stored-responses.ts'
 import { isActiveAdmin, notifyOfAdmin, recordChange, type UserChange } from './change-notices.ts'
-import { createRoster, type RosterUser } from './roster.ts'
+import { createRoster, findHeld, inRoster, type RosterUser } from './roster.ts'
 
 export type { UserChange } from './change-notices.ts'
 
@@ -44,16 +44,6 @@ export type ChangeOutcome =
   | { changed: false; reason: Refusal | 'email-taken' }
 
 export type RemoveOutcome = 'removed' | Refusal
-
-const inRoster = {
-  omit: { passwordHash: true },
-  include: {
-    authenticators: { select: { confirmedAt: true }, orderBy: { confirmedAt: 'asc' } },
-    enrollment: { select: { expiresAt: true, wrongTries: true } },
-    ssoIdentities: { select: { issuer: true, clientId: true } },
-    _count: { select: { recoveryCodes: true } }
-  }
-} as const
 
 export type Users = ReturnType<typeof createUsers>
 
@@ -123,15 +113,13 @@ export function createUsers({ prisma, query, clock }: Clients) {
             ? await lockRemovable(transaction, { accountId, userId }, changer)
             : await lockChangeable(transaction, { accountId, userId }, changer)
           if (typeof before === 'string') return { changed: false, reason: before }
-          const key = { accountId_id: { accountId, id: userId } }
           await transaction.user.updateMany({
             where: { accountId, id: userId },
             data: { ...change, ...epoch }
           })
           if (revokesTokens) await forgetDevices(transaction, { accountId, userId })
           await recordChange(transaction, before, change, event)
-          const user = await transaction.user.findUniqueOrThrow({ where: key, ...inRoster })
-          return { changed: true, user }
+          return { changed: true, user: await findHeld(transaction, { accountId, userId }) }
         })
       } catch (error) {
         if (isUniqueViolation(error, 'User_accountId_email_key'))

@@ -13,7 +13,7 @@ import { type Support, supportFor } from '../../core/support.ts'
 import type { LeasedMail, Outbox } from '../../data/trail/outbox.ts'
 import type { Mailbox } from '../../settings/mail.ts'
 import type { HeldMails, MailLimiting } from './limits.ts'
-import type { MailTransport, Message } from './messages.ts'
+import { type MailTransport, type Message, senderFor } from './messages.ts'
 import { writeMail } from './texts.ts'
 
 interface MailDeliveryOptions {
@@ -70,7 +70,7 @@ export function createMailDelivery(options: MailDeliveryOptions) {
       }),
       id: mail.id,
       kind: mail.kind,
-      from,
+      from: senderFor(mail.accountName, from),
       recipient: mail.recipient,
       date: mail.occurredAt,
       messageId: `${mail.id}@${messageIdDomain}`

@@ -42,9 +42,13 @@ const FOREIGN_MAX_LENGTH = 300
  * can't close, and without invisible characters that change the reading direction or hide text.
  */
 export function quoted(foreign: string): string {
+  return `"${onOneLine(foreign).replace(/["\p{Pi}\p{Pf}„″＂〝〞]/gu, "'")}"`
+}
+
+/** Returns words that another person has chosen on one line, without invisible characters, and not too long. */
+export function onOneLine(foreign: string): string {
   const visible = foreign.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Z}]+/gu, ' ').trim()
-  const cut = [...visible].slice(0, FOREIGN_MAX_LENGTH).join('')
-  return `"${cut.replace(/["\p{Pi}\p{Pf}„″＂〝〞]/gu, "'")}"`
+  return [...visible].slice(0, FOREIGN_MAX_LENGTH).join('')
 }
 
 const WEEKDAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday']

@@ -1,7 +1,8 @@
 // The message that a transport sends: complete, to one recipient.
 import type { SendMailOptions } from 'nodemailer'
-import { isAddress, type Mailbox } from '../../settings/mail.ts'
-import type { MailText } from './layout.ts'
+import { isMailAddress } from '../../core/input/email-addresses.ts'
+import type { Mailbox } from '../../settings/mail.ts'
+import { type MailText, onOneLine } from './layout.ts'
 
 export interface Message extends MailText {
   /** The id of the mail in the outbox. */
@@ -22,11 +23,20 @@ export interface MailTransport {
   close(): void
 }
 
+/**
+ * Returns the sender of an account's mails: with the name of the account, followed by the deployment's own name if it has
+ * one. An account that no longer exists has no name. nodemailer quotes the name.
+ */
+export function senderFor(accountName: string, { name, address }: Mailbox): Mailbox {
+  const named = onOneLine(accountName)
+  return { address, name: [named, name].filter(Boolean).join(' via ') }
+}
+
 /** Returns a message in nodemailer's form. Throws for a recipient that is not one plain address. */
 export function asSendMailOptions(message: Message): SendMailOptions {
   const { from, recipient, subject, text, html, date, messageId } = message
   // nodemailer reads "a@b, c@d" as two recipients, in envelopes and in headers.
-  if (!isAddress(recipient)) throw new Error('the recipient is not one plain address')
+  if (!isMailAddress(recipient)) throw new Error('the recipient is not one plain address')
   return {
     from: { ...from },
     to: { name: '', address: recipient },

@@ -85,13 +85,13 @@ const CREATE_API_KEY = {
     act: 'api_key.create',
     credentials: KEY_MANAGERS,
     repeatable: true,
-    problems: ['account-not-found']
+    problems: ['account-not-found', 'too-many-generations']
   },
   schema: {
     operationId: 'createApiKey',
     summary: 'Create an API key',
     description:
-      'Creates an API key and shows it only in this response. With the operator key, `accountId` is required and names the account. An API key creates keys for its own account only, with scopes that it has itself, and with no later `expiresAt` than its own. The admins of the account are notified by e-mail.',
+      'Creates an API key and shows it only in this response. With the operator key, `accountId` is required and names the account. An API key creates keys for its own account only, with scopes that it has itself, and with no later `expiresAt` than its own. A line of keys, of which each created the next, has at most 16 keys. The admins of the account are notified by e-mail.',
     tags: ['API keys'],
     headers: IdempotencyKey,
     body: NewApiKeyBody,
@@ -191,7 +191,8 @@ const apiKeyRoutes: FastifyPluginAsyncTypebox<ApiKeysOptions> = async (
     })
     const bodyOf = (created: ApiKey) => ({ ...asAnswer(created), key: formatBearerKey(bearerKey) })
     const created = await apiKeys.create(apiKey, event, request.responseKeeper(bodyOf))
-    if (!created) throw revokedCredential()
+    if (created === 'maker-revoked') throw revokedCredential()
+    if (created === 'too-many-generations') throw new Problem(created)
     return reply.code(201).send(bodyOf(created))
   }
 

@@ -1,9 +1,11 @@
 // The first step of a sign-in: a password, or an assertion from a back end that has checked the first factor itself.
+
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
 import { NO_ACCOUNT } from '../../core/audit/events.ts'
 import { byAssertedSso, byPassword } from '../../core/claims.ts'
+import { storedAddress } from '../../core/input/email-addresses.ts'
 import type { PasswordHashing } from '../../crypto/password-hashing.ts'
 import type { Subject, Subjects } from '../../data/sign-in/subjects.ts'
 import type { RequestTurns } from '../../plugins/limits/turns.ts'
@@ -105,7 +107,7 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
 
   async function login(request: RequestOf<typeof LOGIN>, reply: ReplyOf<typeof LOGIN>) {
     const { account: slug, password } = request.body
-    const email = request.body.email.toLowerCase()
+    const email = storedAddress(request.body.email)
     const tried = { account: slug, email }
     await limits.requirePasswordPause(request, tried)
     // Every step runs for every request, so that the response time does not show what is wrong.
@@ -150,7 +152,7 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
     requireScopes(credential, [scope])
     const subject = userId
       ? await subjects.find({ accountId, userId })
-      : await subjects.findByEmail(accountId, email.toLowerCase())
+      : await subjects.findByEmail(accountId, storedAddress(email))
     if (!subject || subject.isDisabled) throw new Problem('user-not-found')
     const target = { kind: 'user', id: subject.userId } as const
     const firstStep =

@@ -5,8 +5,6 @@ import type { Audit } from '../../audit/audit.ts'
 import type { Policies } from '../../data/policy/policies.ts'
 import type { Requirements } from '../../data/users/requirements.ts'
 import type { TwoFactor } from '../../data/users/two-factor.ts'
-import type { Users } from '../../data/users/users.ts'
-import { Problem } from '../../wire/problem.ts'
 import { refTo } from '../../wire/references.ts'
 import { User, UserParams } from '../../wire/users.ts'
 import { actorOf, refusedAct } from '../actors.ts'
@@ -17,7 +15,6 @@ import { createUserAnswers } from './user-answer.ts'
 interface TwoFactorOptions {
   twoFactor: TwoFactor
   requirements: Requirements
-  users: Users
   policies: Policies
   audit: Audit
   now: () => Date
@@ -75,7 +72,7 @@ const REQUIRE_TWO_FACTOR = {
 
 const twoFactorRoutes: FastifyPluginAsyncTypebox<TwoFactorOptions> = async (
   app,
-  { twoFactor, requirements, users, policies, audit, now }
+  { twoFactor, requirements, policies, audit, now }
 ) => {
   const asAnswer = createUserAnswers({ policies, now })
 
@@ -98,10 +95,8 @@ const twoFactorRoutes: FastifyPluginAsyncTypebox<TwoFactorOptions> = async (
     const key = targetUser(credential, request.params.userId)
     const event = audit.succeeded(request, { details: { required } })
     const outcome = await requirements.require(key, actorOf(credential), required, event)
-    if (outcome !== 'done') throw refusedAct(outcome)
-    const user = await users.find(key)
-    if (!user) throw new Problem('user-not-found')
-    return asAnswer(user)
+    if (typeof outcome === 'string') throw refusedAct(outcome)
+    return asAnswer(outcome)
   }
 }
 

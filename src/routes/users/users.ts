@@ -1,8 +1,10 @@
 // The users of an account. The account's back end creates them; it, the admins and the users themselves change them.
+
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { Audit } from '../../audit/audit.ts'
+import { storedAddress } from '../../core/input/email-addresses.ts'
 import { generateId } from '../../crypto/ids.ts'
 import type { PasswordHashing } from '../../crypto/password-hashing.ts'
 import type { Policies } from '../../data/policy/policies.ts'
@@ -132,7 +134,7 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
     const credential = request.credentialOf('apiKey')
     const { accountId } = credential
     if (role === 'admin') requireScopes(credential, ['admins:write'])
-    const email = request.body.email.toLowerCase()
+    const email = storedAddress(request.body.email)
     const owner = { accountId, email, requirement: null, role, hasAuthenticator: false }
     const passwordHash = password === undefined ? null : await newPasswords.hash(password, owner)
     const id = generateId()
@@ -202,7 +204,7 @@ const userRoutes: FastifyPluginAsyncTypebox<UsersOptions> = async (
 
   async function changeOf(body: UserChangeBody, user: RosterUser): Promise<UserChange> {
     const { password, role, disabled, externalId } = body
-    const email = body.email?.toLowerCase()
+    const email = body.email && storedAddress(body.email)
     return {
       ...(email === undefined ? {} : { email }),
       ...(role === undefined ? {} : { role }),

@@ -64,6 +64,9 @@ const WRONG_VALUES: Record<string, unknown[]> = {
     'ada@',
     'a b@example.com',
     'ada\n@example.com',
+    'ada\u200b@example.com',
+    '\u212aate@example.com',
+    '😀@example.com',
     `${'a'.repeat(250)}@b.co`
   ],
   userId: [

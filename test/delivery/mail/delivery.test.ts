@@ -16,7 +16,7 @@ import { openMailbox } from '../../support/mailbox.ts'
 import { KINDS, noticeOf, putIntoOutbox } from '../../support/notices.ts'
 
 const ACCOUNT_ID = '019a0000-0000-7000-8000-000000000001'
-const FROM = { name: 'Acme, "sign-in"', address: 'no-reply@acme.test' }
+const FROM = { name: 'Example, "sign-in"', address: 'no-reply@acme.test' }
 const BATCH = 20
 /** The limits have tests of their own. */
 const FAR = 1_000_000
@@ -97,7 +97,7 @@ t.test('a mail has the required headers, parts and line lengths', async (t) => {
   t.equal(mail.headers['auto-submitted'], 'auto-generated')
   t.equal(mail.headers['x-auto-response-suppress'], 'All')
   t.ok(mail.headerLines.includes('To: ada@example.com'))
-  t.ok(mail.headerLines.includes('From: "Acme, \\"sign-in\\"" <no-reply@acme.test>'))
+  t.match(mail.source, /^From: "Acme \\"><b> via Example, \\"sign-in\\"" <no-reply@acme\.test>\r$/m)
   t.match(mail.text, 'Account: "Acme \'><b>"')
   t.match(mail.html, '&quot;Acme &#39;&gt;&lt;b&gt;&quot;')
   t.match(mail.source, /^MIME-Version: 1\.0\r$/m)
@@ -191,6 +191,28 @@ t.test('550: the mail fails immediately, and the others are sent', async (t) => 
   t.equal(logged.length, 1)
   t.match(logged[0], `"mailId":"${refused?.id}"`)
   t.notMatch(worker.logged.join(''), /user1@example|unknown here/)
+})
+
+t.test('an address in another script is sent to a server with SMTPUTF8', async (t) => {
+  const mailbox = await openMailbox(t)
+  const worker = startWorker(t, mailbox.url)
+  await put(2, (index) => ['jörg@example.com', '用户@xn--r8jz45g.jp'][index] ?? '')
+  t.equal(await worker.deliverDue(), 2)
+  t.same(mailbox.all.map(({ to }) => to).sort(), ['jörg@example.com', '用户@例え.jp'])
+  for (const { source } of mailbox.all)
+    t.match(source, /^To: (jörg@example\.com|用户@例え\.jp)\r$/m)
+})
+
+t.test('an address in another script fails immediately without SMTPUTF8', async (t) => {
+  const mailbox = await openMailbox(t, { hasSmtpUtf8: false })
+  const worker = startWorker(t, mailbox.url)
+  await put(3, (index) => (index === 1 ? 'jörg@example.com' : `user${index}@example.com`))
+  t.equal(await worker.deliverDue(), 2, 'the others are sent')
+  t.same(mailbox.all.map(({ to }) => to).sort(), ['user0@example.com', 'user2@example.com'])
+  const [failed, ...others] = await prisma.outboxMail.findMany()
+  t.same(others, [])
+  t.match(failed, { recipient: 'jörg@example.com', tries: 1, failedAt: Date })
+  t.match(failed?.lastError, /RCPT TO 550 5\.6\.7 .*SMTPUTF8/)
 })
 
 t.test('4xx, and 5xx about the sender: the mail is tried again', async (t) => {

@@ -77,6 +77,28 @@ t.test(
   }
 )
 
+t.test('409: a line of keys ends with its sixteenth key', async (t) => {
+  const account = await createAccount()
+  // The first key of the account is the first key of the line.
+  const line = [account.apiKey]
+  while (line.length < 16) line.push((await createKey(line.at(-1) ?? '')).key)
+  const [second = '', last = ''] = [line[1], line[15]]
+  const body = { name: 'Too far', ...MAKER }
+  const headers = { 'idempotency-key': 'a-line-of-keys' }
+  for (const repeated of [{}, { headers }, { headers }]) {
+    const answer = await call('POST', '/v1/api-keys', { as: last, body, ...repeated })
+    isProblem(t, answer, 409, 'too-many-generations')
+  }
+  t.equal((await idsOf(account)).length, 15, 'nothing is created')
+  t.equal((await call('GET', '/v1/users', { as: last })).statusCode, 200, 'the last key works')
+  t.equal((await createKey(line[14] ?? '')).key.slice(0, 4), 'tsk_', 'its maker creates more')
+  const [, id = ''] = second.split('_')
+  t.equal((await revoke(account.apiKey, { id })).statusCode, 204)
+  // A gap in the line does not shorten it.
+  const answer = await call('POST', '/v1/api-keys', { as: last, body })
+  isProblem(t, answer, 409, 'too-many-generations')
+})
+
 t.test('400: a key creates no key that expires later than itself', async (t) => {
   const account = await createAccount()
   const at = clock.now().getTime()

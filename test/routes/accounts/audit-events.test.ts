@@ -8,9 +8,8 @@ import {
   signEvent
 } from '../../../src/core/audit/events.ts'
 import { openServiceKeyOf } from '../../../src/crypto/service-keys.ts'
-import { type Database, openDatabase } from '../../../src/data/engine/database.ts'
 import { createServiceKeys } from '../../../src/data/keys/service-keys.ts'
-import { type AuditFilter, createAuditEvents } from '../../../src/data/trail/audit-events.ts'
+import { createAuditEvents } from '../../../src/data/trail/audit-events.ts'
 import { startApp } from '../../support/app.ts'
 import { auditEvent, HOSTILE_TEXTS } from '../../support/audit-events.ts'
 import { NINE } from '../../support/clock.ts'
@@ -311,62 +310,3 @@ t.test('200: an invalid row that was written by SQL does not hide the other even
     rows.filter((row) => row.type !== 'x').map((row) => row.type)
   )
 })
-
-t.test('200: a page reads only the rows that it needs', async (t) => {
-  const { id: accountId } = await createAccount()
-  const [busy, rare] = [randomUUID(), randomUUID()]
-  await fill(accountId, busy, 3000)
-  for (let index = 0; index < 3; index++) {
-    const type = 'user.delete'
-    await record({ accountId, userId: rare, type, occurredAt: new Date(index) })
-  }
-  await prisma.$executeRaw`ANALYZE "AuditEvent"`
-  // A session keeps its statistics for a while, so the test needs a single session: the embedded database has one.
-  const single = database.url ? await openDatabase({ url: database.url, poolMax: 1 }) : database
-  t.teardown(() => single.close())
-  const { list } = createAuditEvents(single)
-  const { next } = await list(accountId, {}, { limit: 20, after: null })
-  for (const [filter, after] of [
-    [{}, null],
-    [{}, next],
-    [{ userId: busy }, null],
-    [{ userId: busy }, next],
-    [{ userId: rare }, null],
-    [{ userId: randomUUID() }, null],
-    [{ type: 'sign_in.code' }, null],
-    [{ type: 'user.delete' }, null],
-    [{ type: 'account.create' }, null],
-    [{ type: 'sign_in.code', userId: busy }, next],
-    [{ type: 'sign_in.code', userId: rare }, null],
-    [{ type: 'user.delete', userId: rare }, null],
-    [{ type: 'user.delete', userId: busy }, null],
-    [{ type: 'user.delete', since: NINE }, null],
-    [{ since: new Date('2100-01-01T00:00:00Z') }, null]
-  ] as [AuditFilter, string | null][]) {
-    // After some executions, a server may choose a generic plan for all values.
-    for (let time = 1; time < 8; time++) await list(accountId, filter, { limit: 20, after })
-    const before = await rowsRead(single)
-    await list(accountId, filter, { limit: 20, after })
-    const count = (await rowsRead(single)) - before
-    t.ok(count <= 100, `${count} rows for ${JSON.stringify(filter)}`)
-  }
-})
-
-/** Writes events of a user about themselves, without valid MACs. */
-async function fill(accountId: string, userId: string, count: number): Promise<void> {
-  await prisma.$executeRaw`
-    INSERT INTO "AuditEvent" ("accountId", "occurredAt", id, type, outcome, "actorKind", "actorId", "userId",
-      address, "requestId", mac)
-    SELECT ${accountId}::uuid, ${NINE}::timestamptz + n * interval '1 second', gen_random_uuid(), 'sign_in.code',
-      'succeeded', 'user', ${userId}, ${userId}::uuid, '', gen_random_uuid(), ''
-    FROM generate_series(1, ${count}::int) AS n`
-}
-
-async function rowsRead({ prisma }: Database): Promise<number> {
-  await prisma.$queryRaw`SELECT pg_stat_force_next_flush()::text`
-  const [row] = await prisma.$queryRaw<{ count: bigint }[]>`
-    SELECT sum(idx_tup_read)::bigint + (
-      SELECT seq_tup_read FROM pg_stat_all_tables WHERE relname = 'AuditEvent') AS count
-    FROM pg_stat_all_indexes WHERE relname = 'AuditEvent'`
-  return Number(row?.count)
-}

@@ -52,6 +52,25 @@ t.test('200: each caller requires and withdraws, with an audit event and a mail'
   }
 })
 
+t.test('200: the response shows the result of the request, not what follows it', async (t) => {
+  const account = await createAccount()
+  const user = await createUser({ account })
+  // A deferred trigger runs at the commit, so it acts like another request between the commit and the response.
+  await prisma.$executeRaw`
+    CREATE FUNCTION withdraw() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      UPDATE "User" SET "requiredBy" = NULL, "requiredSince" = NULL WHERE id = NEW.id;
+      RETURN NULL;
+    END $$`
+  await prisma.$executeRaw`
+    CREATE CONSTRAINT TRIGGER withdraw AFTER UPDATE ON "User" DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW."requiredBy" IS NOT NULL) EXECUTE FUNCTION withdraw()`
+  const answer = await require(await createApiKey(account, 'users:write'), true, user.id)
+  await prisma.$executeRaw`DROP TRIGGER withdraw ON "User"`
+  t.equal(answer.json().twoFactor.requirement?.by, 'admin')
+  t.equal(await requirementOf(user), null)
+})
+
 t.test(
   "200: an admin requirement takes the place of the user's own, never the reverse",
   async (t) => {

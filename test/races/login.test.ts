@@ -1,8 +1,9 @@
-// A sign-in by password that is overtaken by a change of the user: it waits for its hash, or for the user's row, while the
-// user is disabled or the password is changed. It must end like a wrong password, and record no success.
+// A sign-in that is overtaken by a change of the user: it waits for the user's row while the user is disabled or the password
+// is changed. It must end like one with wrong credentials, and record no success.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { ON_SERVER, startApp } from '../support/app.ts'
+import { ON_SERVER, startApp, type TestApp, type TestUser } from '../support/app.ts'
+import type { Answer } from '../support/calls.ts'
 import { verdictOf } from '../support/guesses.ts'
 import { actsOn } from '../support/records.ts'
 
@@ -11,38 +12,59 @@ const CHANGES = [
   ['given another password', { passwordHash: 'another', epoch: { increment: 1 } }]
 ] as const
 
-for (const [what, data] of CHANGES) {
-  t.test(`401: a user who is ${what} during the sign-in is not signed in`, ON_SERVER, async (t) => {
-    const app = await startApp(t)
-    const { prisma } = app.database
-    const user = await app.createUser()
-    const asserted = { as: user.account.apiKey, body: { userId: user.id, firstFactor: 'pwd' } }
-    const pending = await prisma.$transaction(async (transaction) => {
-      const where = { accountId: user.account.id, id: user.id }
-      await transaction.user.updateMany({ where, data })
-      const signIns = [app.login(user), app.call('POST', '/v1/login/assertion', asserted)]
-      while ((await waiting()) < signIns.length) await sleep(5)
-      // In an array, because a returned promise would be awaited here.
-      return signIns
-    })
-    const [byPassword, byAssertion] = await Promise.all(pending)
-    t.equal(byPassword && verdictOf(byPassword), '401 invalid-credentials')
-    t.equal(byAssertion && verdictOf(byAssertion), '404 user-not-found')
-    t.same(await actsOn(app, user.id, 'sign_in.password'), [
-      'sign_in.password refused: invalid-credentials'
-    ])
-    t.same(
-      (await actsOn(app, user.id, 'sign_in.assert')).filter((act) => act.endsWith('succeeded')),
-      []
-    )
-    const row = await prisma.user.findFirstOrThrow({ where: { id: user.id } })
-    t.equal(row.lastSignInAt, null)
+interface Way {
+  act: string
+  verdict: string
+  signIn(app: TestApp, user: TestUser): Promise<Answer>
+}
 
-    async function waiting(): Promise<number> {
-      const [found] = await prisma.$queryRaw<{ count: number }[]>`
-        SELECT count(*)::int FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock'`
-      return found?.count ?? 0
-    }
-  })
+const WAYS: Way[] = [
+  {
+    act: 'sign_in.password',
+    verdict: '401 invalid-credentials',
+    signIn: (app, user) => app.login(user)
+  },
+  {
+    act: 'sign_in.assert',
+    verdict: '404 user-not-found',
+    signIn: (app, user) =>
+      app.call('POST', '/v1/login/assertion', {
+        as: user.account.apiKey,
+        body: { userId: user.id, firstFactor: 'pwd' }
+      })
+  }
+]
+
+for (const [what, data] of CHANGES) {
+  for (const { act, verdict, signIn } of WAYS) {
+    t.test(`${act}: a user who is ${what} meanwhile is not signed in`, ON_SERVER, async (t) => {
+      const app = await startApp(t)
+      const { prisma } = app.database
+      const user = await app.createUser()
+      const where = { accountId: user.account.id, id: user.id }
+      const [pending] = await prisma.$transaction(async (transaction) => {
+        await transaction.user.updateMany({ where, data })
+        const sent = signIn(app, user)
+        while (!(await isWaiting())) await sleep(5)
+        // In an array, because a returned promise would be awaited here.
+        return [sent]
+      })
+      t.equal(pending && verdictOf(await pending), verdict)
+      t.same(
+        (await actsOn(app, user.id, act)).filter((found) => found.endsWith('succeeded')),
+        []
+      )
+      if (act === 'sign_in.password') {
+        t.same(await actsOn(app, user.id, act), [`${act} refused: invalid-credentials`])
+      }
+      t.equal((await prisma.user.findFirstOrThrow({ where })).lastSignInAt, null)
+
+      async function isWaiting(): Promise<boolean> {
+        const [found] = await prisma.$queryRaw<{ count: number }[]>`
+          SELECT count(*)::int FROM pg_stat_activity
+          WHERE datname = current_database() AND wait_event_type = 'Lock'`
+        return (found?.count ?? 0) > 0
+      }
+    })
+  }
 }

@@ -165,8 +165,8 @@ async function empty(instance: PGlite): Promise<boolean> {
   const { rows } = await instance.query<{ tables: string }>(`
     SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') AS tables FROM pg_tables
     WHERE schemaname = 'public' AND tablename <> '_prisma_migrations'`)
-  // Only the owner of the two append-only tables can empty them, and only by turning off the triggers that forbid it.
-  const forbidding = ['AuditEvent', 'AuditSeal']
+  // Only the owner of the append-only tables can empty them, and only by turning off the triggers that forbid it.
+  const forbidding = ['AuditEvent', 'AuditSeal', 'AuditCheckpoint']
   const turn = (how: string) =>
     forbidding.map((table) => `ALTER TABLE "${table}" ${how} TRIGGER "${table}_no_truncate";`)
   await instance.exec(`

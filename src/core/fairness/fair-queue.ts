@@ -6,6 +6,8 @@ export interface FairQueueOptions {
   slots: number
   /** How much work of one key may run at the same time. */
   slotsPerKey?: number
+  /** How much work of a key may run at the same time instead, if no other key has asked for a turn for so long. */
+  alone?: { slotsPerKey: number; afterMs: number; clockMs(): number }
   /** How much work may wait for a slot. */
   waitingMax: number
   /** How much work of one key may wait for a slot. */
@@ -49,7 +51,7 @@ interface Lane {
 
 export function createFairQueue(options: FairQueueOptions): FairQueue {
   const { slots, slotsPerKey = slots, waitingMax, waitingPerKeyMax = waitingMax } = options
-  const { stall, refusal } = options
+  const { stall, alone, refusal } = options
   /** No queue is empty. The order of the keys is the order of their turns. */
   const queues = new Map<string, Waiting[]>()
   /** The keys that have work running, and keys that had some and have more of it waiting. */
@@ -59,8 +61,22 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
   let waiting = 0
   let shed = 0
 
+  let newestKey: string | undefined
+  let otherKeyAtMs = Number.NEGATIVE_INFINITY
+
+  function notice(key: string): void {
+    if (key === newestKey || !alone) return
+    if (newestKey !== undefined) otherKeyAtMs = alone.clockMs()
+    newestKey = key
+  }
+
+  function slotsOfKey(): number {
+    const isAlone = alone && alone.clockMs() - otherKeyAtMs > alone.afterMs
+    return isAlone ? alone.slotsPerKey : slotsPerKey
+  }
+
   function hasSlot(key: string): boolean {
-    return running < slots && (lanes.get(key)?.running ?? 0) < slotsPerKey
+    return running < slots && (lanes.get(key)?.running ?? 0) < slotsOfKey()
   }
 
   /** Returns the time on the clock. */
@@ -131,16 +147,23 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
    * have as much work running as they may.
    */
   function nextKey(released: string): string | undefined {
-    if (running + 1 < slots) return queues.has(released) ? released : undefined
+    if (running + 1 < slots) return queues.has(released) && hasSlot(released) ? released : undefined
     for (const key of queues.keys()) if (hasSlot(key)) return key
     return undefined
   }
 
-  /** Gives the slot that has become free to the key whose turn it is. */
-  function startNext(released: string): void {
-    const key = nextKey(released)
-    const queue = key === undefined ? undefined : queues.get(key)
-    if (key === undefined || !queue) return
+  /** Gives the slots that are free to the keys whose turn it is: more than one if a key has just come to be alone. */
+  function startWaiting(released: string): void {
+    let key = nextKey(released)
+    while (key !== undefined) {
+      startOne(key)
+      key = nextKey(released)
+    }
+  }
+
+  function startOne(key: string): void {
+    const queue = queues.get(key)
+    if (!queue) return
     const next = queue.shift()
     // At the end of the order: the key's next turn comes after one of every other key.
     queues.delete(key)
@@ -151,12 +174,14 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
 
   return {
     async run(key, work) {
-      const takenAtMs = hasSlot(key) ? take(key) : await enqueue(key)
+      notice(key)
+      // Work that waits goes first, also if the key has come to be alone.
+      const takenAtMs = !queues.has(key) && hasSlot(key) ? take(key) : await enqueue(key)
       try {
         return await work()
       } finally {
         release(key, takenAtMs)
-        startNext(key)
+        startWaiting(key)
       }
     },
     state: () => ({ running, waiting, shed })

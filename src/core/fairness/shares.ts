@@ -28,6 +28,12 @@ const UNDER_WAY_PER_CONNECTION = 4
  * the requests of other accounts by its turn on the core.
  */
 const SHARE_OF_ACCOUNT = 1 / 4
+/**
+ * Eight of ten connections, for the only account of a deployment. The others serve its second steps, and the first request of
+ * another account.
+ */
+const SHARE_OF_ONLY_ACCOUNT = 4 / 5
+const ONLY_ACCOUNT_AFTER_MS = 1000
 /** Second steps share statements (data/engine/batches): one statement records up to twenty right codes. */
 const SECOND_STEPS_PER_ACCOUNT = 20
 /** Four full batches. */
@@ -43,18 +49,23 @@ export interface Shares {
   waitingMax: number
 }
 
+export interface AccountShares extends Shares {
+  /** The slots of an account if no other account has asked for a turn for so long. */
+  alone: { slotsPerKey: number; afterMs: number }
+}
+
 export interface UserShares extends Shares {
   waitingPerKeyMax: number
 }
 
 /**
  * Returns the shares in a process with this many connections to the database; null if the engine has no pool. An account
- * has at most a quarter of the connections.
+ * has at most a quarter of the connections while others have requests, too.
  * `accounts` and `secondSteps` are shares of accounts, each for its kind of request.
  */
 export function sharesOf(poolMax: number | null): {
   users: UserShares
-  accounts: Shares
+  accounts: AccountShares
   secondSteps: Shares
 } {
   const connections = poolMax ?? WITHOUT_POOL
@@ -68,6 +79,10 @@ export function sharesOf(poolMax: number | null): {
     accounts: {
       slots: connections * UNDER_WAY_PER_CONNECTION,
       slotsPerKey: Math.ceil(connections * SHARE_OF_ACCOUNT),
+      alone: {
+        slotsPerKey: Math.ceil(connections * SHARE_OF_ONLY_ACCOUNT),
+        afterMs: ONLY_ACCOUNT_AFTER_MS
+      },
       waitingMax: ACCOUNTS_WAITING_MAX
     },
     secondSteps: {

@@ -36,9 +36,11 @@ export interface TurnsOptions {
 export function createTurns({ poolMax, stalledAfterMs }: TurnsOptions): RequestTurns {
   const shares = sharesOf(poolMax)
   const refusal = () => unavailable({ detail: 'Too many requests are in progress.' })
-  const stall = { afterMs: stalledAfterMs, clockMs: () => performance.now() }
+  const clockMs = () => performance.now()
+  const stall = { afterMs: stalledAfterMs, clockMs }
+  const alone = { ...shares.accounts.alone, clockMs }
   const users = createFairQueue({ ...shares.users, stall, refusal })
-  const accounts = createFairQueue({ ...shares.accounts, refusal })
+  const accounts = createFairQueue({ ...shares.accounts, alone, refusal })
   const secondSteps = createFairQueue({ ...shares.secondSteps, refusal })
 
   return {

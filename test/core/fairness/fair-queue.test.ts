@@ -85,6 +85,30 @@ t.test('a key has at most its own slots, and the others stay free for other keys
   t.same(started.slice(6), ['one'])
 })
 
+t.test('a key has more slots while no other key asks for a turn', async (t) => {
+  let nowMs = 0
+  const alone = { slotsPerKey: 3, afterMs: 10, clockMs: () => nowMs }
+  const { add, endOne, queue, started } = observed(4, 100, { slotsPerKey: 1, alone })
+  await add('flood', 5)
+  t.same(queue.state(), { running: 3, waiting: 2, shed: 0 })
+  await add('one')
+  t.same(started, ['flood', 'flood', 'flood', 'one'], 'the other key does not wait')
+  await endOne()
+  await endOne()
+  t.same(queue.state(), { running: 2, waiting: 2, shed: 0 }, 'each key has its share')
+  await endOne()
+  t.same(started.slice(4), ['flood'])
+  nowMs = 11
+  await add('flood', 3)
+  nowMs = 22
+  await add('flood')
+  t.same(queue.state().waiting, 5, 'work that waits goes first')
+  await endOne()
+  await endOne()
+  t.same(started.slice(5), ['flood', 'flood', 'flood'], 'alone again')
+  t.same(queue.state(), { running: 3, waiting: 2, shed: 0 })
+})
+
 t.test('a key has at most its own places in the queue', async (t) => {
   const { add, refused } = observed(1, 100, { waitingPerKeyMax: 2 })
   await add('flood', 5)

@@ -6,6 +6,10 @@ import { sealForFloor } from './floor-secrets.ts'
 import { MASTER_KEYS } from './keys.ts'
 import { accountIds, userAt } from './users.ts'
 
+/** The server for the databases of the benchmarks. Its role may create databases. */
+export const SERVER_URL =
+  process.env['BENCH_DATABASE_URL'] ?? 'postgresql://postgres@127.0.0.1:5432/postgres'
+
 /** Users per statement, so that each stays within the time limit of a statement. */
 const CHUNK = 5000
 const sealer = createSealer(MASTER_KEYS, 'authenticator-secret')

@@ -7,22 +7,18 @@
 import { writeFile } from 'node:fs/promises'
 import { loadavg } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { hash } from '@node-rs/argon2'
 import { Pool } from 'undici'
 import { freePort } from '../test/support/processes.ts'
 import { scrape } from '../test/support/scrape.ts'
-import { createDatabase, dropDatabase } from './fill.ts'
+import { createDatabase, dropDatabase, SERVER_URL } from './fill.ts'
 import { ATTACKER, ATTACKS, createAttackerKey } from './isolation-attacks.ts'
 import { type Figures, type Phase, report } from './isolation-report.ts'
 import { ISSUER, MASTER_KEYS_TEXT, OPERATOR_KEY, signStepToken } from './keys.ts'
 import { type Server, startServer } from './servers.ts'
-import { accountIdOf, currentCode, userAt } from './users.ts'
+import { accountIdOf, currentCode, hashPassword, PASSWORD, userAt } from './users.ts'
 
-const SERVER_URL =
-  process.env['BENCH_DATABASE_URL'] ?? 'postgresql://postgres@127.0.0.1:5432/postgres'
 const REDIS_URL = process.env['BENCH_REDIS_URL'] ?? 'redis://127.0.0.1:6379'
 const DATABASE = 'twostep_isolation'
-const PASSWORD = 'correct horse battery staple'
 const QUIET_SECONDS = 8
 const ATTACK_SECONDS = 12
 /** The pool is full and the rows are locked only after a moment. */
@@ -44,7 +40,7 @@ interface Replica {
 }
 
 const [loadBefore = 0] = loadavg()
-const passwordHash = await hash(PASSWORD, { memoryCost: 19_456, timeCost: 2, parallelism: 1 })
+const passwordHash = await hashPassword()
 const population = { enrolled: ENROLLED, notEnrolled: PASSWORD_USERS, passwordHash }
 const databaseUrl = await createDatabase(SERVER_URL, DATABASE, population)
 const replicas = await Promise.all([startReplica(), startReplica()])

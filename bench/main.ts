@@ -5,14 +5,13 @@
 import { execFileSync } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { hash } from '@node-rs/argon2'
 import { startFloor, startTwostep } from './deployments.ts'
-import { createDatabase, dropDatabase } from './fill.ts'
+import { createDatabase, dropDatabase, SERVER_URL } from './fill.ts'
 import { OPERATOR_KEY, signStepToken } from './keys.ts'
 import { type Measurement, measure } from './load.ts'
 import { type Figures, report } from './report.ts'
 import { pinned, pinThisProcess, type Server } from './servers.ts'
-import { accountIdOf, userAt } from './users.ts'
+import { accountIdOf, hashPassword, PASSWORD, userAt } from './users.ts'
 import { type Deployment, measureVerify } from './verify.ts'
 
 const ROUNDS = 3
@@ -25,13 +24,9 @@ const LOGINS = 1000
 const ENROLLMENTS = 1500
 const PAGES = 600
 const IDLE_SECONDS = 10
-const PASSWORD = 'correct horse battery staple'
-const SERVER_URL =
-  process.env['BENCH_DATABASE_URL'] ?? 'postgresql://postgres@127.0.0.1:5432/postgres'
 
 pinThisProcess()
-/** OWASP's first choice, as in the service (src/crypto/password-hashing.ts). */
-const passwordHash = await hash(PASSWORD, { memoryCost: 19_456, timeCost: 2, parallelism: 1 })
+const passwordHash = await hashPassword()
 const few = await createDeployment('twostep_bench_few', FEW, 0)
 const many = await createDeployment('twostep_bench_many', MANY, 2 * ROUNDS * ENROLLMENTS)
 const figures: Figures = {

@@ -7,7 +7,7 @@ import { writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Pool } from 'undici'
 import { startTwostep } from './deployments.ts'
-import { createDatabase, dropDatabase } from './fill.ts'
+import { createDatabase, dropDatabase, SERVER_URL } from './fill.ts'
 import { signStepToken } from './keys.ts'
 import { machine } from './report.ts'
 import { pinThisProcess } from './servers.ts'
@@ -17,8 +17,6 @@ import { currentCode, userAt } from './users.ts'
 const USERS = 200_000
 const CONNECTIONS = 64
 const TICK_MS = 5
-const SERVER_URL =
-  process.env['BENCH_DATABASE_URL'] ?? 'postgresql://postgres@127.0.0.1:5432/postgres'
 
 interface Minute {
   sent: number

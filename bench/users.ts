@@ -1,5 +1,6 @@
 // The users of the benchmark. Each is generated from its number, so nothing has to be stored.
 
+import { hash } from '@node-rs/argon2'
 import { base32 } from '@scure/base'
 import { codeAt } from '../test/support/rfc6238.ts'
 import { secretFor } from './keys.ts'
@@ -10,6 +11,14 @@ export interface BenchUser {
   authenticatorId: string
   email: string
   secret: Buffer
+}
+
+/** The password of every user. */
+export const PASSWORD = 'correct horse battery staple'
+
+/** Returns the hash of `PASSWORD` by OWASP's first choice, as in the service (src/crypto/password-hashing.ts). */
+export function hashPassword(): Promise<string> {
+  return hash(PASSWORD, { memoryCost: 19_456, timeCost: 2, parallelism: 1 })
 }
 
 /** A deployment has many customers. The users are divided evenly among these accounts. */

@@ -1,9 +1,7 @@
 // S11: a credential that is revoked while the body of its request is still arriving is rejected.
-import { once } from 'node:events'
-import { type IncomingMessage, request } from 'node:http'
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { startApp, type TestUser } from '../support/app.ts'
+import { sendHeld } from '../support/held-bodies.ts'
 import { actsOn } from '../support/records.ts'
 
 const service = await startApp(t, { listen: true })
@@ -21,31 +19,8 @@ interface Held {
   body: string
 }
 
-/** Sends a request, with the last byte of its body only after `meanwhile`. Returns the status and the code. */
-async function held(
-  method: string,
-  path: string,
-  { as, headers, body }: Held,
-  meanwhile: () => Promise<unknown>
-): Promise<string> {
-  const sent = request(service.url + path, {
-    method,
-    headers: {
-      authorization: `Bearer ${as}`,
-      'content-type': 'application/json',
-      'content-length': body.length,
-      ...headers
-    }
-  })
-  const responded = once(sent, 'response')
-  sent.write(body.slice(0, -1))
-  await sleep(HELD_MS)
-  await meanwhile()
-  sent.end(body.slice(-1))
-  const [response] = (await responded) as [IncomingMessage]
-  let text = ''
-  for await (const part of response) text += part
-  return `${response.statusCode} ${JSON.parse(text).code ?? ''}`.trim()
+function held(method: string, path: string, request: Held, meanwhile: () => Promise<unknown>) {
+  return sendHeld(service.url + path, { method, ...request, heldMs: HELD_MS }, meanwhile)
 }
 
 function change(user: TestUser, body: object) {

@@ -1,6 +1,4 @@
 // An API key that is revoked, expires or loses a scope while a request waits does not act. The write judges the key.
-import { once } from 'node:events'
-import { type IncomingMessage, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { SCOPES } from '../../src/core/bearer-keys.ts'
@@ -14,6 +12,7 @@ import {
   type TestUser
 } from '../support/app.ts'
 import { verdictOf } from '../support/guesses.ts'
+import { sendHeld } from '../support/held-bodies.ts'
 
 /** Less than a late body takes, after which the credential is checked again anyway. */
 const HELD_MS = 60
@@ -96,32 +95,11 @@ t.test('every act of an API key', ON_SERVER, async (t) => {
     ])
   }
 
-  async function held(
-    app: TestApp,
-    route: string,
-    act: Act,
-    key: string,
-    meanwhile: () => unknown
-  ) {
+  function held(app: TestApp, route: string, act: Act, key: string, meanwhile: () => unknown) {
+    const [method = ''] = route.split(' ')
     const body = JSON.stringify(act.body)
-    const sent = request(app.url + act.path, {
-      method: route.split(' ')[0],
-      headers: {
-        authorization: `Bearer ${key}`,
-        'content-type': 'application/json',
-        'content-length': body.length,
-        ...act.headers
-      }
-    })
-    const responded = once(sent, 'response')
-    sent.write(body.slice(0, -1))
-    await sleep(HELD_MS)
-    await meanwhile()
-    sent.end(body.slice(-1))
-    const [response] = (await responded) as [IncomingMessage]
-    let text = ''
-    for await (const part of response) text += part
-    return verdictOf({ statusCode: response.statusCode ?? 0, body: text } as never)
+    const request = { method, as: key, headers: act.headers, body, heldMs: HELD_MS }
+    return sendHeld(app.url + act.path, request, meanwhile)
   }
 
   await t.test('the table has every route on which an API key writes', async (t) => {

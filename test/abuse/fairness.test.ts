@@ -2,19 +2,21 @@
 // themselves. A lock stands for slow work, because a test can hold it for as long as it needs.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { STALLED_AFTER_MS, sharesOf } from '../../src/core/fairness/shares.ts'
+import { sharesOf } from '../../src/core/fairness/shares.ts'
 import { ON_SERVER, PASSWORD, startApp, type TestApp, type TestUser } from '../support/app.ts'
 import type { Answer } from '../support/calls.ts'
 import { openTestReplica } from '../support/database.ts'
 import { tally, wrongCode } from '../support/guesses.ts'
+import { lockWaits, untilLockWaits } from '../support/lock-waits.ts'
 import { isProblem } from '../support/problems.ts'
 import { atOnce } from '../support/replicas.ts'
 
 const SHARES = sharesOf(null)
 const PER_USER = SHARES.users.slotsPerKey
 const PER_ACCOUNT = SHARES.accounts.slotsPerKey
-/** Longer than the time after which work has stalled. */
-const STALL_MS = STALLED_AFTER_MS + 200
+/** Work that waits for a lock stalls after this time, and all other work of these tests has no other work of its user to wait for. */
+const STALLED_MS = 50
+const STALLS = { timeouts: { stalledMs: STALLED_MS } }
 
 type Lock = { users?: string[]; account?: string }
 
@@ -33,16 +35,10 @@ async function whileLocked(t: Test, app: TestApp, lock: Lock, work: () => Promis
   })
 }
 
-/** Returns how many database connections are busy when nothing changes any longer. */
-async function busyConnections({ database }: TestApp): Promise<number> {
-  let busy = -1
-  for (let same = 0; same < 5; ) {
-    await sleep(50)
-    const now = database.poolUse()?.busy ?? 0
-    same = now === busy ? same + 1 : 0
-    busy = now
-  }
-  return busy
+/** Resolves when the work for a locked user has stalled. */
+async function untilStalled({ database }: TestApp): Promise<void> {
+  await untilLockWaits(database, PER_USER)
+  await sleep(2 * STALLED_MS)
 }
 
 function othersSucceed(t: Test, answers: Answer[]): void {
@@ -94,7 +90,7 @@ const WAYS: Way[] = [
 
 for (const { name, send } of WAYS) {
   t.test(`503: ${name}: a locked user keeps one connection`, ON_SERVER, async (t) => {
-    const app = await startApp(t, { timeouts: { stalledMs: STALLED_AFTER_MS } })
+    const app = await startApp(t, STALLS)
     const account = await app.createAccount()
     // Without an authenticator, the password and the assertion end the sign-in, which writes to the user's row.
     const isCode = name === 'guesses at codes'
@@ -104,11 +100,11 @@ for (const { name, send } of WAYS) {
     let first: Promise<Answer[]> = Promise.resolve([])
     await whileLocked(t, app, { users: [user.id] }, async () => {
       first = atOnce(PER_USER, act)
-      await sleep(STALL_MS)
+      await untilStalled(app)
       const late = await Promise.race([atOnce(20, act), sleep(60_000, [], { ref: false })])
       t.same(tally(late), { '503 unavailable': 20 }, 'the rest is rejected while the row is locked')
       for (const answer of late.slice(0, 1)) isProblem(t, answer, 503, 'unavailable')
-      t.equal(await busyConnections(app), PER_USER, 'connections that wait')
+      t.equal(await lockWaits(app.database), PER_USER, 'connections that wait')
       othersSucceed(t, [
         await app.login(neighbour),
         await app.login(stranger),
@@ -121,7 +117,7 @@ for (const { name, send } of WAYS) {
 }
 
 t.test('503: an admin and the user on whom they act both count', ON_SERVER, async (t) => {
-  const app = await startApp(t, { timeouts: { stalledMs: STALLED_AFTER_MS } })
+  const app = await startApp(t, STALLS)
   const account = await app.createAccount()
   const admin = await app.enrolledUser({ account, role: 'admin' })
   const as = await admin.accessToken()
@@ -130,7 +126,7 @@ t.test('503: an admin and the user on whom they act both count', ON_SERVER, asyn
   let first: Promise<Answer[]> = Promise.resolve([])
   await whileLocked(t, app, { users: [admin.id] }, async () => {
     first = Promise.all(users.slice(1).map(signOut))
-    await sleep(STALL_MS)
+    await untilStalled(app)
     for (const user of users.slice(0, 1)) isProblem(t, await signOut(user), 503, 'unavailable')
   })
   t.same(tally(await first), { 204: PER_USER })
@@ -149,7 +145,10 @@ t.test(
     let all: Promise<Answer[]> = Promise.resolve([])
     await whileLocked(t, app, { users: users.map(({ id }) => id) }, async () => {
       all = Promise.all(users.map(patch))
-      t.equal(await busyConnections(app), PER_ACCOUNT)
+      await untilLockWaits(app.database, PER_ACCOUNT)
+      // More would come now, if more could.
+      await sleep(200)
+      t.equal(await lockWaits(app.database), PER_ACCOUNT)
       othersSucceed(t, [
         await app.login(stranger),
         await app.verify(await stranger.stepToken(), stranger.nextCode()),
@@ -203,7 +202,7 @@ t.test('a guess of a caller who hangs up before its turn is not judged', ON_SERV
   let first: Promise<Answer[]> = Promise.resolve([])
   await whileLocked(t, app, { users: [user.id] }, async () => {
     first = atOnce(PER_USER, () => app.verify(as, code))
-    await busyConnections(app)
+    await untilLockWaits(app.database, PER_USER)
     const hangUp = new AbortController()
     const headers = { authorization: `Bearer ${as}`, 'content-type': 'application/json' }
     const [body, signal] = [JSON.stringify({ code }), hangUp.signal]

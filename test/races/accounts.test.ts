@@ -1,8 +1,8 @@
 // Concurrent changes of one account, and concurrent statements of one transaction.
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { ON_SERVER, OPERATOR_KEY, startTwoApps } from '../support/app.ts'
 import { tally } from '../support/guesses.ts'
+import { untilLockWaits } from '../support/lock-waits.ts'
 import { MAIL_WAITS, mailsTo } from '../support/records.ts'
 
 t.test('200: two changes to the same name notify the admins once', ON_SERVER, async (t) => {
@@ -19,7 +19,7 @@ t.test('200: two changes to the same name notify the admins once', ON_SERVER, as
     const changes = [first, second].map((app) =>
       app.call('PATCH', `/v1/accounts/${account.id}`, { as: OPERATOR_KEY, body: { name: 'New' } })
     )
-    await sleep(300)
+    await untilLockWaits(first.database, changes.length, changes)
     return changes.map((change) => [change] as const)
   })
   t.same(tally(await Promise.all(sent.map(([change]) => change))), { 200: 2 })

@@ -1,9 +1,9 @@
 // An admin who loses the role or the token while a request waits does not act. The write judges both under the lock.
-import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Prisma } from '../../src/generated/prisma/client.ts'
 import { ON_SERVER, startApp, type TestApp } from '../support/app.ts'
 import { verdictOf } from '../support/guesses.ts'
+import { untilLockWaits } from '../support/lock-waits.ts'
 
 /** The acts of admins on a user, by the end of the path, and on their account. */
 const ACTS = [
@@ -32,7 +32,7 @@ async function verdictsDuring(app: TestApp, change: Prisma.UserUpdateManyMutatio
       const path = act === null ? '/v1/policy' : `/v1/users/${target.id}${act}`
       const headers = act === null ? { 'if-match': '*' } : {}
       const pending = app.call(method, path, { as, headers, ...(body && { body }) })
-      await Promise.race([pending, sleep(300)])
+      await untilLockWaits(app.database, 1, [pending])
       // In an array, because a returned promise would be awaited here.
       return [pending]
     })
@@ -134,7 +134,7 @@ t.test(
       const data = { requiredBy: 'admin', requiredSince: app.clock.now() } as const
       await transaction.user.updateMany({ where, data })
       const pending = app.call('DELETE', '/v1/users/me/two-factor', { as })
-      await Promise.race([pending, sleep(300)])
+      await untilLockWaits(app.database, 1, [pending])
       return [pending]
     })
     const [answer] = await Promise.all(sent)

@@ -1,5 +1,4 @@
 // An API key that is revoked, expires or loses a scope while a request waits does not act. The write judges the key.
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { SCOPES } from '../../src/core/bearer-keys.ts'
 import { CONTRACT } from '../abuse/credential-contract.ts'
@@ -13,6 +12,7 @@ import {
 } from '../support/app.ts'
 import { verdictOf } from '../support/guesses.ts'
 import { sendHeld } from '../support/held-bodies.ts'
+import { untilLockWaits } from '../support/lock-waits.ts'
 
 /** Less than a late body takes, after which the credential is checked again anyway. */
 const HELD_MS = 60
@@ -119,7 +119,7 @@ t.test('every act of an API key', ON_SERVER, async (t) => {
         await transaction.apiKey.deleteMany({ where: { id } })
         const [method = ''] = route.split(' ')
         const pending = second.call(method, path, { as: key, headers, ...(body && { body }) })
-        await Promise.race([pending, sleep(300)])
+        await untilLockWaits(database, 1, [pending])
         // In an array, because a returned promise would be awaited here.
         return [pending]
       })

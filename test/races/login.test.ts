@@ -1,10 +1,10 @@
 // A sign-in that is overtaken by a change of the user: it waits for the user's row while the user is disabled or the password
 // is changed. It must end like one with wrong credentials, and record no success.
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { ON_SERVER, startApp, type TestApp, type TestUser } from '../support/app.ts'
 import type { Answer } from '../support/calls.ts'
 import { verdictOf } from '../support/guesses.ts'
+import { untilLockWaits } from '../support/lock-waits.ts'
 import { actsOn } from '../support/records.ts'
 
 const CHANGES = [
@@ -45,7 +45,7 @@ for (const [what, data] of CHANGES) {
       const [pending] = await prisma.$transaction(async (transaction) => {
         await transaction.user.updateMany({ where, data })
         const sent = signIn(app, user)
-        while (!(await isWaiting())) await sleep(5)
+        await untilLockWaits(app.database, 1, [sent])
         // In an array, because a returned promise would be awaited here.
         return [sent]
       })
@@ -58,13 +58,6 @@ for (const [what, data] of CHANGES) {
         t.same(await actsOn(app, user.id, act), [`${act} refused: invalid-credentials`])
       }
       t.equal((await prisma.user.findFirstOrThrow({ where })).lastSignInAt, null)
-
-      async function isWaiting(): Promise<boolean> {
-        const [found] = await prisma.$queryRaw<{ count: number }[]>`
-          SELECT count(*)::int FROM pg_stat_activity
-          WHERE datname = current_database() AND wait_event_type = 'Lock'`
-        return (found?.count ?? 0) > 0
-      }
     })
   }
 }

@@ -1,9 +1,9 @@
 // S33: what ends a session while a step is under way is judged in the write of the step.
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { type EnrolledUser, ON_SERVER, startTwoApps } from '../support/app.ts'
 import type { Answer } from '../support/calls.ts'
 import { verdictOf } from '../support/guesses.ts'
+import { untilLockWaits } from '../support/lock-waits.ts'
 
 const ISSUER = 'https://login.acme.example'
 const SSO = { mode: 'optional', issuer: ISSUER, clientId: 'twostep' } as const
@@ -31,7 +31,7 @@ t.test('a policy that ends a session during a step', ON_SERVER, async (t) => {
       await transaction.$queryRaw`SELECT 1 AS locked FROM "User"
         WHERE "accountId" = ${accountId}::uuid AND id = ${user.id}::uuid FOR UPDATE`
       const sent = step()
-      await Promise.race([sent, sleep(300)])
+      await untilLockWaits(database, 1, [sent])
       await second.changePolicy(user.account, { sso })
       // In an array, because a returned promise would be awaited here.
       return [sent]

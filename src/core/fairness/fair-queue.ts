@@ -6,7 +6,7 @@ export interface FairQueueOptions {
   slots: number
   /** How much work of one key may run at the same time. */
   slotsPerKey?: number
-  /** How much work of a key may run at the same time instead, if no other key has asked for a turn for so long. */
+  /** How much work of a key may run at the same time instead, if no other owner of keys has asked for a turn for so long. */
   alone?: { slotsPerKey: number; afterMs: number; clockMs(): number }
   /** How much work may wait for a slot. */
   waitingMax: number
@@ -25,9 +25,10 @@ export interface FairQueue {
   /**
    * Runs the work when it is the key's turn: the keys that wait take turns, and the work of one key runs in its order.
    * Throws the refusal if the key has too much work waiting or has stalled. If too much work waits in all,
-   * throws the refusal for the newest work of the key that has most of it waiting, which may be this.
+   * throws the refusal for the newest work of the key that has most of it waiting, which may be this. An owner with several
+   * keys has the slots of each.
    */
-  run<Result>(key: string, work: () => Promise<Result>): Promise<Result>
+  run<Result>(key: string, work: () => Promise<Result>, owner?: string): Promise<Result>
   state(): FairQueueState
 }
 
@@ -61,17 +62,17 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
   let waiting = 0
   let shed = 0
 
-  let newestKey: string | undefined
-  let otherKeyAtMs = Number.NEGATIVE_INFINITY
+  let newestOwner: string | undefined
+  let otherOwnerAtMs = Number.NEGATIVE_INFINITY
 
-  function notice(key: string): void {
-    if (key === newestKey || !alone) return
-    if (newestKey !== undefined) otherKeyAtMs = alone.clockMs()
-    newestKey = key
+  function notice(owner: string): void {
+    if (owner === newestOwner || !alone) return
+    if (newestOwner !== undefined) otherOwnerAtMs = alone.clockMs()
+    newestOwner = owner
   }
 
   function slotsOfKey(): number {
-    const isAlone = alone && alone.clockMs() - otherKeyAtMs > alone.afterMs
+    const isAlone = alone && alone.clockMs() - otherOwnerAtMs > alone.afterMs
     return isAlone ? alone.slotsPerKey : slotsPerKey
   }
 
@@ -173,8 +174,8 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
   }
 
   return {
-    async run(key, work) {
-      notice(key)
+    async run(key, work, owner = key) {
+      notice(owner)
       // Work that waits goes first, also if the key has come to be alone.
       const takenAtMs = !queues.has(key) && hasSlot(key) ? take(key) : await enqueue(key)
       try {

@@ -60,7 +60,7 @@ export interface UserShares extends Shares {
 
 /**
  * Returns the shares in a process with this many connections to the database; null if the engine has no pool. An account
- * has at most a quarter of the connections while others have requests, too.
+ * has at most a quarter of the connections, rounded up, while others have requests, too.
  * `accounts` and `secondSteps` are shares of accounts, each for its kind of request.
  */
 export function sharesOf(poolMax: number | null): {

@@ -9,6 +9,8 @@ import { unavailable } from '../../wire/problem.ts'
 export interface Turn {
   /** Whose share of the service the work takes: an account's id or, before a sign-in, the name that the caller gave. */
   share: string
+  /** The id of the account, if the share is that of a name: its requests are not those of another account. */
+  accountId?: string | undefined
   /** Whether the work is a second step, which shares its statements with others and has a larger share therefore. */
   isSecondStep?: boolean
   /** The users whose rows the work may lock. */
@@ -44,10 +46,11 @@ export function createTurns({ poolMax, stalledAfterMs }: TurnsOptions): RequestT
   const secondSteps = createFairQueue({ ...shares.secondSteps, refusal })
 
   return {
-    run(reply, { share, isSecondStep, users: named }, work) {
+    run(reply, { share, accountId = share, isSecondStep, users: named }, work) {
       let hasWaited = false
       const start = () => (hasWaited && isOver(reply) ? Promise.reject(refusal()) : work())
-      const inAccount = () => (isSecondStep ? secondSteps : accounts).run(share, start)
+      const queue = isSecondStep ? secondSteps : accounts
+      const inAccount = () => queue.run(share, start, accountId)
       // Users come before accounts: the requests that wait for a locked user occupy no place of the account. All requests
       // take the same users in the same order, so that no two of them wait for each other.
       const keys = new Set(named.map(({ accountId, userId }) => `${accountId}:${userId}`))

@@ -123,7 +123,7 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
     await limits.requirePasswordPause(request, tried)
     const subject = user && isRight && !user.subject.isDisabled ? user.subject : null
     // After the hash, which waits in a queue of its own.
-    const turn = { share, users: subject ? [subject] : [] }
+    const turn = { share, accountId: account?.id, users: subject ? [subject] : [] }
     return requestTurns.run(reply, turn, async () => {
       const signIn = subject && (await signInWithPassword(request, subject))
       if (signIn) return signIn

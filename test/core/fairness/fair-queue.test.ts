@@ -15,13 +15,17 @@ function observed(slots: number, waitingMax: number, more: Partial<FairQueueOpti
     started,
     refused,
     running,
-    async add(key: string, count = 1): Promise<void> {
+    async add(key: string, count = 1, owner = key): Promise<void> {
       for (let added = 0; added < count; added += 1) {
         queue
-          .run(key, async () => {
-            started.push(key)
-            await new Promise<void>((end) => running.push({ key, end }))
-          })
+          .run(
+            key,
+            async () => {
+              started.push(key)
+              await new Promise<void>((end) => running.push({ key, end }))
+            },
+            owner
+          )
           .catch(() => refused.push(key))
       }
       await settled()
@@ -107,6 +111,15 @@ t.test('a key has more slots while no other key asks for a turn', async (t) => {
   await endOne()
   t.same(started.slice(5), ['flood', 'flood', 'flood'], 'alone again')
   t.same(queue.state(), { running: 3, waiting: 2, shed: 0 })
+})
+
+t.test('an owner with two keys is alone, and each key has its slots', async (t) => {
+  const alone = { slotsPerKey: 2, afterMs: 10, clockMs: () => 0 }
+  const { add, queue, started } = observed(4, 100, { slotsPerKey: 1, alone })
+  await add('requests', 3, 'account')
+  await add('sign-ins', 3, 'account')
+  t.same(started, ['requests', 'requests', 'sign-ins', 'sign-ins'])
+  t.same(queue.state(), { running: 4, waiting: 2, shed: 0 })
 })
 
 t.test('a key has at most its own places in the queue', async (t) => {

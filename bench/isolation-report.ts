@@ -30,15 +30,14 @@ export function report(figures: Figures[], loadBefore: number): string {
   })
   return `# Isolation of accounts
 
-How much does one account slow down the others? This page shows the response times of other accounts while one account does its worst.
+How much does one account slow down the others? This page shows the response times of other accounts while one account overloads the service.
 [Decision 15](decisions/0015-requests-take-turns.md) explains the mechanism.
 
-\`npm run isolation\` measured the figures on ${machine()}. Two replicas, PostgreSQL, Redis, the
-other accounts and the attacker share all cores. The load average before the start was **${loadBefore.toFixed(1)}**; above 1, other programs distort the figures.
-Limits per minute are switched off, so that only the shares of requests protect the others.
+\`npm run isolation\` measured the figures on ${machine()}. Two replicas, PostgreSQL, Redis, the other accounts and the attacker share all cores. The load average before
+the start was **${loadBefore.toFixed(1)}**; above 1, other programs distort the figures. Limits per minute are switched off, so that only the shares of requests protect the others.
 
-Each cell shows the median and the 95th percentile in milliseconds during the attack. The brackets show how many times as long that is as in the
-quiet seconds before.
+Each cell shows the median and the 95th percentile in milliseconds during the attack. The number in brackets is the ratio to
+the quiet seconds before the attack.
 
 | one account … | ${Object.values(KINDS).join(' | ')} | 503 for others | longest block of the event loop, ms | memory of a replica, MiB |
 |---|---|---|---|---|---|---|

@@ -36,7 +36,8 @@ async function serve(config: Config): Promise<string> {
   const logger = createLogger(config.logLevel)
   if (config.isProduction && config.databaseUrl.startsWith('pglite:')) {
     logger.warn(
-      'embedded database in production: a crash of the machine loses acknowledged changes'
+      { reason: 'a crash of the machine loses the changes of the last seconds' },
+      'embedded database in production'
     )
   }
   const database = await openDatabase({ url: config.databaseUrl, log: logger })

@@ -1,5 +1,5 @@
 // Gives a repetition of a request the response to the first one, if both have the same `Idempotency-Key`
-// (draft-ietf-httpapi-idempotency-key-header-07). A client that got no response can so repeat a request safely.
+// (draft-ietf-httpapi-idempotency-key-header-07). A client that got no response can therefore repeat a request safely.
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import { NO_ACCOUNT } from '../core/audit/events.ts'

@@ -98,7 +98,7 @@ export function createIdentityProviders({
 
   /**
    * Drops providers that no account uses. One that was tried less than ten seconds ago stays, without keys: an account that
-   * changes its issuer to and fro would otherwise load from it each time.
+   * changes its issuer again and again would otherwise load from it each time.
    */
   function dropUnused(wanted: string): void {
     for (const [issuer, provider] of providers) {

@@ -55,7 +55,7 @@ const PROBLEMS = {
   'invalid-sso-token': {
     status: 401,
     title: 'The ID token is invalid, expired or already used',
-    cure: 'Send the user to the identity provider again. An ID token is accepted once and for five minutes, only from the account’s own client and with the requested nonce. The audit event contains the reason.'
+    cure: 'Send the user to the identity provider again. An ID token is accepted once, and for at most ten minutes after its issue, only from the account’s own client and with the requested nonce. The audit event contains the reason.'
   },
   'step-up-required': {
     status: 401,
@@ -181,8 +181,8 @@ const PROBLEMS = {
   },
   'too-many-generations': {
     status: 409,
-    title: 'The API key is the last of a line of 16 keys, of which each created the next',
-    cure: 'Create the key with the operator key, or with an older API key of the line. `createdBy` names the key that created a key.'
+    title: 'The API key belongs to the sixteenth generation and cannot create another key',
+    cure: 'Create the key with the operator key, or with an API key of an earlier generation. `createdBy` names the key that created a key.'
   },
   'policy-requires-authenticator': {
     status: 409,

@@ -22,7 +22,7 @@ export interface RequestIdentity {
 }
 
 /**
- * Returns the identity of a request. The fingerprint of a body with a password allows to test guesses, so the caller seals
+ * Returns the identity of a request. The fingerprint of a body with a password lets an attacker test guesses, so the caller seals
  * it before it is stored.
  */
 export function identifyRequest({

@@ -32,7 +32,7 @@ export function createCommonPasswords(lengthMin: number): (password: string) => 
 /**
  * Returns whether a password is only a word of its context, alone or with digits and punctuation around it (NIST SP
  * 800-63B-4 §3.1.1.2: the name of the service, the user name, and derivatives). A password that contains such a word among
- * others is accepted: the clause requires to compare the entire password.
+ * others is accepted: the clause requires comparing the entire password.
  */
 export function isContextWord(password: string, context: PasswordContext): boolean {
   return wordsOf(context).has(stemOf(password))

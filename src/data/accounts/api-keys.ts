@@ -59,7 +59,7 @@ export function createApiKeys(prisma: PrismaClient) {
   return {
     /**
      * Stores a key with the hash of its secret. Stores nothing if the API key that creates it was revoked meanwhile, or if
-     * its line of keys has no room for another one.
+     * it belongs to the last generation of keys.
      */
     async create(
       apiKey: NewApiKey,

@@ -1,5 +1,5 @@
 // Limits the mails to one recipient and of one account. Otherwise an account could flood a mailbox, or the mail server, with
-// notices about a user whom it changes to and fro.
+// notices about a user whom it changes again and again.
 import { createHmac } from 'node:crypto'
 import {
   isWithinLimit,

@@ -48,7 +48,7 @@ function commandInUtf8({ recipient, from }: Message): 'RCPT TO' | 'MAIL FROM' | 
 }
 
 /**
- * Asks the mail server whether it supports SMTPUTF8, on a connection of its own. RFC 6531 §3.2 forbids to send such an
+ * Asks the mail server whether it supports SMTPUTF8, on a connection of its own. RFC 6531 §3.2 forbids sending such an
  * address to a server that does not: some of them change it, and the mail would go to another mailbox.
  */
 async function hasSmtpUtf8(

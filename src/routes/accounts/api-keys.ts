@@ -91,7 +91,7 @@ const CREATE_API_KEY = {
     operationId: 'createApiKey',
     summary: 'Create an API key',
     description:
-      'Creates an API key and shows it only in this response. With the operator key, `accountId` is required and names the account. An API key creates keys for its own account only, with scopes that it has itself, and with no later `expiresAt` than its own. A line of keys, of which each created the next, has at most 16 keys. The admins of the account are notified by e-mail.',
+      'Creates an API key and shows it only in this response. With the operator key, `accountId` is required and names the account. An API key creates keys for its own account only, with scopes that it has itself, and with no later `expiresAt` than its own. Keys can create keys for at most 16 generations. The admins of the account are notified by e-mail.',
     tags: ['API keys'],
     headers: IdempotencyKey,
     body: NewApiKeyBody,

@@ -74,7 +74,8 @@ export const CHECKS: readonly Check[] = [
     'preHandler',
     repeatedRequests,
     'idempotency-key-in-use',
-    'idempotency-key-reused'
+    'idempotency-key-reused',
+    'too-many-attempts'
   ),
   check('turn', 'handler', turns, 'unavailable'),
   check('audit of a refusal', 'error handler', problemHandling, 'unavailable')

@@ -60,8 +60,7 @@ const NO_REFUSALS_OF_ACTS: ReadonlySet<ProblemCode> = new Set([
   'body-too-large',
   'unsupported-media-type',
   'rate-limited',
-  'idempotency-key-in-use',
-  'idempotency-key-reused'
+  'idempotency-key-in-use'
 ])
 
 export interface AuditOptions {

@@ -16,6 +16,7 @@ import type {
 } from '../data/trail/stored-responses.ts'
 import { Problem } from '../wire/problem.ts'
 import { type IdempotencyKey, REPLAYED_HEADER } from '../wire/repeated-requests.ts'
+import type { Limits } from './limits.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -33,6 +34,7 @@ declare module 'fastify' {
 export interface RepeatedRequestsOptions {
   storedResponses: StoredResponses
   responseSealer: Sealer
+  limits: Limits
   now: () => Date
 }
 
@@ -42,7 +44,7 @@ interface StoredBody {
 }
 
 export const repeatedRequests = fastifyPlugin<RepeatedRequestsOptions>(
-  async (app, { storedResponses, responseSealer, now }) => {
+  async (app, { storedResponses, responseSealer, limits, now }) => {
     /** The places of requests under way in this process. Requests in other processes meet in the database. */
     const underWay = new Set<string>()
 
@@ -53,18 +55,25 @@ export const repeatedRequests = fastifyPlugin<RepeatedRequestsOptions>(
       if (!place) return
       request.repeatableAs = place
       const stored = await storedResponses.find(place, now())
-      if (stored !== null) return replay(reply, place, stored)
+      if (stored !== null) return replay(request, reply, place, stored)
       claim(reply, `${place.accountId} ${place.id}`)
     })
 
-    function replay(
+    // A repetition with another password is a guess at the first one, so it is delayed like one.
+    async function replay(
+      request: FastifyRequest,
       reply: FastifyReply,
       { fingerprint, ...place }: RequestIdentity & ResponsePlace,
       stored: string
     ) {
+      const tried = { account: place.accountId, email: place.id }
+      await limits.requirePasswordPause(request, tried)
       const opened = responseSealer.unseal(stored, contextOf(place))
       const { body, ...first }: StoredBody = JSON.parse(opened.toString())
-      if (first.fingerprint !== fingerprint) throw new Problem('idempotency-key-reused')
+      if (first.fingerprint !== fingerprint) {
+        await limits.countFailedPassword(request, tried)
+        throw new Problem('idempotency-key-reused')
+      }
       return reply.code(201).header(REPLAYED_HEADER, 'true').send(body)
     }
 

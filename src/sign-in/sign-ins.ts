@@ -85,7 +85,7 @@ export function createSignIns({
   ): Promise<SignIn | null> {
     const { outcome, reason } = decision
     if (outcome !== 'authenticated' || deviceToken === undefined) return null
-    const details = { next: outcome, why: reason }
+    const details = detailsOf(decision)
     const device = await deviceTrust.signIn(request, subject, deviceToken, { ...act, details })
     return device && { ...authenticated(subject, authentication, reason), ...device }
   }
@@ -99,10 +99,11 @@ export function createSignIns({
     subject: Subject,
     { decision, firstStep, act }: { decision: Decision; firstStep: FirstStep; act: Act }
   ): Promise<'noted' | 'gone' | Date> {
-    const from = firstStep.arrival === 'sso' ? null : enforcedFromFor(subject, subject)
+    const { kind } = firstStep.authentication.firstFactor
+    const enforcedFrom = kind === 'sso' ? null : enforcedFromFor(subject, subject)
     const event = audit.succeeded(request, { ...act, details: detailsOf(decision) })
-    const noted = await users.noteSignIn(subject, event, from)
-    if (noted === 'late') return from ?? 'gone'
+    const noted = await users.noteSignIn(subject, event, { kind, enforcedFrom })
+    if (noted === 'late') return enforcedFrom ?? 'gone'
     return noted
   }
 

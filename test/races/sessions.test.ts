@@ -1,6 +1,6 @@
 // S33: what ends a session while a step is under way is judged in the write of the step.
 import t from 'tap'
-import { type EnrolledUser, ON_SERVER, startTwoApps } from '../support/app.ts'
+import { type EnrolledUser, ON_SERVER, startTwoApps, type TestUser } from '../support/app.ts'
 import type { Answer } from '../support/calls.ts'
 import { verdictOf } from '../support/guesses.ts'
 import { untilLockWaits } from '../support/lock-waits.ts'
@@ -25,7 +25,7 @@ t.test('a policy that ends a session during a step', ON_SERVER, async (t) => {
   }
 
   /** Sends a step on one replica, and changes the policy on the other one while the step waits for the user's row. */
-  async function during(user: EnrolledUser, sso: object, step: () => Promise<Answer>) {
+  async function during(user: TestUser, sso: object, step: () => Promise<Answer>) {
     const { id: accountId } = user.account
     const pending = await database.prisma.$transaction(async (transaction) => {
       await transaction.$queryRaw`SELECT 1 AS locked FROM "User"
@@ -69,6 +69,18 @@ t.test('a policy that ends a session during a step', ON_SERVER, async (t) => {
     await changePolicy(user.account, { sso: SSO })
     const secondStep = () => first.verify(stepToken, user.nextCode())
     t.equal(await during(user, required, secondStep), '403 sso-required')
+  })
+
+  await t.test('401, 404: nor does a sign-in without a second step', async (t) => {
+    const account = await first.createAccount()
+    await changePolicy(account, { sso: SSO })
+    const user = await first.createUser({ account })
+    const required = { mode: 'required' }
+    t.equal(await during(user, required, () => first.login(user)), '401 invalid-credentials')
+    await changePolicy(account, { sso: SSO })
+    const body = { userId: user.id, firstFactor: 'pwd' }
+    const assertion = () => call('POST', '/v1/login/assertion', { as: account.apiKey, body })
+    t.equal(await during(user, required, assertion), '404 user-not-found')
   })
 
   await t.test('401, 403: nor does a set-up', async (t) => {

@@ -2,7 +2,6 @@
 import t from 'tap'
 import { createStoredResponses } from '../../src/data/trail/stored-responses.ts'
 import { OPERATOR_KEY, PASSWORD, startApp } from '../support/app.ts'
-import { dumpOf } from '../support/dump.ts'
 import { isProblem, pointersOf } from '../support/problems.ts'
 
 const CORS = 'https://app.example.com'
@@ -63,13 +62,20 @@ for (const { path, as, body } of CREATIONS) {
   })
 
   t.test(`422: POST ${path} rejects another body under the same key`, async (t) => {
-    const before = await dumpOf(database)
+    const made = () =>
+      Promise.all([
+        database.prisma.account.findMany(),
+        database.prisma.apiKey.findMany({ omit: { lastUsedAt: true } }),
+        database.prisma.user.findMany(),
+        database.prisma.storedResponse.findMany()
+      ])
+    const before = await made()
     const answer = await send({
       ...body,
       ...(path === '/v1/users' ? { role: 'member' } : { name: 'Other' })
     })
     isProblem(t, answer, 422, 'idempotency-key-reused')
-    t.equal(await dumpOf(database), before, 'nothing is written')
+    t.same(await made(), before, 'nothing is created or changed')
   })
 
   t.test(`400: POST ${path} rejects a malformed key`, async (t) => {
@@ -106,6 +112,20 @@ t.test('409, 422: a refused request stores nothing, so its key can be used again
   const weak = { email: 'weak@example.com', password: 'password' }
   isProblem(t, await create(weak), 422, 'weak-password')
   t.equal((await create({ email: 'strong@example.com' })).statusCode, 201)
+})
+
+t.test('429: guesses at the password of an earlier request are delayed and audited', async (t) => {
+  const as = await createApiKey(account, 'users:write')
+  const headers = { 'idempotency-key': newKey() }
+  const create = (password: string) =>
+    call('POST', '/v1/users', { as, headers, body: { email: 'guessed@example.com', password } })
+  t.equal((await create(PASSWORD)).statusCode, 201)
+  for (const guess of ['one', 'two', 'three', 'four']) {
+    isProblem(t, await create(`guess number ${guess}`), 422, 'idempotency-key-reused')
+  }
+  isProblem(t, await create(PASSWORD), 429, 'too-many-attempts')
+  const refused = { actorId: as.split('_')[1] ?? '', reason: 'idempotency-key-reused' }
+  t.equal(await database.prisma.auditEvent.count({ where: refused }), 1, 'the others are folded')
 })
 
 t.test('401: the key of a revoked credential opens no stored response', async (t) => {

@@ -34,7 +34,7 @@ const SHARE_OF_ACCOUNT = 1 / 4
  */
 const SHARE_OF_ONLY_ACCOUNT = 4 / 5
 const ONLY_ACCOUNT_AFTER_MS = 1000
-/** Second steps share statements (data/engine/batches): one statement records up to twenty right codes. */
+/** Second steps share statements (data/engine/batches): one statement records up to twenty right codes. A wrong one has its own. */
 const SECOND_STEPS_PER_ACCOUNT = 20
 /** Four full batches. */
 const SECOND_STEPS = 80

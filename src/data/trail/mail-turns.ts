@@ -1,6 +1,7 @@
-// Chooses the mails to send next: security notices before announcements, and the accounts in turn. So the mails of one
+// Chooses the mails to send next: by priority, and the accounts in turn. So the mails of one
 // account never wait for the many mails of another one.
-import { PRIORITIES } from '../../core/mail/limits.ts'
+import { NO_ACCOUNT } from '../../core/audit/events.ts'
+import { accountLimitOf } from '../../core/mail/limits.ts'
 import { Prisma } from '../../generated/prisma/client.ts'
 import { startOfWindow } from './mail-counts.ts'
 
@@ -9,7 +10,7 @@ export interface MailTurn {
   after: string
   priority: number
   limit: number
-  /** An account that has sent this many security notices within an hour has no turn. */
+  /** The limit of an account (core/mail/limits). An account that has reached it has no turn. */
   perAccountPerHour: number
   now: Date
 }
@@ -27,17 +28,18 @@ export function nextMails({
   now
 }: MailTurn): Prisma.Sql {
   const hourAgo = startOfWindow(now)
-  const isLimited = priority === PRIORITIES.security
-  const hasTurn = isLimited
-    ? Prisma.sql`WHERE NOT EXISTS (SELECT FROM "MailCount" c
+  const limitOfAccount = accountLimitOf(priority, { perAccountPerHour })
+  const hasTurn =
+    limitOfAccount === null
+      ? Prisma.empty
+      : Prisma.sql`WHERE NOT EXISTS (SELECT FROM "MailCount" c
         WHERE c.key = uuid_send(visit."accountId") AND c."startedAt" > ${hourAgo}::timestamptz
-          AND c.count >= ${perAccountPerHour}::int)`
-    : Prisma.empty
+          AND c.count >= ${limitOfAccount}::int)`
   // Each account that is visited adds up to `limit` mails, so these rows include every account that can get a turn.
   const seenMax = limit * limit
   return Prisma.sql`
     WITH RECURSIVE following AS (${accountsAfter('following', after, null, { priority, now })}),
-    preceding AS (${accountsAfter('preceding', FIRST, after, { priority, now })}),
+    preceding AS (${accountsAfter('preceding', NO_ACCOUNT, after, { priority, now })}),
     visit AS (
       SELECT "accountId" FROM (SELECT "accountId" FROM following OFFSET 1) AS f
       UNION ALL SELECT "accountId" FROM (SELECT "accountId" FROM preceding OFFSET 1) AS p
@@ -58,9 +60,6 @@ export function nextMails({
     ) AS placed
     ORDER BY turn LIMIT ${limit}`
 }
-
-/** The nil UUID. No account has it, and all others follow it. */
-export const FIRST = '00000000-0000-0000-0000-000000000000'
 
 /**
  * Returns the body of a recursive CTE: `after`, and then the accounts with mails of this priority up to `last`, each found by

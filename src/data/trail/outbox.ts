@@ -1,11 +1,11 @@
 // Outgoing mails. The mail about an act is written in the same statement or transaction as the act. So no mail is lost, and
 // no mail describes an act that was rolled back. Workers take mails from here. No transaction is open during delivery.
-import type { SignedAuditEvent } from '../../core/audit/events.ts'
+import { NO_ACCOUNT, type SignedAuditEvent } from '../../core/audit/events.ts'
 import { PRIORITIES, priorityOf } from '../../core/mail/limits.ts'
 import type { Notice, NoticeDetails, NoticeKind } from '../../core/mail/notices.ts'
 import { Prisma, type PrismaClient } from '../../generated/prisma/client.ts'
 import { filled, raw, type Template, template } from '../engine/statements.ts'
-import { FIRST, nextMails } from './mail-turns.ts'
+import { nextMails } from './mail-turns.ts'
 
 /** A mail that only this worker has, until its lease ends. */
 export type LeasedMail = Notice & {
@@ -76,7 +76,7 @@ export function createOutbox(prisma: PrismaClient) {
     { limit, seconds, perAccountPerHour, now }: Lease
   ): Promise<LeasedMail[]> {
     const leasedUntil = new Date(now.getTime() + seconds * 1000)
-    const after = lastTurns.get(priority) ?? FIRST
+    const after = lastTurns.get(priority) ?? NO_ACCOUNT
     const mails = await prisma.$queryRaw<LeasedMail[]>`
       WITH due AS MATERIALIZED (${nextMails({ after, priority, limit, perAccountPerHour, now })}),
       leased AS (
@@ -95,14 +95,16 @@ export function createOutbox(prisma: PrismaClient) {
 
   return {
     /**
-     * Leases mails that are due: security notices before announcements, the accounts in turn, and of one account the
+     * Leases mails that are due: by priority, the accounts in turn, and of one account the
      * longest due first. No two workers get the same mail during a lease.
      */
     async leaseDue(lease: Lease): Promise<LeasedMail[]> {
-      const notices = await leaseOf(PRIORITIES.security, lease)
-      const limit = lease.limit - notices.length
-      if (limit === 0) return notices
-      return [...notices, ...(await leaseOf(PRIORITIES.announcement, { ...lease, limit }))]
+      const leased: LeasedMail[] = []
+      for (const priority of Object.values(PRIORITIES)) {
+        const limit = lease.limit - leased.length
+        if (limit > 0) leased.push(...(await leaseOf(priority, { ...lease, limit })))
+      }
+      return leased
     },
 
     /**

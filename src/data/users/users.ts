@@ -1,5 +1,5 @@
 import type { SignedAuditEvent } from '../../core/audit/events.ts'
-import type { Role } from '../../core/claims.ts'
+import type { FirstFactor, Role } from '../../core/claims.ts'
 import { noticeTo } from '../../core/mail/notices.ts'
 import { isUniqueViolation } from '../engine/conflicts.ts'
 import { type Clients, type DatabaseClock, on, prepare, template } from '../engine/statements.ts'
@@ -148,16 +148,16 @@ export function createUsers({ prisma, query, clock }: Clients) {
     },
 
     /**
-     * Records a sign-in that needed no second step. Records nothing if the user's password was changed or the user was
-     * disabled since the password was read (`gone`: the epoch says so), or if two-factor is enforced since `enforcedFrom`, by
-     * the clock of the database or of this replica (`late`).
+     * Records a sign-in that needed no second step. Records nothing if, since the first factor was checked, the user's
+     * password was changed, the user was disabled, or the account stopped accepting passwords (`gone`), or if two-factor is
+     * enforced since `enforcedFrom`, by the clock of the database or of this replica (`late`).
      */
     async noteSignIn(
       { accountId, userId, epoch }: Owner,
       event: SignedAuditEvent,
-      enforcedFrom: Date | null
+      { kind, enforcedFrom }: SignInTerms
     ): Promise<NotedSignIn> {
-      const note = { accountId, userId, epoch, event, enforcedFrom }
+      const note = { accountId, userId, epoch, event, kind, enforcedFrom }
       const [signIn] = await query<{ outcome: NotedSignIn }, SignInNote>(signedIn, note)
       return signIn?.outcome ?? 'gone'
     }
@@ -166,7 +166,14 @@ export function createUsers({ prisma, query, clock }: Clients) {
 
 export type NotedSignIn = 'noted' | 'gone' | 'late'
 
-type SignInNote = Owner & { event: SignedAuditEvent; enforcedFrom: Date | null }
+/** What a sign-in depends on when it is written. */
+export interface SignInTerms {
+  /** The first factor. */
+  kind: FirstFactor['kind']
+  enforcedFrom: Date | null
+}
+
+type SignInNote = Owner & SignInTerms & { event: SignedAuditEvent }
 
 function signInNoted(clock: DatabaseClock) {
   const occurredAt = ({ event }: SignInNote) => event.occurredAt
@@ -179,6 +186,8 @@ function signInNoted(clock: DatabaseClock) {
       WHERE "accountId" = ${({ accountId }) => accountId}::uuid AND id = ${({ userId }) => userId}::uuid
         AND epoch = ${({ epoch }) => epoch}::int AND "disabledAt" IS NULL
         AND NOT (SELECT "isLate" FROM judged)
+        AND (${({ kind }) => kind}::text = 'sso' OR NOT EXISTS (
+          SELECT 1 FROM "Policy" WHERE "accountId" = ${({ accountId }) => accountId}::uuid AND "ssoMode" = 'required'))
       RETURNING id
     ), recorded AS (${on(({ event }: SignInNote) => event, eventInsert('signed_in'))})
     SELECT CASE WHEN EXISTS (SELECT 1 FROM signed_in) THEN 'noted'

@@ -43,7 +43,7 @@ export function createMailLimiting({ counts, key, limits, now }: MailLimitingOpt
     keyOf('account', accountId, recipient, kind)
 
   async function countAccounts(mails: readonly LeasedMail[]): Promise<void> {
-    const notices = mails.filter(({ kind }) => priorityOf(kind) === PRIORITIES.security)
+    const notices = mails.filter(({ kind }) => priorityOf(kind) !== PRIORITIES.announcement)
     // The claim of the next mails finds the count by the bytes of the account's id.
     const keys = notices.map(({ accountId }) => accountId.replaceAll('-', ''))
     await counts.add(tally(keys), now())

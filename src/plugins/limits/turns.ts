@@ -100,9 +100,16 @@ function turnOf(request: FastifyRequest): Turn {
   const share = credential && 'accountId' in credential ? credential.accountId : 'operator'
   // A read locks no row, so it does not wait for the writes of its user.
   if (method === 'GET' || method === 'HEAD') return { share, users: [] }
-  const isSecondStep = credential?.kind === 'step' && credential.claims.purpose === 'verify'
+  const isSecondStep = isShared(request)
   const users = usersOf(request).map((userId) => ({ accountId: share, userId }))
   return { share, isSecondStep, users }
+}
+
+/** Returns whether the request is a plain code of a second step, which shares its statement if the code is right. */
+function isShared({ credential, body }: FastifyRequest): boolean {
+  if (credential?.kind !== 'step' || credential.claims.purpose !== 'verify') return false
+  const { code, rememberDevice } = (body ?? {}) as { code?: unknown; rememberDevice?: unknown }
+  return code !== undefined && !rememberDevice && credential.firstFactor.kind === 'password'
 }
 
 /** Returns the user who acts, and the user on whom the path or the body says that they act. */

@@ -131,7 +131,9 @@ function described(schema: FastifySchema, route: RouteOptions): FastifySchema {
     ...(route.method !== 'GET'
       ? (['body-too-large', 'unsupported-media-type', 'expectation-failed'] as const)
       : []),
-    ...(repeatable ? (['idempotency-key-in-use', 'idempotency-key-reused'] as const) : []),
+    ...(repeatable
+      ? (['idempotency-key-in-use', 'idempotency-key-reused', 'too-many-attempts'] as const)
+      : []),
     ...problems,
     'internal',
     'unavailable'

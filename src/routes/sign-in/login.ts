@@ -119,12 +119,12 @@ const loginRoutes: FastifyPluginAsyncTypebox<LoginOptions> = async (
     // The share of the slug, whether it exists or not. No slug may be the id of an account, whose share is another.
     const share = `slug:${slug}`
     const isRight = await passwordHashing.verify(password, user?.passwordHash ?? null, share)
-    // Again, because other tries may have failed since: concurrent tries must not learn more than sequential ones.
-    await limits.requirePasswordPause(request, tried)
     const subject = user && isRight && !user.subject.isDisabled ? user.subject : null
     // After the hash, which waits in a queue of its own.
     const turn = { share, accountId: account?.id, users: subject ? [subject] : [] }
     return requestTurns.run(reply, turn, async () => {
+      // Again, because other tries may have failed since: concurrent tries must not learn more than sequential ones.
+      await limits.requirePasswordPause(request, tried)
       const signIn = subject && (await signInWithPassword(request, subject))
       if (signIn) return signIn
       if (!subject) await limits.countFailedPassword(request, tried)

@@ -194,6 +194,20 @@ t.test('an account that has reached its limit waits, and other accounts do not',
   t.ok(mailbox.all.length > sent)
 })
 
+t.test('a notice to the admins is not behind the mails that its cause has made', async (t) => {
+  const mailbox = await openMailbox(t)
+  const worker = startWorker(t, mailbox.url, { perRecipientPerHour: 3, perAccountPerHour: 40 })
+  const recipient = (index: number) => `user${index}@example.com`
+  await put(NOISY, { count: 500, recipient })
+  await put(NOISY, { count: 1, kind: 'api_key_created', recipient: () => 'admin@example.com' })
+  await worker.deliverDue()
+  t.match(mailbox.all[0], { to: 'admin@example.com' })
+  await deliverAll(worker)
+  await put(NOISY, { count: 1, kind: 'admin_added', recipient: () => 'admin@example.com' })
+  await worker.deliverDue()
+  t.match(mailbox.all.at(-1), { to: 'admin@example.com' }, 'also after the limit of the others')
+})
+
 t.test('a mail that is tried again counts once', async (t) => {
   const mailbox = await openMailbox(t)
   const worker = startWorker(t, mailbox.url)

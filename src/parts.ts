@@ -46,6 +46,7 @@ import { createTwoFactor } from './data/users/two-factor.ts'
 import { createUsers } from './data/users/users.ts'
 import { openOutgoingMail } from './delivery/mail/outgoing-mail.ts'
 import { pause } from './plugins/background.ts'
+import { LATE_BODY_MS } from './plugins/credentials/late-bodies.ts'
 import { ANSWER_WITHIN_MS } from './plugins/deadline.ts'
 import { createTurns } from './plugins/limits/turns.ts'
 import { createLimits } from './plugins/limits.ts'
@@ -67,7 +68,7 @@ export interface PartsOptions {
   timeouts?: Timeouts
 }
 
-/** How long the service waits before it rejects a request as `unavailable`, in milliseconds. */
+/** How long the service waits before it acts, in milliseconds. Most waits end in `unavailable`. */
 export interface Timeouts {
   /** For the whole response. */
   answerMs: number
@@ -77,13 +78,16 @@ export interface Timeouts {
   providerMs: number
   /** For the end of any request of the same user, if other requests of this user wait. */
   stalledMs: number
+  /** For a body, before its credential is judged again. */
+  lateBodyMs: number
 }
 
 export const TIMEOUTS: Timeouts = {
   answerMs: ANSWER_WITHIN_MS,
   redisMs: REDIS_COMMAND_TIMEOUT_MS,
   providerMs: PROVIDER_TIMEOUT_MS,
-  stalledMs: STALLED_AFTER_MS
+  stalledMs: STALLED_AFTER_MS,
+  lateBodyMs: LATE_BODY_MS
 }
 
 export type Parts = Awaited<ReturnType<typeof createParts>>
@@ -121,6 +125,7 @@ export async function createParts(
     stopping,
     sessionMaxSeconds: config.sessionMaxSeconds,
     answerWithinMs: timeouts.answerMs,
+    lateBodyMs: timeouts.lateBodyMs,
     isDatabaseUnavailable,
     actingKeyRefusal,
     ...stores,

@@ -6,6 +6,8 @@ import fastifyPlugin from 'fastify-plugin'
 import type { Config } from '../settings/config.ts'
 
 export interface DrainingOptions {
+  /** Aborted when the stop begins. With a shutdown delay, the service still serves requests for this time. */
+  stopping: AbortSignal
   config: Pick<Config, 'shutdownDelaySeconds'>
 }
 
@@ -24,8 +26,9 @@ const LOOPBACK_OF: Record<string, string> = { '0.0.0.0': '127.0.0.1', '::': '::1
  * one of them, and must not find it closed (RFC 9112 §9.5).
  */
 export const draining = fastifyPlugin<DrainingOptions>(
-  async (app, { config }) => {
+  async (app, { stopping, config }) => {
     let isClosing = false
+    const hasDelay = () => config.shutdownDelaySeconds > 0
     const sockets = new Set<Socket>()
     app.addHook('onReady', async () => {
       app.server.on('connection', (socket: Socket) => {
@@ -37,12 +40,12 @@ export const draining = fastifyPlugin<DrainingOptions>(
       const server: Server = app.server
       isClosing = true
       if (!server.listening) return
-      if (config.shutdownDelaySeconds > 0) await stopListening(server)
+      if (hasDelay()) await stopListening(server)
       // Node itself closes idle connections, but waits for a connection on which nothing has arrived yet.
       for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
     })
     app.addHook('onSend', async (_request, reply) => {
-      if (isClosing) reply.header('connection', 'close')
+      if (isClosing || (stopping.aborted && !hasDelay())) reply.header('connection', 'close')
     })
   },
   { name: 'draining' }

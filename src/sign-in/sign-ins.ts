@@ -99,10 +99,10 @@ export function createSignIns({
     subject: Subject,
     { decision, firstStep, act }: { decision: Decision; firstStep: FirstStep; act: Act }
   ): Promise<'noted' | 'gone' | Date> {
-    const { kind } = firstStep.authentication.firstFactor
-    const enforcedFrom = kind === 'sso' ? null : enforcedFromFor(subject, subject)
+    const { firstFactor } = firstStep.authentication
+    const enforcedFrom = firstFactor.kind === 'sso' ? null : enforcedFromFor(subject, subject)
     const event = audit.succeeded(request, { ...act, details: detailsOf(decision) })
-    const noted = await users.noteSignIn(subject, event, { kind, enforcedFrom })
+    const noted = await users.noteSignIn(subject, event, { firstFactor, enforcedFrom })
     if (noted === 'late') return enforcedFrom ?? 'gone'
     return noted
   }

@@ -4,14 +4,15 @@ import { startApp, type TestUser } from '../support/app.ts'
 import { sendHeld } from '../support/held-bodies.ts'
 import { actsOn } from '../support/records.ts'
 
-const service = await startApp(t, { listen: true })
+const LATE_MS = 100
+const service = await startApp(t, { listen: true, timeouts: { lateBodyMs: LATE_MS } })
 const { call, createAccount, createUser, enrolledUser } = service
 const account = await createAccount()
 await createUser({ account, role: 'admin' })
 const member = await enrolledUser({ account })
 
-/** Longer than a body takes that is not held back. */
-const HELD_MS = 400
+/** A body that is held back so long is late. */
+const HELD_MS = 2 * LATE_MS
 
 interface Held {
   as: string

@@ -56,7 +56,7 @@ t.test(
   '503: readiness fails while requests are still served, until the deadline ends the process',
   ON_SERVER,
   async (t) => {
-    const env = { DATABASE_URL: await createTestDatabase(t), SHUTDOWN_DELAY_SECONDS: '1' }
+    const env = { DATABASE_URL: await createTestDatabase(t), SHUTDOWN_DELAY_SECONDS: '3' }
     const { url, stop } = await startServer(t, env)
     await neverEndingRequest(t, url)
     const before = performance.now()
@@ -65,11 +65,11 @@ t.test(
     const ready = await fetch(`${url}/health/ready`)
     t.match(await ready.json(), { status: 503, detail: 'Not ready: stopping.' })
     const served = await fetch(`${url}/.well-known/jwks.json`)
-    t.same([served.status, served.headers.get('connection')], [200, 'close'])
+    t.equal(served.status, 200)
     t.equal((await fetch(`${url}/health/live`)).status, 200)
     t.equal(await stopped, 1, 'the deadline ends the process')
     const tookMs = performance.now() - before
-    t.ok(tookMs > 9000, `not before the deadline, but after ${Math.round(tookMs)} ms`)
+    t.ok(tookMs > 12_000, `not before the deadline, but after ${Math.round(tookMs)} ms`)
   }
 )
 

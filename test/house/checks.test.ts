@@ -1,16 +1,13 @@
 // The order in which a request is checked. The table CHECKS lists the registered checks in their order. If a request fails
 // two checks, the response comes from the earlier one.
-
 import { once } from 'node:events'
 import { type IncomingMessage, type RequestOptions, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyPluginCallback } from 'fastify'
-import fastify from 'fastify'
 import t from 'tap'
-import { CHECKS } from '../../src/app.ts'
+import { buildApp, CHECKS } from '../../src/app.ts'
 import type { Parts } from '../../src/parts.ts'
-import { draining } from '../../src/plugins/draining.ts'
-import { OPERATOR_KEY, startApp, UNKNOWN } from '../support/app.ts'
+import { OPERATOR_KEY, startApp, testConfig, UNKNOWN } from '../support/app.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { verdictOf, wrongCode } from '../support/guesses.ts'
 import { isProblem } from '../support/problems.ts'
@@ -21,7 +18,12 @@ const ORIGIN = 'https://app.example.com'
 const HELD_MS = 400
 
 const database = await openTestDatabase(t)
-const service = await startApp(t, { database, listen: true, env: { CORS_ORIGINS: ORIGIN } })
+const service = await startApp(t, {
+  database,
+  listen: true,
+  env: { CORS_ORIGINS: ORIGIN },
+  timeouts: { lateBodyMs: HELD_MS / 2 }
+})
 /** Another replica, which allows an address one request a minute. */
 const limited = await startApp(t, {
   database,
@@ -118,20 +120,17 @@ t.test('503: the deadline includes the time to read a bearer key', async (t) => 
   t.ok(hasty.logged.some((line) => JSON.parse(line).msg === 'request deadline exceeded'))
 })
 
-t.test('401: a service that stops closes the connection also after a refusal', async (t) => {
-  const app = fastify()
-  await app.register(draining, { config: { shutdownDelaySeconds: 0 } })
-  app.addHook('onRequest', async (_request, reply) => reply.code(401).send())
-  app.get('/', async () => null)
-  const connections: unknown[] = []
-  app.addHook('preClose', async () => {
-    await note()
+t.test('401: a draining service closes the connection also after a refusal', async (t) => {
+  const app = await buildApp({
+    config: testConfig({ DATABASE_URL: 'pglite:unused', SMTP_URL: 'smtp://127.0.0.1:1' }),
+    database,
+    now: clock.now,
+    stopping: AbortSignal.abort()
   })
-  const url = await app.listen({ port: 0 })
-  const note = async () => connections.push((await fetch(url)).headers.get('connection'))
-  await note()
-  await app.close()
-  t.same(connections, ['keep-alive', 'close'])
+  t.teardown(() => app.close())
+  const answer = await app.inject('/v1/users')
+  isProblem(t, answer, 401, 'invalid-credential')
+  t.equal(answer.headers.connection, 'close')
 })
 
 t.test('200: a bearer key is read before the address limit, which exempts it', async (t) => {

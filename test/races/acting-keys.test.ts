@@ -14,7 +14,7 @@ import { verdictOf } from '../support/guesses.ts'
 import { sendHeld } from '../support/held-bodies.ts'
 import { untilLockWaits } from '../support/lock-waits.ts'
 
-/** Less than a late body takes, after which the credential is checked again anyway. */
+/** The credential has been read by then, on all but the slowest machines. The test would not notice otherwise. */
 const HELD_MS = 60
 const SSO = { mode: 'optional', issuer: 'https://login.acme.example', clientId: 'twostep' } as const
 

@@ -35,7 +35,8 @@ const FAR_TIMEOUTS: Timeouts = {
   answerMs: FAR_MS,
   redisMs: FAR_MS,
   providerMs: FAR_MS,
-  stalledMs: FAR_MS
+  stalledMs: FAR_MS,
+  lateBodyMs: FAR_MS
 }
 
 /** Options of a test that needs a database server, as two replicas do. */

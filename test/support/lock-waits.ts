@@ -11,7 +11,7 @@ export async function lockWaits({ prisma }: Database): Promise<number> {
   return found?.count ?? 0
 }
 
-/** Resolves when so many sessions wait for a lock, and also when a request that should wait has its response. */
+/** Resolves when so many sessions wait for a lock. Throws if a request that should wait has its response. */
 export async function untilLockWaits(
   database: Database,
   count: number,
@@ -22,5 +22,8 @@ export async function untilLockWaits(
     isAnswered = true
   }
   for (const request of sent) request.then(note, note)
-  while (!isAnswered && (await lockWaits(database)) < count) await sleep(5)
+  while ((await lockWaits(database)) < count) {
+    if (isAnswered) throw new Error('a request has its response, and was to wait for a lock')
+    await sleep(5)
+  }
 }

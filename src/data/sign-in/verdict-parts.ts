@@ -4,7 +4,7 @@ import type { NewDevice } from '../../core/trusted-devices.ts'
 import { prepare, raw, type Statement, type Template, template } from '../engine/statements.ts'
 import type { ActRecord } from '../trail/act-records.ts'
 import type { NewSsoLink } from './sso-linking.ts'
-import type { Subject } from './subjects.ts'
+import type { Subject, UserKey } from './subjects.ts'
 
 /** The step token under which a guess is made. */
 export interface StepTokenKey {
@@ -76,12 +76,12 @@ export function moveFrom<Input extends Verdict>(
 
 /** The input of the CTEs that judge the first factor. */
 export interface Completion {
-  judged: Verdict['judged']
-  record: AcceptRecord
+  judged: UserKey
+  record: Pick<AcceptRecord, 'firstFactor'>
 }
 
 /**
- * CTEs for a statement that accepts a code. They lock the user's row and then the account's policy, in the order of every
+ * CTEs for a statement that completes a sign-in or a step-up. They lock the user's row and then the account's policy, in the order of every
  * transaction that locks both. A change of the policy then waits for this statement, or is visible here, and
  * `isAccepted` is false. `core/sessions` has the same rule.
  */

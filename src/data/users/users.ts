@@ -13,6 +13,7 @@ import {
   type Owner,
   type TargetRefusal
 } from '../sign-in/user-lock.ts'
+import { firstFactor } from '../sign-in/verdict-parts.ts'
 import { type Transaction, writeRecord } from '../trail/act-records.ts'
 import { eventInsert } from '../trail/audit-events.ts'
 import { doOnce, type ResponseKeeper } from '../trail/stored-responses.ts'
@@ -149,15 +150,15 @@ export function createUsers({ prisma, query, clock }: Clients) {
 
     /**
      * Records a sign-in that needed no second step. Records nothing if, since the first factor was checked, the user's
-     * password was changed, the user was disabled, or the account stopped accepting passwords (`gone`), or if two-factor is
+     * password was changed, the user was disabled, or the account stopped accepting this factor (`gone`), or if two-factor is
      * enforced since `enforcedFrom`, by the clock of the database or of this replica (`late`).
      */
     async noteSignIn(
       { accountId, userId, epoch }: Owner,
       event: SignedAuditEvent,
-      { kind, enforcedFrom }: SignInTerms
+      { firstFactor, enforcedFrom }: SignInTerms
     ): Promise<NotedSignIn> {
-      const note = { accountId, userId, epoch, event, kind, enforcedFrom }
+      const note = { accountId, userId, epoch, event, firstFactor, enforcedFrom }
       const [signIn] = await query<{ outcome: NotedSignIn }, SignInNote>(signedIn, note)
       return signIn?.outcome ?? 'gone'
     }
@@ -168,8 +169,7 @@ export type NotedSignIn = 'noted' | 'gone' | 'late'
 
 /** What a sign-in depends on when it is written. */
 export interface SignInTerms {
-  /** The first factor. */
-  kind: FirstFactor['kind']
+  firstFactor: FirstFactor
   enforcedFrom: Date | null
 }
 
@@ -178,7 +178,7 @@ type SignInNote = Owner & SignInTerms & { event: SignedAuditEvent }
 function signInNoted(clock: DatabaseClock) {
   const occurredAt = ({ event }: SignInNote) => event.occurredAt
   return prepare(template<SignInNote>`
-    WITH judged AS MATERIALIZED (
+    WITH ${on((note: SignInNote) => ({ judged: note, record: note }), firstFactor.policy)} judged AS MATERIALIZED (
       SELECT coalesce(GREATEST(${occurredAt}::timestamptz, ${clock})
         >= ${({ enforcedFrom }) => enforcedFrom}::timestamptz, FALSE) AS "isLate"
     ), signed_in AS (
@@ -186,8 +186,7 @@ function signInNoted(clock: DatabaseClock) {
       WHERE "accountId" = ${({ accountId }) => accountId}::uuid AND id = ${({ userId }) => userId}::uuid
         AND epoch = ${({ epoch }) => epoch}::int AND "disabledAt" IS NULL
         AND NOT (SELECT "isLate" FROM judged)
-        AND (${({ kind }) => kind}::text = 'sso' OR NOT EXISTS (
-          SELECT 1 FROM "Policy" WHERE "accountId" = ${({ accountId }) => accountId}::uuid AND "ssoMode" = 'required'))
+        ${firstFactor.isAccepted}
       RETURNING id
     ), recorded AS (${on(({ event }: SignInNote) => event, eventInsert('signed_in'))})
     SELECT CASE WHEN EXISTS (SELECT 1 FROM signed_in) THEN 'noted'

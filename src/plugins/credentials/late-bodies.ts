@@ -8,7 +8,7 @@ import { Problem, revokedCredential } from '../../wire/problem.ts'
 import type { Credential } from '../credentials.ts'
 
 /** A body of at most 16 KiB usually arrives with its headers or right behind them. Only a slow client takes longer. */
-const LATE_MS = 250
+export const LATE_BODY_MS = 250
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -20,19 +20,21 @@ declare module 'fastify' {
 export interface LateBodiesOptions {
   apiKeys: ApiKeys
   subjects: Subjects
+  /** After how long a body is late. */
+  lateBodyMs: number
   now: () => Date
 }
 
 /** Checks a credential again after a late body, by the rows as they are then. */
 export const lateBodies = fastifyPlugin<LateBodiesOptions>(
-  async (app, { apiKeys, subjects, now }) => {
+  async (app, { apiKeys, subjects, lateBodyMs, now }) => {
     app.decorateRequest('bodyAwaitedSince', 0)
     app.addHook('preParsing', (request, _reply, payload, done) => {
       request.bodyAwaitedSince = performance.now()
       done(null, payload)
     })
     app.addHook('preValidation', (request, _reply, done) => {
-      const isLate = performance.now() - request.bodyAwaitedSince > LATE_MS
+      const isLate = performance.now() - request.bodyAwaitedSince > lateBodyMs
       if (!isLate || !request.credential) return done()
       judgeAgain(request, request.credential).then(() => done(), done)
     })
